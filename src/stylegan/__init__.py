@@ -1,0 +1,44 @@
+"""StyleGAN: prepare images, train, sample.
+
+    import stylegan
+    stylegan.prepare("photographs", "store", stylegan.PrepareConfig(resolution=64))
+    outcome = stylegan.train(stylegan.preset("small", "store"), "run")
+    generator = stylegan.load(outcome.model)
+
+Names are imported when they are first used; importing the package itself does no work.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "InputError": "stylegan.errors",
+    "Generator": "stylegan.networks.generator",
+    "GeneratorConfig": "stylegan.networks.generator",
+    "Discriminator": "stylegan.networks.discriminator",
+    "DiscriminatorConfig": "stylegan.networks.discriminator",
+    "PrepareConfig": "stylegan.data.prepare",
+    "prepare": "stylegan.data.prepare",
+    "prepare_portraits": "stylegan.data.prepare",
+    "open_store": "stylegan.data.store",
+    "TrainingConfig": "stylegan.training.loop",
+    "train": "stylegan.training.loop",
+    "preset": "stylegan.presets",
+    "load": "stylegan.weights",
+    "load_model": "stylegan.weights",
+}
+_MODULES = ("figures", "images", "presets", "sampling", "weights")
+__all__ = [*_HOME, *_MODULES]
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return import_module(f"stylegan.{name}")
+    raise AttributeError(f"module 'stylegan' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,342 @@
+"""The `stylegan` program: one thin function for each sub-command.
+
+The table of commands is plain text, and each command imports what it needs, so that help comes at once.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from stylegan import __version__
+from stylegan.config import to_dict
+from stylegan.errors import InputError
+
+COMMANDS = {
+    "prepare": "Turn images (a folder, a zip, or the built-in portraits) into a training store.",
+    "train": "Train on a store, or go on with a run: repeat its command.",
+    "generate": "Draw images from a model.",
+    "info": "Say what a model, training state, store or run is.",
+    "demo": "The whole way in ten minutes: portraits, training, samples, style mixing.",
+    "presets": "List the named run configurations.",
+}
+
+USAGE = f"""usage: stylegan COMMAND [OPTIONS]
+
+A style-based generator architecture for generative adversarial networks: prepare images, train, sample.
+
+commands:
+{chr(10).join(f"  {name:<10} {line}" for name, line in COMMANDS.items())}
+
+`stylegan COMMAND --help` tells more. `stylegan --version` prints {__version__}.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. Exit code 2 and one sentence for what the user can mend."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return
+    if arguments[0] in ("-V", "--version"):
+        print(f"stylegan {__version__}")
+        return
+    name = arguments[0]
+    if name not in COMMANDS:
+        _refuse(f"there is no command {arguments[0]!r}; use one of: {', '.join(COMMANDS)}")
+    try:
+        sys.exit(globals()[f"_{name}"](arguments[1:]))
+    except (InputError, OSError) as error:
+        _refuse(_sentence(error))
+    except KeyboardInterrupt:
+        print("\nstylegan: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)
+
+
+def _refuse(sentence: str) -> None:
+    print(f"stylegan: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+# --- the commands; each takes its arguments and returns an exit code or None
+
+
+def _prepare(arguments: Sequence[str]) -> None:
+    from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
+
+    def command(
+        source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
+        store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")],
+        config: Annotated[PrepareConfig, tyro.conf.arg(name="")],
+        count: int = 5000,
+    ) -> None:
+        """Decode images once, bring them to one size and write them as a training store.
+
+        Args:
+            source: A folder (any depth), a zip file, or the word portraits for the built-in procedural data set.
+            store: The folder to make.
+            count: How many portraits to draw (only for portraits).
+        """
+        if source == "portraits":
+            report = prepare_portraits(
+                store, count=count, resolution=config.resolution, seed=config.seed, workers=config.workers
+            )
+        else:
+            report = prepare(source, store, config)
+        for name, reason in report.skipped:
+            print(f"skipped {name}: {reason}")
+        print(
+            f"{report.count} images of {config.resolution} x {config.resolution} in {store}, "
+            f"{len(report.skipped)} skipped, {report.seconds:.1f} s. "
+            f"Next: stylegan train {store} RUN --preset small"
+        )
+
+    _run(command, arguments, "prepare")
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What decides the defaults of a training's options."""
+
+    store: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")] = ""
+    """The folder that `stylegan prepare` made."""
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ""
+    """The folder of the run; one that exists is resumed."""
+    preset: str = "small"
+    """The run configuration to begin with; `stylegan presets` lists them. Options below change single values."""
+    resolution: int | None = None
+    """Train at this resolution instead of the store's."""
+    labels: bool = False
+    """Train a class-conditional network on the store's labels."""
+    dry_run: bool = False
+    """Print the whole configuration and stop."""
+
+
+def _train(arguments: Sequence[str]) -> int | None:
+    from stylegan import presets
+    from stylegan.training.loop import TrainingConfig, train
+
+    # the preset and the store decide the defaults of all other options, so they are read first
+    chosen, _ = tyro.cli(_Basis, args=list(arguments), add_help=False, return_unknown_args=True)
+    default = (
+        presets.preset(chosen.preset, chosen.store, resolution=chosen.resolution, labels=chosen.labels)
+        if chosen.store and not {"-h", "--help"} & set(arguments)
+        else presets.PRESETS["small"](64, 3, 0)
+    )
+
+    def command(
+        basis: Annotated[_Basis, tyro.conf.arg(name="")],
+        config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = default,
+    ) -> int | None:
+        """Train on a store and keep everything in the folder RUN. To resume, run the same command again."""
+        if not basis.store or not basis.run:
+            raise InputError("train needs a store and a folder for the run: stylegan train STORE RUN")
+        if basis.dry_run:
+            print(json.dumps(to_dict(config), indent=2))
+            return None
+        outcome = train(config, basis.run)
+        if outcome.stopped_by is not None:
+            return 128 + outcome.stopped_by
+        print(f"done: {outcome.model}. Next: stylegan generate {outcome.model} --out pictures")
+        return None
+
+    return _run(command, arguments, "train")
+
+
+def _generate(arguments: Sequence[str]) -> None:
+    def command(
+        model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = "",
+        *,
+        seeds: str = "0-31",
+        psi: float = 0.7,
+        cutoff: int | None = None,
+        out: Path = Path("out"),
+        class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
+        noise: Literal["seeded", "fixed", "none"] = "seeded",
+        batch: int = 16,
+        columns: int | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Draw one PNG file for each seed, and a grid of them all.
+
+        Args:
+            model: A model file, a run's folder, or a bundled model; left out, the bundled portraits.
+            seeds: Numbers and ranges, such as 0-63 or 1,5,10-12.
+            psi: Truncation: 1 for full variety, towards 0 for more average and cleaner images.
+            cutoff: How many layers are truncated; by default all up to 32 x 32.
+            out: The folder for the pictures.
+            class_: Draw this class (for a conditional model).
+            noise: Each seed's own noise, the network's fixed planes, or none.
+            batch: Images at a time; changes the speed, not the images.
+            columns: Width of the grid, in images.
+            device: cpu, cuda, mps, or auto.
+        """
+        import torch
+        from tqdm import tqdm
+
+        from stylegan import sampling, weights
+        from stylegan.images import grid, save_image
+        from stylegan.training.loop import pick_device
+
+        numbers = _seeds(seeds)
+        if batch < 1 or (columns is not None and columns < 1):
+            raise InputError("--batch and --columns must be 1 or more")
+        generator = weights.load(model or weights.DEFAULT_MODEL, pick_device(device))
+        labels = _labels(generator.config.label_count, class_, len(numbers))
+        out.mkdir(parents=True, exist_ok=True)
+        batches = sampling.generate(generator, numbers, psi=psi, cutoff=cutoff, labels=labels, noise=noise, batch=batch)
+        images = []
+        with tqdm(total=len(numbers), unit="img", disable=len(numbers) <= batch) as bar:
+            for drawn in batches:
+                for image in drawn.cpu():
+                    save_image(image, out / f"seed{numbers[len(images)]:04d}.png")
+                    images.append(image)
+                bar.update(len(drawn))
+        save_image(grid(torch.stack(images), columns), out / "grid.png")
+        print(f"{len(numbers)} images and grid.png in {out}")
+
+    _run(command, arguments, "generate")
+
+
+def _info(arguments: Sequence[str]) -> None:
+    def command(path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]) -> None:
+        """Say what a file or folder is.
+
+        Args:
+            path: A model, training state, store or run; or the name of a bundled model.
+        """
+        for name, value in _describe(path).items():
+            print(f"{name:<16} {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+    _run(command, arguments, "info")
+
+
+def _describe(name: str) -> dict[str, Any]:
+    """What `stylegan info` prints."""
+    path = Path(name)
+    if path.is_dir() and not (path / "run.json").exists():
+        from stylegan.data.store import open_store
+
+        store = open_store(path)
+        return {
+            "kind": "store",
+            "images": store.count,
+            "resolution": store.resolution,
+            "channels": store.channels,
+            "classes": list(store.label_names),
+            "attributes": list(store.attribute_names),
+            "made": store.made,
+            "content hash": store.content_hash,
+        }
+    if path.suffix == ".pt":
+        from stylegan.training import checkpoint
+
+        state = checkpoint.load(path)
+        return {"kind": "training state", **{k: v for k, v in state.items() if isinstance(v, int | float)}}
+
+    from stylegan import weights
+
+    found = weights.find(path)
+    model = weights.load_model(found)
+    networks = {
+        "generator": model.generator,
+        "raw generator": model.raw_generator,
+        "discriminator": model.discriminator,
+    }
+    resolution, fade = model.generator.synthesis.grown
+    return {
+        "kind": "model",
+        "file": str(found),
+        "megabytes": round(found.stat().st_size / 1e6, 2),
+        "draws": f"{resolution} x {resolution}" + (f", fading in ({1 - fade:.0%})" if fade else ""),
+        **{key: value for key, value in vars(model.provenance).items() if value},
+        "parameters": {k: sum(p.numel() for p in n.parameters()) for k, n in networks.items() if n is not None},
+        "generator": to_dict(model.generator.config),
+    }
+
+
+def _presets(arguments: Sequence[str]) -> None:
+    from stylegan import presets
+
+    def command() -> None:
+        """List the named run configurations, one a line."""
+        for name, function in presets.PRESETS.items():
+            print(f"{name:<12} {function.__doc__.splitlines()[0]}")
+
+    _run(command, arguments, "presets")
+
+
+def _demo(arguments: Sequence[str]) -> int | None:
+    def command(out: Path = Path("demo"), *, count: int = 4000) -> int | None:
+        """Make portraits, train a small StyleGAN on them and draw pictures: some ten minutes on two CPU cores.
+
+        Args:
+            out: The folder for everything; repeat the command to go on after an interruption.
+            count: How many portraits to train on.
+        """
+        import torch
+
+        from stylegan import figures, presets, sampling, weights
+        from stylegan.data.prepare import prepare_portraits
+        from stylegan.images import enlarge, grid, save_image
+        from stylegan.training.loop import train
+
+        store, run = out / "portraits-32", out / "run"
+        if not store.exists():
+            print(f"drawing {count} portraits")
+            prepare_portraits(store, count=count, resolution=32)
+        outcome = train(presets.preset("demo", str(store)), run)
+        if outcome.stopped_by is not None:
+            return 128 + outcome.stopped_by
+
+        generator = weights.load(outcome.model)
+        samples = torch.cat(list(sampling.generate(generator, range(32), psi=0.8)))
+        save_image(enlarge(grid(samples, 8), 3), out / "samples.png")
+        mixing = figures.style_mixing(generator, range(5), range(5, 9), slice(0, 4))
+        save_image(enlarge(mixing, 3), out / "style-mixing.png")
+        return None
+
+    return _run(command, arguments, "demo")
+
+
+def _run(command, arguments: Sequence[str], name: str) -> Any:
+    """Parse the arguments by the function's signature, and call it."""
+    return tyro.cli(command, args=list(arguments), prog=f"stylegan {name}")
+
+
+def _seeds(text: str) -> list[int]:
+    """ "0-3,7" -> [0, 1, 2, 3, 7]. Raises InputError for anything else."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise InputError(f"{text!r} are no seeds; write numbers and ranges, such as 0-63 or 1,5,10-12")
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds or max(seeds) >= 2**32 or len(seeds) > 1_000_000:
+        raise InputError(f"seeds {text!r}: give 1 to 1,000,000 seeds between 0 and {2**32 - 1}")
+    return seeds
+
+
+def _labels(label_count: int, chosen: int | None, count: int):
+    """The labels of the images to draw: the chosen class, or all in turn."""
+    import torch
+
+    if not label_count:
+        if chosen is not None:
+            raise InputError("this model knows no classes; leave out --class")
+        return None
+    if chosen is None:
+        return torch.arange(count) % label_count
+    if not 0 <= chosen < label_count:
+        raise InputError(f"class {chosen} is unknown; this model has 0 to {label_count - 1}")
+    return torch.full((count,), chosen)

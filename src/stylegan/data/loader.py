@@ -1,0 +1,108 @@
+"""Batches of training images. Their order is a function of (seed, images seen), so there is no state to save."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylegan.data.store import Store
+from stylegan.images import from_uint8
+from stylegan.networks import ops
+
+T = TypeVar("T")
+
+
+class Loader:
+    """Reads a store in an endless shuffled order, each epoch in another, optionally mirroring at random."""
+
+    def __init__(self, store: Store, *, seed: int = 0, mirror: bool = False) -> None:
+        self.store, self.seed, self.mirror = store, seed, mirror
+        self._maps = {}  # resolution -> memory map
+        self._order = lru_cache(maxsize=2)(self._permutation)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.seed, 1, epoch]).permutation(self.store.count)
+
+    def order(self, positions: np.ndarray) -> np.ndarray:
+        """Which image [N] stands at each position [N] of the endless order."""
+        epochs, offsets = np.divmod(positions, self.store.count)
+        indices = np.empty_like(positions)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            indices[here] = self._order(int(epoch))[offsets[here]]
+        return indices
+
+    def mirrored(self, positions: np.ndarray) -> np.ndarray:
+        """Whether the image at each position is flipped: bool [N]. Each passing of an image has its own coin."""
+        if not self.mirror:
+            return np.zeros(len(positions), dtype=bool)
+        bits = positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(self.seed + 1)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64
+            bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+        return (bits >> np.uint64(63)).astype(bool)
+
+    def batch(self, positions: np.ndarray, resolution: int) -> tuple[Tensor, Tensor | None]:
+        """The images at `positions` of the order: uint8 [N, C, R, R] (channels-last), and labels int64 [N]."""
+        if resolution not in self._maps:
+            self._maps[resolution] = self.store.images(resolution)
+        images, indices = self._maps[resolution], self.order(positions)
+        batch = np.empty((len(indices), *images.shape[1:]), dtype=np.uint8)
+        for slot, index, flip in zip(batch, indices, self.mirrored(positions), strict=True):
+            slot[:] = images[index, :, ::-1] if flip else images[index]
+        labels = None if self.store.labels is None else torch.from_numpy(self.store.labels[indices])
+        return torch.from_numpy(batch).permute(0, 3, 1, 2), labels
+
+
+def to_reals(images: Tensor, fade: float = 0.0) -> Tensor:
+    """uint8 images as the discriminator sees them: [-1, 1], and during a fade-in partly blurred.
+
+    `fade` is the weight of the next lower resolution's image, as in the generator.
+    """
+    reals = from_uint8(images)
+    if fade > 0:
+        reals = ops.fade_in(reals, ops.upsample(ops.downsample(reals)), fade)
+    return reals
+
+
+def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Iterate in a background thread, `depth` items ahead; errors arrive where the item would have."""
+    ready: queue.Queue = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+    end = object()
+
+    def offer(item) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                pass
+        return False
+
+    def produce() -> None:
+        try:
+            for item in items:
+                if not offer((item, None)):
+                    return
+            offer((end, None))
+        except BaseException as error:
+            offer((end, error))
+
+    thread = threading.Thread(target=produce, daemon=True, name="prefetch")
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()

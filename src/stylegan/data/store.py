@@ -1,0 +1,464 @@
+"""The training format: one memory-mapped uint8 array per resolution and a dataset.json that describes them.
+
+    dataset.json       what the store holds and how it was made; its presence means that the store is complete
+    images-0004.npy    uint8 [N, 4, 4, C], and so on for every power of two up to the store's resolution
+    labels.npy         int64 [N], class numbers, where the images have classes
+    attributes.npy     bool [N, A], where the images have binary attributes
+    names.txt          the images' original names, one a line
+
+docs/file-formats.md specifies it byte by byte.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import numpy as np
+
+from stylegan.errors import InputError
+
+FORMAT_VERSION = 1
+KIND = "stylegan-store"
+MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
+_HEADER_BYTES = 128  # of an images-*.npy file: written last, when the number of images is known, so of fixed length
+
+
+# --- Resolutions -------------------------------------------------------------------------------
+
+
+def check_resolution(resolution: int) -> None:
+    """Raise InputError unless `resolution` is a power of two from 4 to 1024."""
+    if resolution not in resolutions(MAX_RESOLUTION):
+        raise InputError(
+            f"The resolution must be a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}, not {resolution}."
+        )
+
+
+def resolutions(resolution: int) -> list[int]:
+    """All powers of two from 4 to `resolution`, coarse to fine."""
+    return [1 << i for i in range(2, resolution.bit_length())]
+
+
+def box_sum(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Sums over boxes of `rows` x `columns` pixels: [H, W, C] -> [H / rows, W / columns, C].
+
+    Exact for uint8 images as long as a box holds at most 65,536 pixels: the sums stay below 2 ** 24. (Larger
+    boxes are summed in float64.)
+    """
+    height, width, channels = image.shape
+    assert height % rows == 0 and width % columns == 0
+    kind = np.float32 if rows * columns <= 65_536 else np.float64
+    strips = np.add(image[0::rows], image[1::rows] if rows > 1 else kind(0), dtype=kind)
+    for i in range(2, rows):
+        strips += image[i::rows]
+    sums = np.empty((height // rows, width // columns, channels), kind)
+    for c in range(channels):  # one channel at a time: numpy is slow where the innermost axis is 3 long
+        plane = sums[:, :, c]
+        np.add(strips[:, 0::columns, c], strips[:, 1::columns, c] if columns > 1 else kind(0), out=plane)
+        for j in range(2, columns):
+            plane += strips[:, j::columns, c]
+    return sums
+
+
+def pyramid(image: np.ndarray) -> dict[int, np.ndarray]:
+    """Box-filter an image uint8 [R, R, C] down to 4 x 4; returns {resolution: uint8 [r, r, C]}, R included.
+
+    Every level is the mean of the *original* pixels, rounded once, half to even: the same as repeated
+    2 x 2 means in float32 without rounding in between.
+    """
+    levels = {image.shape[0]: image}
+    sums = image
+    for resolution in reversed(resolutions(image.shape[0] // 2)):
+        sums = box_sum(sums, 2, 2)
+        levels[resolution] = np.rint(sums * np.float32((resolution / image.shape[0]) ** 2)).astype(np.uint8)
+    return levels
+
+
+# --- Reading -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store. Opening it checks every file's size and reads no pixel; arrays are mapped on request.
+
+    It holds no open file, so it can be pickled and passed to worker processes.
+    """
+
+    path: Path
+    count: int
+    resolution: int
+    channels: int
+    label_names: tuple[str, ...]
+    """Names of the classes; () where the images have none."""
+    attribute_names: tuple[str, ...]
+    """Names of the binary attributes; () where the images have none."""
+    content_hash: str
+    """SHA-256 (hex) of the pixels at full resolution, the labels and the attributes."""
+    made: dict
+    """How the store was made: its source, the options, the program's version."""
+
+    @property
+    def label_count(self) -> int:
+        """The number of classes; 0 where the images have none."""
+        return len(self.label_names)
+
+    @property
+    def resolutions(self) -> list[int]:
+        """The resolutions it holds, coarse to fine."""
+        return resolutions(self.resolution)
+
+    def images(self, resolution: int | None = None) -> np.ndarray:
+        """Map the images at one resolution R (default: the highest), read-only: uint8 [N, R, R, C].
+
+        Raises InputError if the store does not hold that resolution.
+        """
+        resolution = self.resolution if resolution is None else resolution
+        if resolution not in self.resolutions:
+            raise InputError(
+                f"{self.path} holds images from 4 x 4 to {self.resolution} x {self.resolution}, not "
+                f"{resolution} x {resolution}; prepare it again with another --resolution."
+            )
+        shape = (self.count, resolution, resolution, self.channels)
+        return _map_array(self.path / image_file(resolution), np.dtype(np.uint8), shape)
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """Class numbers, int64 [N], or None."""
+        if not self.label_names:
+            return None
+        return _map_array(self.path / "labels.npy", np.dtype("<i8"), (self.count,))
+
+    @cached_property
+    def attributes(self) -> np.ndarray | None:
+        """Binary attributes, bool [N, A] in the order of `attribute_names`, or None."""
+        if not self.attribute_names:
+            return None
+        shape = (self.count, len(self.attribute_names))
+        return _map_array(self.path / "attributes.npy", np.dtype(bool), shape)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The images' original names in the order of the images (read when first asked for)."""
+        path = self.path / "names.txt"
+        try:
+            names = path.read_bytes().decode("utf-8").split("\n")[:-1]
+        except (OSError, UnicodeDecodeError) as error:
+            raise _damaged(path, f"it cannot be read ({_reason(error)})") from error
+        if len(names) != self.count:
+            raise _damaged(path, f"it holds {len(names)} names instead of {self.count}")
+        return names
+
+
+def image_file(resolution: int) -> str:
+    """The name of the file that holds the images of one resolution."""
+    return f"images-{resolution:04d}.npy"
+
+
+def open_store(path: Path | str) -> Store:
+    """Open a store and check that it is complete: its description, and the header and size of every array.
+
+    Raises InputError for a missing folder, one that is not a (finished) store, an unknown format version,
+    and a missing, cut-short or wrong array.
+    """
+    path = Path(path)
+    description = path / "dataset.json"
+    if not path.exists():
+        raise InputError(f"There is no store at {path}; make one with `stylegan prepare SOURCE {path}`.")
+    if not path.is_dir():
+        raise InputError(f"{path} is a file, not a store; make a store with `stylegan prepare SOURCE STORE`.")
+    try:
+        fields = json.loads(description.read_bytes())
+    except FileNotFoundError as error:
+        if any(path.glob("images-*.npy")):
+            raise InputError(f"{path} is an unfinished store (it has no dataset.json); prepare it again.") from error
+        raise InputError(
+            f"{path} is not a store (it has no dataset.json); make one with `stylegan prepare {path} STORE`."
+        ) from error
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # unreadable; neither UTF-8 nor JSON; nested too deep
+        raise _damaged(description, f"it cannot be read ({_reason(error)})") from error
+
+    if not isinstance(fields, dict) or fields.get("kind") != KIND:
+        raise InputError(
+            f"{path} is not a store (its dataset.json describes something else); make one with "
+            f"`stylegan prepare {path} STORE`."
+        )
+    version = fields.get("format_version")
+    if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
+        raise InputError(
+            f"{path} has store format {version} and this program reads format {FORMAT_VERSION}; "
+            + ("update stylegan." if newer else "prepare the images again.")
+        )
+    store = Store(
+        path=path,
+        count=_field(fields, "count", int, description),
+        resolution=_field(fields, "resolution", int, description),
+        channels=_field(fields, "channels", int, description),
+        label_names=tuple(_field(fields, "label_names", list, description)),
+        attribute_names=tuple(_field(fields, "attribute_names", list, description)),
+        content_hash=_field(fields, "content_hash", str, description),
+        made=_field(fields, "made", dict, description),
+    )
+    if store.count < 1 or store.channels not in (1, 3, 4) or store.resolution not in resolutions(MAX_RESOLUTION):
+        raise _damaged(
+            description,
+            f"it describes {store.count} images of {store.resolution} pixels, {store.channels} channels",
+        )
+    for resolution in store.resolutions:
+        store.images(resolution)
+    _ = store.labels, store.attributes
+    if not (path / "names.txt").is_file():
+        raise _damaged(path / "names.txt", "it is missing")
+    return store
+
+
+def _field(fields: dict, name: str, kind: type, description: Path):
+    if type(fields.get(name)) is not kind:
+        raise _damaged(description, f"its field {name!r} is missing or of the wrong type")
+    return fields[name]
+
+
+def _map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """Map a .npy file for reading; InputError unless it holds exactly such an array."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError as error:
+        raise _damaged(path, "it is missing") from error
+    except (
+        OSError,
+        ValueError,
+        OverflowError,
+    ) as error:  # unreadable; no .npy header, or a file shorter than it says
+        raise _damaged(path, f"it is cut short or no .npy file ({_reason(error)})") from error
+    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
+        raise _damaged(path, f"it holds {array.dtype} {list(array.shape)} instead of {dtype} {list(shape)}")
+    if path.stat().st_size != array.offset + array.nbytes:
+        raise _damaged(path, "it is longer than its header says")
+    return array
+
+
+def _damaged(path: Path, what: str) -> InputError:
+    return InputError(f"The store {path.parent} is damaged: {path.name}: {what}; prepare it again.")
+
+
+def _reason(error: Exception) -> str:
+    """The one-line heart of an exception's message."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+
+
+# --- Writing -----------------------------------------------------------------------------------
+
+
+class StoreWriter:
+    """Writes a store image by image; at every moment it either is not there or is complete.
+
+    A context manager. It writes into a hidden folder `.<name>.partial-<process>` beside the target. On a
+    normal exit that folder gets its headers and dataset.json and is renamed to the target in one step; on an
+    exception (Ctrl-C too) it is removed. What a killed process left there, the next writer of the same target
+    removes.
+
+    `made` (how the store was made; anything JSON can hold) is written on exit and may be changed until then.
+    `label_names` and `attribute_names` say whether `add` takes a label and attributes.
+
+    Raises InputError if the target exists (an empty folder may), if it cannot be written (disk full, no
+    permission), or if no image was added.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        resolution: int,
+        channels: int,
+        *,
+        made: dict,
+        label_names: Sequence[str] = (),
+        attribute_names: Sequence[str] = (),
+    ):
+        check_resolution(resolution)
+        self.path = Path(path)
+        self.resolution = resolution
+        self.channels = channels
+        self.made = made
+        self.label_names = tuple(label_names)
+        self.attribute_names = tuple(attribute_names)
+        self.count = 0
+        self._target = self.path.resolve()
+        self._partial = self._target.with_name(f".{self._target.name}.partial-{os.getpid()}")
+        self._files: dict[int, BinaryIO] = {}
+        self._hash = hashlib.sha256()
+        self._names: list[str] = []
+        self._labels: list[int] = []
+        self._attributes: list[np.ndarray] = []
+
+    def __enter__(self) -> Self:
+        check_target(self.path)
+        try:
+            with self._explaining():
+                self._target.parent.mkdir(parents=True, exist_ok=True)
+                self._remove_leftovers()
+                self._partial.mkdir()
+                for resolution in resolutions(self.resolution):
+                    file = (self._partial / image_file(resolution)).open("wb", buffering=1 << 20)
+                    self._files[resolution] = file
+                    file.write(bytes(_HEADER_BYTES))
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def add(
+        self,
+        levels: dict[int, np.ndarray],
+        name: str,
+        label: int | None = None,
+        attributes: np.ndarray | None = None,
+    ) -> None:
+        """Append one image: `levels` as `pyramid` returns them, class number, attributes (bool [A])."""
+        assert (label is not None) == bool(self.label_names)
+        assert (attributes is not None) == bool(self.attribute_names)
+        assert label is None or 0 <= label < len(self.label_names)
+        for resolution, file in self._files.items():
+            image = levels[resolution]
+            assert image.dtype == np.uint8 and image.shape == (resolution, resolution, self.channels)
+            with self._explaining():
+                file.write(np.ascontiguousarray(image).data)
+        self._hash.update(np.ascontiguousarray(levels[self.resolution]).data)
+        # One name a line in UTF-8: line breaks, and bytes of a file name that are not UTF-8, are escaped.
+        self._names.append(name.replace("\n", "\\n").encode("utf-8", "backslashreplace").decode("utf-8"))
+        if label is not None:
+            self._labels.append(label)
+        if attributes is not None:
+            assert np.shape(attributes) == (len(self.attribute_names),)
+            self._attributes.append(np.asarray(attributes, bool))
+        self.count += 1
+
+    def __exit__(self, kind, error, traceback) -> None:
+        try:
+            if kind is None:
+                if self.count == 0:
+                    raise InputError(f"There is no image to write to {self.path}.")
+                with self._explaining():
+                    self._finish()
+        finally:
+            self._discard()
+
+    def _finish(self) -> None:
+        for resolution, file in self._files.items():
+            file.seek(0)
+            file.write(_npy_header((self.count, resolution, resolution, self.channels)))
+            _close_safely(file)
+        self._write("names.txt", "".join(name + "\n" for name in self._names).encode("utf-8"))
+        if self.label_names:
+            labels = np.array(self._labels, "<i8")
+            self._hash.update(labels.data)
+            self._write("labels.npy", labels)
+        if self.attribute_names:
+            attributes = np.stack(self._attributes)
+            self._hash.update(attributes.data)
+            self._write("attributes.npy", attributes)
+        fields = {
+            "kind": KIND,
+            "format_version": FORMAT_VERSION,
+            "count": self.count,
+            "resolution": self.resolution,
+            "channels": self.channels,
+            "label_names": list(self.label_names),
+            "attribute_names": list(self.attribute_names),
+            "made": self.made,
+            "content_hash": self._hash.hexdigest(),
+        }
+        self._write("dataset.json", (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+        check_target(self.path)
+        if self._target.exists():
+            self._target.rmdir()  # an empty folder: not every system renames onto one
+        self._partial.rename(self._target)
+
+    def _write(self, name: str, content: bytes | np.ndarray) -> None:
+        file = (self._partial / name).open("wb")
+        try:
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                np.lib.format.write_array(file, content, allow_pickle=False)
+        finally:
+            _close_safely(file)
+
+    def _discard(self) -> None:
+        """Close the files and remove the partial folder (after the rename there is none)."""
+        for file in self._files.values():
+            with contextlib.suppress(OSError):  # what is still buffered may not fit the disk; nobody needs it
+                file.close()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        """Remove the partial folders of this target whose process is gone."""
+        prefix = f".{self._target.name}.partial-"
+        for folder in self._target.parent.iterdir():
+            process = folder.name.removeprefix(prefix)
+            if folder.name.startswith(prefix) and process.isdigit() and not _runs_elsewhere(int(process)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Turn what the file system refuses into one sentence for the user."""
+        try:
+            yield
+        except OSError as error:
+            raise InputError(
+                f"The store {self.path} cannot be written ({_reason(error)}); nothing was left behind: "
+                "free some space or choose another place."
+            ) from error
+
+
+def check_target(path: Path | str) -> None:
+    """Raise InputError if something is at `path` already; an empty folder is allowed."""
+    path = Path(path)
+    try:
+        taken = path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    except OSError as error:
+        raise InputError(f"{path} cannot be looked at ({_reason(error)}); choose another place.") from error
+    if taken:
+        raise InputError(f"{path} exists already; choose another name or remove it first.")
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """The header of a C-ordered uint8 .npy file (version 1.0), padded with spaces to `_HEADER_BYTES`."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    length = _HEADER_BYTES - 10
+    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + text.ljust(length - 1).encode("ascii") + b"\n"
+
+
+def _close_safely(file: BinaryIO) -> None:
+    """Close a file once its content is on the disk, so that a power cut leaves no half of a renamed store."""
+    try:
+        file.flush()
+        os.fsync(file.fileno())
+    finally:
+        file.close()
+
+
+def _runs_elsewhere(process: int) -> bool:
+    """Whether another process of that number is alive."""
+    if process == os.getpid():
+        return False
+    if os.name == "nt":  # os.kill ends the process there; files that are open cannot be removed anyway
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is someone else's
+        return True
+    return True

@@ -1,0 +1,9 @@
+"""The one exception that is the user's to mend."""
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used: a file, an option, a folder.
+
+    The message is one sentence that says what is wrong and what to do. The command line prints it without a
+    traceback and exits with code 2; every other exception is a programming error and keeps its traceback.
+    """

@@ -1,0 +1,35 @@
+"""The figures of the paper, one function each. They return images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stylegan import sampling
+from stylegan.images import grid
+from stylegan.networks.generator import Generator
+
+
+@torch.no_grad()
+def style_mixing(
+    generator: Generator,
+    sources: Sequence[int],
+    destinations: Sequence[int],
+    layers: slice | Sequence[int],
+    *,
+    psi: float = 0.7,
+) -> Tensor:
+    """Figure 3: a table of images [C, H, W] in which the given layers' styles come from the column.
+
+    sources: seeds of the top row, whose styles are copied. destinations: seeds of the left column, which keep
+    the rest. All images share one set of noise planes, so that only styles differ.
+    """
+    w_source = generator.truncate(sampling.w_of_seeds(generator, sources), psi)
+    w_destination = generator.truncate(sampling.w_of_seeds(generator, destinations), psi)
+    top = generator.synthesis(w_source, noise="fixed")
+    left = generator.synthesis(w_destination, noise="fixed")
+    cells = [torch.ones_like(top[:1]), top]  # an empty corner, then the sources
+    for w, image in zip(w_destination, left, strict=True):
+        mixed = sampling.mix(w[None].expand_as(w_source), w_source, layers)
+        cells += [image[None], generator.synthesis(mixed, noise="fixed")]
+    return grid(torch.cat(cells), columns=len(sources) + 1)

@@ -1,0 +1,75 @@
+"""Images between the three forms they take: files, uint8 arrays, and the [-1, 1] tensors of the networks."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Map images of about [-1, 1] to uint8, rounding half up and saturating; the shape stays.
+
+    x * 127.5 + 128, cut off: what the official networks' outputs go through before they are saved or measured.
+    """
+    return (images.float() * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """Map uint8 images to float32 in [-1, 1] (x * 2/255 - 1); shape and memory format stay."""
+    return images.to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """Turn one image, [C, H, W] in about [-1, 1] or uint8, into a PIL image (C = 1, 3 or 4)."""
+    if image.dtype != torch.uint8:
+        image = to_uint8(image)
+    array = image.permute(1, 2, 0).cpu().numpy()  # [H, W, C]
+    return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)
+
+
+def grid(images: Tensor, columns: int | None = None, *, gap: int = 0) -> Tensor:
+    """Lay N images [N, C, H, W] out row by row as one image [C, rows * H, columns * W].
+
+    Cells without an image, and the `gap` pixels between cells, are white. Without `columns` the grid is as
+    close to a square as it can be. uint8 stays uint8; other types are taken as [-1, 1].
+    """
+    count, channels, height, width = images.shape
+    columns = columns or int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    white = 255 if images.dtype == torch.uint8 else 1.0
+    sheet = images.new_full((channels, rows * (height + gap) - gap, columns * (width + gap) - gap), white)
+    for i, image in enumerate(images):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[:, top : top + height, left : left + width] = image
+    return sheet
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it is, at any moment, either absent (or as before) or complete."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_image(image: Tensor | Image.Image, path: Path | str) -> None:
+    """Save one image ([C, H, W] as in `to_pil`, or a PIL image) as a PNG file, never half-written."""
+    picture = image if isinstance(image, Image.Image) else to_pil(image)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    write_atomically(Path(path), buffer.getvalue())
+
+
+def enlarge(image: Tensor, factor: int) -> Tensor:
+    """Repeat every pixel `factor` times in both directions, so that small images can be looked at."""
+    return image.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)

@@ -1,0 +1,212 @@
+"""The official network files: pickles of TensorFlow networks, read without TensorFlow and without running them.
+
+Such a file holds instances of `dnnlib.tflib.network.Network`, whose state is the source text of a TensorFlow
+function, its options and its variables. Only options and variables are used; the unpickler knows that one class
+and what numpy arrays need, and refuses every other name before anything happens.
+"""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylegan.errors import InputError
+from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
+from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.networks.layers import FeatureMaps
+
+
+class OfficialNetwork:
+    """One network of an official file: function name, options as passed, variables by name, sub-networks."""
+
+    function: str
+    options: dict[str, Any]
+    variables: dict[str, np.ndarray]
+    components: dict[str, "OfficialNetwork"]
+
+    def __setstate__(self, state: dict) -> None:
+        if not isinstance(state, dict) or state.get("version") not in (2, 3):
+            raise InputError("a network in the file has no version 2 or 3, so it is no StyleGAN or Progressive GAN")
+        self.function = state["build_func_name"]
+        self.options = dict(state["static_kwargs"])
+        self.variables = dict(state["variables"])
+        self.components = dict(state.get("components", {}))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickles networks, arrays and plain containers; nothing else."""
+
+    ALLOWED: ClassVar[dict[tuple[str, str], Any]] = {
+        ("dnnlib.tflib.network", "Network"): OfficialNetwork,
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        **{
+            (f"numpy.{core}.multiarray", name): getattr(np._core.multiarray, name)
+            for core in ("core", "_core")
+            for name in ("_reconstruct", "scalar")
+        },
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.ALLOWED[module, name]
+        except KeyError:
+            raise InputError(
+                f"the pickle asks for {module}.{name}, which no official network needs; it was not run. "
+                "Use a file from a source you trust"
+            ) from None
+
+
+@dataclass(frozen=True)
+class OfficialFile:
+    """The three networks of an official training run."""
+
+    g: OfficialNetwork
+    d: OfficialNetwork
+    gs: OfficialNetwork  # the moving average of g
+
+
+def read(path: Path | str) -> OfficialFile:
+    """Read an official pickle of (G, D, Gs). Raises InputError where it is anything else."""
+    with Path(path).open("rb") as file:
+        try:
+            content = _Unpickler(file, encoding="latin1").load()
+        except (pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} is not an official network file, or is damaged ({error})") from error
+    networks = isinstance(content, tuple) and all(isinstance(n, OfficialNetwork) for n in content)
+    if not networks or len(content) != 3:
+        raise InputError(f"{path} holds no (G, D, Gs), as the official training writes them")
+    return OfficialFile(*content)
+
+
+# Options of the official functions -> ours. What has no counterpart must have the value given in FIXED.
+_GENERATOR_OPTIONS = {
+    "resolution": "resolution",
+    "num_channels": "channels",
+    "label_size": "label_count",
+    "latent_size": "z_dim",
+    "dlatent_size": "w_dim",
+    "mapping_layers": "mapping_layers",
+    "mapping_fmaps": "mapping_width",
+    "mapping_lrmul": "mapping_lr_multiplier",
+    "normalize_latents": "normalize_z",
+    "const_input_layer": "const_input",
+    "use_noise": "use_noise",
+    "use_instance_norm": "use_instance_norm",
+    "use_pixel_norm": "use_pixel_norm",
+    "nonlinearity": "activation",
+    "use_wscale": "equalized",
+}
+_DISCRIMINATOR_OPTIONS = {
+    "resolution": "resolution",
+    "num_channels": "channels",
+    "label_size": "label_count",
+    "mbstd_group_size": "group_size",
+    "mbstd_num_features": "stddev_features",
+    "nonlinearity": "activation",
+    "use_wscale": "equalized",
+}
+_FEATURE_MAP_OPTIONS = {"fmap_base": "base", "fmap_decay": "decay", "fmap_max": "maximum"}
+
+
+def _config_fields(options: dict[str, Any], names: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
+    """Our configuration fields from official options, the official defaults filled in."""
+    options = defaults | options
+    fields = {ours: options[theirs] for theirs, ours in names.items() if theirs in options}
+    maps = {ours: options[theirs] for theirs, ours in _FEATURE_MAP_OPTIONS.items() if theirs in options}
+    blur = options.get("blur_filter", [1, 2, 1])
+    if blur not in (None, [1, 2, 1]):
+        raise InputError(f"the network was made with the filter {blur}; only [1, 2, 1] and none are known here")
+    return fields | {"feature_maps": FeatureMaps(**maps), "use_blur": blur is not None}
+
+
+def generator_from(network: OfficialNetwork) -> Generator:
+    """Build the style-based generator of an official G or Gs."""
+    if network.function != "G_style":
+        raise InputError(f"{network.function} is not a style-based generator")
+    config = GeneratorConfig(**_config_fields(network.options, _GENERATOR_OPTIONS, {}))
+    variables = dict(network.variables)
+    for component in network.components.values():
+        variables |= component.variables
+    lod = float(variables.pop("lod"))
+
+    w_avg = _tensor(variables.pop("dlatent_avg"))
+    tensors = dict(generator_variable(name, value, config.resolution) for name, value in variables.items())
+    generator = Generator(config)
+    generator.load_state_dict(tensors | {"w_avg": w_avg})
+    resolution, fade = config.resolution >> int(lod), lod - int(lod)
+    generator.synthesis.grown = (resolution, fade)
+    return generator.eval()
+
+
+def discriminator_from(network: OfficialNetwork) -> Discriminator:
+    """Build the discriminator of an official D of StyleGAN."""
+    if network.function != "D_basic":
+        raise InputError(f"{network.function} is not the discriminator of a StyleGAN")
+    defaults = {"resolution": 32, "num_channels": 1}
+    config = DiscriminatorConfig(**_config_fields(network.options, _DISCRIMINATOR_OPTIONS, defaults))
+    tensors = dict(
+        discriminator_variable(name, value, config.resolution)
+        for name, value in network.variables.items()
+        if name != "lod"
+    )
+    discriminator = Discriminator(config)
+    discriminator.load_state_dict(tensors)
+    return discriminator.eval()
+
+
+def generator_variable(name: str, value: np.ndarray, resolution: int) -> tuple[str, Tensor]:
+    """An official variable of G (or its gradient) -> the name and layout of ours."""
+    scope, _, leaf = name.partition("/")
+    if name.startswith("noise"):
+        return f"synthesis.{name}", _tensor(value)
+    if name == "LabelConcat/weight":
+        return "mapping.label_embedding", _tensor(value)
+    if scope.startswith("Dense"):
+        return f"mapping.layers.{scope[5:]}.{leaf}", _weight(value)
+    if scope.startswith("ToRGB_lod"):
+        return f"synthesis.blocks.{resolution >> int(scope[9:])}.to_rgb.{leaf}", _weight(value)
+
+    r = int(scope.split("x")[0])
+    layer, _, leaf = leaf.partition("/")
+    number = {"Const": 0, "Dense": 0, "Conv0_up": 0, "Conv": 1, "Conv1": 1}[layer]
+    if leaf == "const":
+        return f"synthesis.blocks.{r}.const", _tensor(value)[0]
+    tensor = _weight(value)
+    if layer == "Conv0_up" and leaf == "weight" and r >= 128:
+        # from 128 x 128 on the official up-convolution is a transposed one, which turns the kernel around
+        tensor = tensor.flip(2, 3)
+    ours = {
+        "weight": "dense.weight" if layer == "Dense" else f"conv{number}.weight",
+        "bias": f"layer{number}.bias",
+        "Noise/weight": f"layer{number}.noise.strength",
+        "StyleMod/weight": f"layer{number}.style.affine.weight",
+        "StyleMod/bias": f"layer{number}.style.affine.bias",
+    }[leaf]
+    return f"synthesis.blocks.{r}.{ours}", tensor
+
+
+def discriminator_variable(name: str, value: np.ndarray, resolution: int) -> tuple[str, Tensor]:
+    """An official variable of D (or its gradient) -> the name and layout of ours."""
+    scope, _, leaf = name.partition("/")
+    if scope.startswith("FromRGB_lod"):
+        return f"blocks.{resolution >> int(scope[11:])}.from_rgb.{leaf}", _weight(value)
+    layer, _, leaf = leaf.partition("/")
+    ours = {"Conv0": "conv0", "Conv1_down": "conv1", "Conv": "conv", "Dense0": "dense0", "Dense1": "dense1"}
+    return f"blocks.{scope.split('x')[0]}.{ours[layer]}.{leaf}", _weight(value)
+
+
+def _tensor(value: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.array(value, dtype=np.float32))
+
+
+def _weight(value: np.ndarray) -> Tensor:
+    """Weights are stored [kh, kw, in, out] or [in, out] there, outputs first here; vectors stay."""
+    tensor = _tensor(value)
+    return tensor.permute(3, 2, 0, 1) if tensor.ndim == 4 else tensor.permute(*reversed(range(tensor.ndim)))

@@ -1,0 +1,137 @@
+"""The discriminator: that of the Progressive GAN, with bilinear downsampling and leaky ReLU (appendix C)."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.errors import InputError
+from stylegan.networks import ops
+from stylegan.networks.layers import (
+    Activation,
+    Conv,
+    Dense,
+    FeatureMaps,
+    activate,
+    check_image_shape,
+    one_hot,
+    resolutions,
+)
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """What a discriminator is made of. The defaults are the paper's."""
+
+    resolution: int = 1024
+    """Height and width of the images: a power of two from 4 to 1024."""
+    channels: int = 3
+    """1 (grey), 3 (RGB) or 4 (RGBA)."""
+    label_count: int = 0
+    """Number of classes; 0 for unlabelled images."""
+    feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
+    """Width of the network."""
+    group_size: int = 4
+    """Images in a group of the minibatch standard deviation; 1 leaves that layer out."""
+    stddev_features: int = 1
+    """Maps that the minibatch standard deviation appends."""
+    use_blur: bool = True
+    """Binomial filter before each downsampling (bilinear resampling, appendix C)."""
+    activation: Activation = "lrelu"
+    """Leaky ReLU of slope 0.2, or ReLU."""
+    equalized: bool = True
+    """Equalised learning rate."""
+
+    def __post_init__(self) -> None:
+        check_image_shape(self.resolution, self.channels, self.label_count)
+        if self.group_size < 1 or self.stddev_features < 1:
+            raise InputError("group_size and stddev_features must be 1 or more")
+
+
+class DiscriminatorBlock(nn.Module):
+    """fromRGB of one resolution, and the two layers that lead to the next lower one."""
+
+    def __init__(self, config: DiscriminatorConfig, resolution: int) -> None:
+        super().__init__()
+        self.config = config
+        maps, below = config.feature_maps(resolution), config.feature_maps(resolution // 2)
+        self.from_rgb = Conv(config.channels, maps, kernel=1, equalized=config.equalized)
+        self.conv0 = Conv(maps, maps, equalized=config.equalized)
+        self.conv1 = Conv(maps, below, resample="down", equalized=config.equalized)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] -> [N, C', H / 2, W / 2]"""
+        x = activate(self.conv0(x), self.config.activation)
+        if self.config.use_blur:
+            x = ops.blur(x)
+        return activate(self.conv1(x), self.config.activation)
+
+
+class DiscriminatorEpilogue(nn.Module):
+    """The last block, at 4 x 4: fromRGB, minibatch standard deviation, one convolution, two dense layers."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        maps, hidden = config.feature_maps(4), config.feature_maps.at_stage(0)
+        extra = config.stddev_features if config.group_size > 1 else 0
+        self.from_rgb = Conv(config.channels, maps, kernel=1, equalized=config.equalized)
+        self.conv = Conv(maps + extra, maps, equalized=config.equalized)
+        self.dense0 = Dense(maps * 16, hidden, equalized=config.equalized)
+        self.dense1 = Dense(hidden, max(config.label_count, 1), gain=1.0, equalized=config.equalized)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, 4, 4] -> [N, max(label_count, 1)]"""
+        if self.config.group_size > 1:
+            x = ops.minibatch_stddev(x, self.config.group_size, self.config.stddev_features)
+        x = activate(self.conv(x), self.config.activation)
+        x = activate(self.dense0(x.flatten(1)), self.config.activation)
+        return self.dense1(x)
+
+
+class Discriminator(nn.Module):
+    """Scores images of any power-of-two resolution up to its own; higher means more like the training set."""
+
+    Config = DiscriminatorConfig
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleDict({str(r): DiscriminatorBlock(config, r) for r in resolutions(config.resolution, 8)})
+        self.blocks["4"] = DiscriminatorEpilogue(config)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, fade: float = 0.0) -> Tensor:
+        """Score images.
+
+        images: [N, channels, R, R] in [-1, 1]; R is the resolution worked at. labels: as for the mapping network;
+        a conditional discriminator needs them. fade: the weight, in [0, 1], of the path through the next lower
+        resolution's fromRGB. N must be a multiple of the group size, or less than it. Returns [N].
+        """
+        self._check(images, labels, fade)
+        images = images.contiguous(memory_format=torch.channels_last)
+        resolution, activation = images.shape[3], self.config.activation
+
+        x = activate(self.blocks[str(resolution)].from_rgb(images), activation)
+        for r in reversed(resolutions(resolution, 8)):
+            x = self.blocks[str(r)](x)
+            if r == resolution and fade > 0:
+                coarse = self.blocks[str(r // 2)].from_rgb(ops.downsample(images))
+                x = ops.fade_in(x, activate(coarse, activation), fade)
+        scores = self.blocks["4"](x)
+
+        if self.config.label_count:  # each class has a score of its own; the label picks it
+            return (scores * one_hot(labels, self.config.label_count, len(images), scores)).sum(dim=1)
+        return scores[:, 0]
+
+    def _check(self, images: Tensor, labels: Tensor | None, fade: float) -> None:
+        config = self.config
+        n, channels, height, width = images.shape
+        if channels != config.channels or height != width or str(height) not in self.blocks:
+            raise ValueError(
+                f"images have shape {tuple(images.shape)}; expected [N, {config.channels}, R, R] "
+                f"with R a power of two from 4 to {config.resolution}"
+            )
+        if config.label_count and labels is None:
+            raise ValueError(f"a discriminator of {config.label_count} classes needs labels")
+        if not 0 <= fade <= 1 or (fade > 0 and height == 4):
+            raise ValueError(f"fade is {fade}; use 0 to 1, and 0 at 4 x 4, which has nothing coarser")

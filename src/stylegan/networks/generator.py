@@ -1,0 +1,278 @@
+"""The style-based generator: figure 1b, top to bottom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stylegan.errors import InputError
+from stylegan.networks import ops
+from stylegan.networks.layers import (
+    Activation,
+    Conv,
+    Dense,
+    FeatureMaps,
+    Noise,
+    Style,
+    activate,
+    check_image_shape,
+    log2,
+    one_hot,
+    resolutions,
+)
+
+NoiseInput = Literal["random", "fixed", "none"] | Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """What a style-based generator is made of. The defaults are the paper's (config f at 1024 x 1024)."""
+
+    resolution: int = 1024
+    """Height and width of the images: a power of two from 4 to 1024."""
+    channels: int = 3
+    """1 (grey), 3 (RGB) or 4 (RGBA)."""
+    label_count: int = 0
+    """Number of classes; 0 for unlabelled images."""
+    z_dim: int = 512
+    """Size of the latent z."""
+    w_dim: int = 512
+    """Size of the intermediate latent w."""
+    mapping_layers: int = 8
+    """Depth of the mapping network; 0 makes w the normalised z (table 4)."""
+    mapping_width: int = 512
+    """Width of its hidden layers."""
+    mapping_lr_multiplier: float = 0.01
+    """Learning rate of the mapping network relative to the rest (appendix C)."""
+    normalize_z: bool = True
+    """Scale z to unit mean square before the mapping network."""
+    feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
+    """Width of the synthesis network."""
+    const_input: bool = True
+    """Start from a learned constant; False feeds w through a dense layer instead (config c)."""
+    use_noise: bool = True
+    """Per-layer noise inputs (config e)."""
+    use_instance_norm: bool = True
+    """Normalise before the style is applied: AdaIN, eq. 1."""
+    use_pixel_norm: bool = False
+    """Normalise feature vectors as the Progressive GAN does; not used in the paper's style-based networks."""
+    use_blur: bool = True
+    """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
+    activation: Activation = "lrelu"
+    """Leaky ReLU of slope 0.2, or ReLU."""
+    equalized: bool = True
+    """Equalised learning rate."""
+
+    def __post_init__(self) -> None:
+        check_image_shape(self.resolution, self.channels, self.label_count)
+        mapped = self.z_dim * (2 if self.label_count else 1)
+        if self.mapping_layers == 0 and self.w_dim != mapped:
+            raise InputError(f"without mapping layers w is z itself: set w_dim to {mapped}, not {self.w_dim}")
+        if self.mapping_layers < 0 or min(self.z_dim, self.w_dim, self.mapping_width) < 1:
+            raise InputError("mapping_layers must be 0 or more, and z_dim, w_dim and mapping_width 1 or more")
+
+    @property
+    def num_layers(self) -> int:
+        """Style inputs: two at each resolution, 18 at 1024 x 1024."""
+        return 2 * log2(self.resolution) - 2
+
+
+class MappingNetwork(nn.Module):
+    """f: Z -> W, an MLP (figure 1b, left). Labels are embedded and joined to z first."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.z_dim
+        if config.label_count:
+            self.label_embedding = nn.Parameter(torch.randn(config.label_count, config.z_dim))
+            width += config.z_dim
+        self.layers = nn.ModuleList()
+        for i in range(config.mapping_layers):
+            last = i == config.mapping_layers - 1
+            outputs = config.w_dim if last else config.mapping_width
+            self.layers.append(
+                Dense(width, outputs, lr_multiplier=config.mapping_lr_multiplier, equalized=config.equalized)
+            )
+            width = outputs
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """z [N, z_dim], labels [N] or [N, label_count] or None -> w [N, num_layers, w_dim], alike in all layers."""
+        x = z
+        if self.config.label_count:
+            embedding = one_hot(labels, self.config.label_count, len(z), z) @ self.label_embedding
+            x = torch.cat([x, embedding], dim=1)
+        if self.config.normalize_z:
+            x = ops.pixel_norm(x)
+        for layer in self.layers:
+            x = activate(layer(x), self.config.activation)
+        return x[:, None].expand(-1, self.config.num_layers, -1)
+
+
+class StyledLayer(nn.Module):
+    """What follows each convolution: noise, bias, nonlinearity, AdaIN (the grey boxes of figure 1b)."""
+
+    def __init__(self, config: GeneratorConfig, maps: int) -> None:
+        super().__init__()
+        self.config = config
+        self.noise = Noise(maps) if config.use_noise else None
+        self.bias = nn.Parameter(torch.zeros(maps))
+        self.style = Style(config.w_dim, maps, equalized=config.equalized)
+
+    def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> Tensor:
+        """x [N, C, H, W], w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
+        if self.noise is not None and plane is not None:
+            x = self.noise(x, plane)
+        x = activate(x + self.bias[:, None, None], self.config.activation)
+        if self.config.use_pixel_norm:
+            x = ops.pixel_norm(x)
+        scale, bias = self.style(w)
+        if self.config.use_instance_norm:
+            return ops.adain(x, scale, bias)
+        return x * scale[:, :, None, None] + bias[:, :, None, None]
+
+
+class SynthesisBlock(nn.Module):
+    """The two layers of one resolution and their toRGB. The first block holds the input instead of an up-conv."""
+
+    def __init__(self, config: GeneratorConfig, resolution: int) -> None:
+        super().__init__()
+        self.config, self.resolution = config, resolution
+        maps, equalized = config.feature_maps(resolution), config.equalized
+        if resolution > 4:
+            below = config.feature_maps(resolution // 2)
+            self.conv0 = Conv(below, maps, bias=False, resample="up", equalized=equalized)
+        elif config.const_input:
+            self.const = nn.Parameter(torch.ones(maps, 4, 4))
+        else:
+            # the gain is a quarter of He's: the dense layer feeds 16 positions
+            self.dense = Dense(config.w_dim, maps * 16, gain=2**0.5 / 4, bias=False, equalized=equalized)
+        self.layer0 = StyledLayer(config, maps)
+        self.conv1 = Conv(maps, maps, bias=False, equalized=equalized)
+        self.layer1 = StyledLayer(config, maps)
+        self.to_rgb = Conv(maps, config.channels, kernel=1, gain=1.0, equalized=equalized)
+
+    def forward(self, x: Tensor | None, w: Tensor, planes: Sequence[Tensor | None]) -> Tensor:
+        """x [N, C', H/2, W/2] (None in the first block), w [N, 2, w_dim], two planes -> [N, C, H, W]"""
+        if x is not None:
+            x = self.conv0(x)
+            if self.config.use_blur:
+                x = ops.blur(x)
+        elif self.config.const_input:
+            x = self.const.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        else:
+            x = self.dense(w[:, 0]).view(len(w), -1, 4, 4).contiguous(memory_format=torch.channels_last)
+        x = self.layer0(x, w[:, 0], planes[0])
+        return self.layer1(self.conv1(x), w[:, 1], planes[1])
+
+
+class SynthesisNetwork(nn.Module):
+    """g: W -> images (figure 1b, right), at the full resolution or any lower one, or at a fade between two.
+
+    `grown` tells how far training has taken it, as (resolution, fade); it is what is drawn by default.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.grown: tuple[int, float] = (config.resolution, 0.0)
+        self.blocks = nn.ModuleDict({str(r): SynthesisBlock(config, r) for r in resolutions(config.resolution)})
+        if config.use_noise:
+            for layer, resolution in enumerate(self.layer_resolutions()):
+                self.register_buffer(f"noise{layer}", torch.randn(1, 1, resolution, resolution))
+
+    def layer_resolutions(self, resolution: int | None = None) -> list[int]:
+        """Resolution of each layer, in order, up to `resolution`: [4, 4, 8, 8, ...]."""
+        return [r for r in resolutions(resolution or self.config.resolution) for _ in range(2)]
+
+    def forward(
+        self, w: Tensor, *, resolution: int | None = None, fade: float = 0.0, noise: NoiseInput = "random"
+    ) -> Tensor:
+        """Draw images from w.
+
+        w: [N, num_layers, w_dim], one vector a layer. resolution: what to draw at; None is what the network has
+        been grown to, with its fade. fade: the weight, in [0, 1], of the next lower resolution's image.
+        noise: "random" draws fresh planes, "fixed" uses the network's own, "none" leaves noise out; or one plane
+        [N or 1, 1, H, W] a layer.
+        Returns [N, channels, resolution, resolution] in about [-1, 1].
+        """
+        if resolution is None:
+            resolution, fade = self.grown[0], fade or self.grown[1]
+        self._check(w, resolution, fade)
+        planes = self._noise_planes(noise, resolution, w)
+
+        x = below = None
+        for i, r in enumerate(resolutions(resolution)):
+            below = x
+            x = self.blocks[str(r)](x, w[:, 2 * i : 2 * i + 2], planes[2 * i : 2 * i + 2])
+
+        image = self.blocks[str(resolution)].to_rgb(x)
+        if fade > 0:
+            coarse = self.blocks[str(resolution // 2)].to_rgb(below)
+            image = ops.fade_in(image, ops.upsample(coarse), fade)
+        return image
+
+    def _check(self, w: Tensor, resolution: int, fade: float) -> None:
+        layers = self.config.num_layers
+        if w.ndim != 3 or w.shape[1] != layers or w.shape[2] != self.config.w_dim:
+            raise ValueError(f"w has shape {tuple(w.shape)}; expected [N, {layers}, {self.config.w_dim}]")
+        if str(resolution) not in self.blocks:
+            raise InputError(
+                f"this network draws 4 x 4 to {self.config.resolution} x {self.config.resolution}, "
+                f"powers of two; not {resolution}"
+            )
+        if not 0 <= fade <= 1 or (fade > 0 and resolution == 4):
+            raise InputError(f"fade is {fade}; use 0 to 1, and 0 at 4 x 4, which has nothing coarser")
+
+    def _noise_planes(self, noise: NoiseInput, resolution: int, w: Tensor) -> Sequence[Tensor | None]:
+        sizes = self.layer_resolutions(resolution)
+        if not self.config.use_noise or (isinstance(noise, str) and noise == "none"):
+            return [None] * len(sizes)
+        if isinstance(noise, str):
+            if noise == "fixed":
+                return [getattr(self, f"noise{i}") for i in range(len(sizes))]
+            if noise == "random":
+                return [torch.randn(len(w), 1, r, r, dtype=w.dtype, device=w.device) for r in sizes]
+            raise InputError(f'noise is "{noise}"; use "random", "fixed", "none" or a list of planes')
+        if len(noise) < len(sizes):
+            raise ValueError(f"{len(noise)} noise planes given; {len(sizes)} layers need one each")
+        return noise
+
+
+class Generator(nn.Module):
+    """Mapping and synthesis together, with the tracked average of w that truncation pulls towards."""
+
+    Config = GeneratorConfig
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = MappingNetwork(config)
+        self.synthesis = SynthesisNetwork(config)
+        self.register_buffer("w_avg", torch.zeros(config.w_dim))
+
+    def forward(
+        self,
+        z: Tensor,
+        labels: Tensor | None = None,
+        *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
+        noise: NoiseInput = "random",
+    ) -> Tensor:
+        """z [N, z_dim] -> images [N, channels, H, W] in about [-1, 1]; see `truncate` and `SynthesisNetwork`."""
+        return self.synthesis(self.truncate(self.mapping(z, labels), psi, cutoff), noise=noise)
+
+    def truncate(self, w: Tensor, psi: float, cutoff: int | None = None, center: Tensor | None = None) -> Tensor:
+        """The truncation trick in W (appendix B): w' = w_bar + psi (w - w_bar) in the layers below `cutoff`.
+
+        w: [N, num_layers, w_dim]. psi 1 is the identity, 0 the average image, negative the "anti-face".
+        cutoff: how many layers, None for all up to 32 x 32 (as in figure 2). center: another w_bar [w_dim].
+        """
+        cutoff = 8 if cutoff is None else cutoff
+        if psi == 1 or cutoff <= 0:
+            return w
+        w_bar = self.w_avg if center is None else center
+        return torch.cat([torch.lerp(w_bar, w[:, :cutoff], psi), w[:, cutoff:]], dim=1)

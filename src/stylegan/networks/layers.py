@@ -1,0 +1,161 @@
+"""The layers that generator and discriminator are made of, with an equalised learning rate (appendix C).
+
+Weights are stored as N(0, 1) and multiplied by their He constant when they are used, so that Adam, whose steps do
+not depend on the scale of the gradient, moves all layers at the same relative speed.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stylegan.errors import InputError
+from stylegan.networks import ops
+
+SQRT2 = sqrt(2)  # He gain of a layer that a rectifier follows
+Activation = Literal["lrelu", "relu"]
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """How many feature maps a network has at each resolution: min(base / 2**(stage * decay), maximum).
+
+    Resolution 2**k belongs to stage k - 1. The paper's networks have base 8192 and maximum 512: 512 maps from
+    4 x 4 to 32 x 32, then half as many at each doubling, 16 at 1024 x 1024.
+    """
+
+    base: int = 8192
+    """Feature maps times resolution / 2 at the higher resolutions."""
+    decay: float = 1.0
+    """How fast the number falls: 1 halves it at each doubling of the resolution."""
+    maximum: int = 512
+    """At most so many feature maps anywhere."""
+
+    def __call__(self, resolution: int) -> int:
+        return self.at_stage(log2(resolution) - 1)
+
+    def at_stage(self, stage: int) -> int:
+        """Maps at a stage; stage 0 is the width of the discriminator's hidden dense layer."""
+        return max(1, min(int(self.base / 2 ** (stage * self.decay)), self.maximum))
+
+
+def log2(resolution: int) -> int:
+    """Whole-numbered logarithm of a power of two."""
+    return resolution.bit_length() - 1
+
+
+def resolutions(highest: int, lowest: int = 4) -> list[int]:
+    """The powers of two from lowest to highest: [4, 8, ..., highest]."""
+    return [2**k for k in range(log2(lowest), log2(highest) + 1)]
+
+
+def check_image_shape(resolution: int, channels: int, label_count: int) -> None:
+    """Refuse what no network here can be built for."""
+    if resolution not in resolutions(1024):
+        raise InputError(f"resolution is {resolution}; use a power of two from 4 to 1024")
+    if channels not in (1, 3, 4):
+        raise InputError(f"channels is {channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
+    if label_count < 0:
+        raise InputError(f"label_count is {label_count}; use 0 for unlabelled images or the number of classes")
+
+
+def one_hot(labels: Tensor | None, label_count: int, batch: int, like: Tensor) -> Tensor:
+    """Labels as the networks want them: [N, label_count] in the type and on the device of `like`.
+
+    labels: class numbers [N] (integers), rows [N, label_count] already in that form, or None for all zeros.
+    """
+    if labels is None:
+        return like.new_zeros(batch, label_count)
+    if not labels.is_floating_point() and labels.ndim == 1:
+        labels = F.one_hot(labels.long(), label_count)
+    if labels.shape != (batch, label_count):
+        raise ValueError(f"labels have shape {tuple(labels.shape)}; expected {(batch, label_count)} or [{batch}]")
+    return labels.to(like)
+
+
+def activate(x: Tensor, kind: Activation) -> Tensor:
+    """Leaky ReLU of slope 0.2, or ReLU."""
+    return F.leaky_relu(x, 0.2) if kind == "lrelu" else F.relu(x)
+
+
+def he_scale(fan_in: int, gain: float, lr_multiplier: float, equalized: bool) -> tuple[float, float]:
+    """Initial deviation of the stored weights, and what they are multiplied by when used."""
+    he = gain / sqrt(fan_in)
+    return (1 / lr_multiplier, he * lr_multiplier) if equalized else (he / lr_multiplier, lr_multiplier)
+
+
+class Dense(nn.Module):
+    """Fully connected layer: [N, in] -> [N, out]. Bias and weights learn `lr_multiplier` times as fast."""
+
+    def __init__(self, inputs: int, outputs: int, *, gain=SQRT2, lr_multiplier=1.0, bias=True, equalized=True) -> None:
+        super().__init__()
+        deviation, self.scale = he_scale(inputs, gain, lr_multiplier, equalized)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) * deviation)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.lr_multiplier = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.bias
+        if bias is not None and self.lr_multiplier != 1:
+            bias = bias * self.lr_multiplier
+        return F.linear(x, self.weight * self.scale, bias)
+
+
+class Conv(nn.Module):
+    """Convolution with zero padding: [N, in, H, W] -> [N, out, H', W'].
+
+    resample "up" doubles height and width first, "down" halves them last; both fused with the convolution.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        *,
+        gain: float = SQRT2,
+        bias: bool = True,
+        resample: Literal["up", "down"] | None = None,
+        equalized: bool = True,
+    ) -> None:
+        super().__init__()
+        deviation, self.scale = he_scale(inputs * kernel**2, gain, 1.0, equalized)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel) * deviation)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.padding = kernel // 2
+        self.resample = resample
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * self.scale
+        if self.resample == "up":
+            y = ops.upsample_conv(x, weight)
+            return y if self.bias is None else y + self.bias[:, None, None]
+        if self.resample == "down":
+            return ops.conv_downsample(x, weight, self.bias)
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+class Noise(nn.Module):
+    """ "B" of figure 1: one plane of noise, scaled per feature map by a learned strength, added to all maps."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.strength = nn.Parameter(torch.zeros(maps))
+
+    def forward(self, x: Tensor, plane: Tensor) -> Tensor:
+        return x + plane * self.strength[:, None, None]
+
+
+class Style(nn.Module):
+    """ "A" of figure 1: the learned affine map from w to the style (y_s, y_b) of one layer. y_s starts at 1."""
+
+    def __init__(self, w_dim: int, maps: int, *, equalized: bool = True) -> None:
+        super().__init__()
+        self.affine = Dense(w_dim, 2 * maps, gain=1.0, equalized=equalized)
+
+    def forward(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        scale, bias = self.affine(w).chunk(2, dim=1)
+        return scale + 1, bias

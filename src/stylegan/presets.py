@@ -1,0 +1,87 @@
+"""Named run configurations. Each is a function of the data's shape; what it leaves unsaid is the paper's."""
+
+from dataclasses import replace
+
+from stylegan.data.store import open_store
+from stylegan.errors import InputError
+from stylegan.networks.discriminator import DiscriminatorConfig
+from stylegan.networks.generator import GeneratorConfig
+from stylegan.networks.layers import FeatureMaps
+from stylegan.training.loop import TrainingConfig
+from stylegan.training.losses import LossConfig
+from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig
+
+
+def paper(resolution: int, channels: int, label_count: int, gpus: int = 1) -> TrainingConfig:
+    """The paper's config f: FFHQ, 25 million images, official batch sizes for the number of GPUs."""
+    shape = {"resolution": resolution, "channels": channels, "label_count": label_count}
+    return TrainingConfig(
+        generator=GeneratorConfig(**shape),
+        discriminator=DiscriminatorConfig(**shape),
+        schedule=ScheduleConfig(initial_resolution=min(8, resolution), batch_size=dict(BATCH_SIZES[gpus])),
+    )
+
+
+def small(resolution: int, channels: int, label_count: int) -> TrainingConfig:
+    """Thin networks and a short schedule: good pictures up to 64 x 64 in hours on a CPU, in minutes on a GPU."""
+    config = paper(resolution, channels, label_count)
+    maps = FeatureMaps(base=2048, maximum=128)
+    return replace(
+        config,
+        generator=replace(
+            config.generator, z_dim=128, w_dim=128, mapping_width=128, mapping_layers=4, feature_maps=maps
+        ),
+        discriminator=replace(config.discriminator, feature_maps=maps),
+        schedule=ScheduleConfig(
+            initial_resolution=min(8, resolution),
+            stable_kimg=40,
+            fade_kimg=20,
+            total_kimg=600,
+            batch_size={4: 32},
+            learning_rate={4: 0.002},
+            tick_kimg={4: 10},
+        ),
+        loss=LossConfig(r1_gamma=3, penalty_at="current"),
+        ema_kimg=5,
+        ema_rampup=0.05,
+        noise_lr_multiplier=0.1,
+        model_ticks=1,
+    )
+
+
+def demo(resolution: int, channels: int, label_count: int) -> TrainingConfig:
+    """The first ten minutes: recognisable 32 x 32 portraits on two CPU cores."""
+    config = small(resolution, channels, label_count)
+    maps = FeatureMaps(base=1024, maximum=64)
+    return replace(
+        config,
+        generator=replace(config.generator, z_dim=64, w_dim=64, mapping_width=64, feature_maps=maps),
+        discriminator=replace(config.discriminator, feature_maps=maps),
+        schedule=replace(
+            config.schedule, stable_kimg=12, fade_kimg=6, total_kimg=60, batch_size={4: 16}, tick_kimg={4: 4}
+        ),
+        ema_kimg=1,
+        grid=(8, 4),
+    )
+
+
+PRESETS = {
+    "config-f": paper,
+    "small": small,
+    "demo": demo,
+}
+
+
+def preset(name: str, data: str, *, resolution: int | None = None, labels: bool = False) -> TrainingConfig:
+    """The run configuration of that name for the store `data`. Raises InputError where either is unknown.
+
+    resolution: below the store's, if wanted. labels: train with the store's classes.
+    """
+    if name not in PRESETS:
+        raise InputError(f"there is no preset {name}; use one of: {', '.join(PRESETS)}")
+    store = open_store(data)
+    label_count = store.label_count if labels else 0
+    if labels and not label_count:
+        raise InputError(f"{data} has no labels; train without them")
+    config = PRESETS[name](resolution or store.resolution, store.channels, label_count)
+    return replace(config, data=str(data), preset=name)

@@ -1,0 +1,96 @@
+"""From seeds to images: z, w, truncation, mixing, interpolation. What draws images yields them in batches."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylegan.networks.generator import Generator
+
+
+def z_of_seeds(seeds: Sequence[int], z_dim: int) -> Tensor:
+    """One z per seed, float32 [N, z_dim]: `numpy.random.RandomState(seed).randn(z_dim)`, as the paper's figures."""
+    rows = [np.random.RandomState(seed).randn(z_dim).astype(np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(rows))
+
+
+def noise_of_seeds(seeds: Sequence[int], generator: Generator, resolution: int | None = None) -> list[Tensor]:
+    """One noise plane [N, 1, H, W] for each layer; every seed has its own, whatever the batch and resolution."""
+    sizes = generator.synthesis.layer_resolutions(resolution or generator.synthesis.grown[0])
+    planes = []
+    for layer, size in enumerate(sizes):
+        rows = [np.random.RandomState([seed, layer]).randn(1, size, size).astype(np.float32) for seed in seeds]
+        planes.append(torch.from_numpy(np.stack(rows)).to(generator.w_avg.device))
+    return planes
+
+
+@torch.no_grad()
+def w_of_seeds(generator: Generator, seeds: Sequence[int], labels: Tensor | None = None) -> Tensor:
+    """w [N, num_layers, w_dim] of the seeds, not truncated."""
+    z = z_of_seeds(seeds, generator.config.z_dim).to(generator.w_avg.device)
+    return generator.mapping(z, labels)
+
+
+@torch.no_grad()
+def w_center(generator: Generator, count: int = 10_000, seed: int = 0, labels: Tensor | None = None) -> Tensor:
+    """The centre of mass of W from `count` fresh samples, [w_dim]: E_z[f(z)] of appendix B.
+
+    The generator's own `w_avg` is the running average of training; this one belongs to the weights as they are.
+    labels: one label [1] or row [1, label_count] for the centre of a class.
+    """
+    device, total = generator.w_avg.device, 0.0
+    stream = torch.Generator().manual_seed(seed)
+    for start in range(0, count, 1000):
+        z = torch.randn(min(1000, count - start), generator.config.z_dim, generator=stream)
+        given = None if labels is None else labels.to(device).expand(len(z), *labels.shape[1:])
+        total = total + generator.mapping(z.to(device), given)[:, 0].double().sum(dim=0)
+    return (total / count).to(generator.w_avg.dtype)
+
+
+def mix(w_a: Tensor, w_b: Tensor, layers: slice | Sequence[int]) -> Tensor:
+    """Style mixing: w_a with the given layers taken from w_b (section 3.1). Both [N or 1, num_layers, w_dim]."""
+    mixed = w_a.expand(max(len(w_a), len(w_b)), -1, -1).clone()
+    mixed[:, layers] = w_b[:, layers]
+    return mixed
+
+
+def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
+    """Linear interpolation, for W. t = 0 is a, t = 1 is b; a tensor t must broadcast against them."""
+    return a + (b - a) * t
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
+    """Spherical interpolation of directions, for Z: both [N, z_dim] are normalised, and so is the result."""
+    a, b = a / a.norm(dim=-1, keepdim=True), b / b.norm(dim=-1, keepdim=True)
+    cosine = (a * b).sum(dim=-1, keepdim=True)
+    angle = t * torch.acos(cosine.clamp(-1, 1))
+    across = b - cosine * a
+    across = across / across.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    return a * torch.cos(torch.as_tensor(angle)) + across * torch.sin(torch.as_tensor(angle))
+
+
+@torch.no_grad()
+def generate(
+    generator: Generator,
+    seeds: Sequence[int],
+    *,
+    psi: float = 1.0,
+    cutoff: int | None = None,
+    labels: Tensor | None = None,
+    noise: Literal["seeded", "fixed", "none"] = "seeded",
+    batch: int = 16,
+) -> Iterator[Tensor]:
+    """Draw the images of the seeds, in order, as batches [n, channels, H, W] in about [-1, 1].
+
+    A seed's image depends on the seed alone, not on its neighbours: latent and noise have streams of their own.
+    psi, cutoff: truncation, see `Generator.truncate`. labels: one per seed. noise: "seeded" draws each seed's
+    own planes, "fixed" uses the network's, "none" leaves noise out.
+    """
+    for start in range(0, len(seeds), batch):
+        chunk = seeds[start : start + batch]
+        given = None if labels is None else labels[start : start + batch].to(generator.w_avg.device)
+        w = generator.truncate(w_of_seeds(generator, chunk, given), psi, cutoff)
+        planes = noise_of_seeds(chunk, generator) if noise == "seeded" else noise
+        yield generator.synthesis(w, noise=planes)

@@ -1,0 +1,74 @@
+"""The training state: one file of plain tensors and numbers, written atomically, checked when it is read."""
+
+import os
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from stylegan.errors import InputError
+
+FORMAT_VERSION = 1
+
+
+def path_of(run_dir: Path, images_seen: int) -> Path:
+    """Name of the state after so many images; names sort by age."""
+    return run_dir / f"state-{images_seen:010d}.pt"
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a state so that the file is, at any moment, absent or complete."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save({"kind": "stylegan-state", "format_version": FORMAT_VERSION, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except RuntimeError as error:  # torch reports a full disk so
+        raise OSError(f"{path.name} could not be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a state. Raises InputError, naming the file, where it is cut short, damaged or of another version."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # compares every checksum
+        if damaged:
+            raise InputError(f"{path.name} is damaged (bad checksum of {damaged})")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (zipfile.BadZipFile, UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise InputError(f"{path.name} is cut short or damaged ({error})") from error
+    if not isinstance(state, dict) or state.get("kind") != "stylegan-state":
+        raise InputError(f"{path.name} is not a training state")
+    if state["format_version"] != FORMAT_VERSION:
+        raise InputError(f"{path.name} has format version {state['format_version']}, not {FORMAT_VERSION}")
+    return state
+
+
+def load_newest(run_dir: Path, warn) -> dict[str, Any] | None:
+    """The newest state that can be read, or None where there is none at all.
+
+    Every newer one that is damaged is reported through `warn`, by name. Raises InputError if all are.
+    """
+    paths = sorted(run_dir.glob("state-*.pt"), reverse=True)
+    for path in paths:
+        try:
+            return load(path)
+        except InputError as error:
+            warn(f"{error}; trying the one before")
+    if paths:
+        raise InputError(f"no training state in {run_dir} can be read; remove state-*.pt to begin anew")
+    return None
+
+
+def prune(run_dir: Path, pattern: str, keep: int) -> None:
+    """Remove all but the newest `keep` files of a pattern, and what a killed run left half-written."""
+    for path in sorted(run_dir.glob(pattern))[: -keep or None]:
+        path.unlink()
+    for path in run_dir.glob(f".{pattern}.*.tmp"):
+        path.unlink()

@@ -1,0 +1,565 @@
+"""Training. To resume a run, run the same command again."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tyro.conf import Suppress  # keeps a field off the command line
+
+from stylegan import distributed, sampling, weights
+from stylegan.config import from_dict, to_dict
+from stylegan.data.loader import Loader, prefetch, to_reals
+from stylegan.data.store import Store, open_store
+from stylegan.errors import InputError
+from stylegan.images import write_atomically
+from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
+from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.training import checkpoint, ema, losses
+from stylegan.training.losses import LossConfig
+from stylegan.training.monitor import Means, Monitor, peak_memory_mb
+from stylegan.training.optimizer import Adam
+from stylegan.training.randomness import draw, draw_uniform
+from stylegan.training.schedule import ScheduleConfig, State, groups
+
+MOST_SKIPPED_IN_A_ROW = 10
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A whole run. The defaults are the paper's (config f, FFHQ, one GPU)."""
+
+    data: Suppress[str] = ""
+    """Folder of the store to train on."""
+    preset: Suppress[str] = ""
+    """Name of the preset this began as; a label only."""
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    mirror: bool = True
+    """Flip images at random."""
+    mixing_probability: float = 0.9
+    """Share of fakes drawn from two latents, with a random crossover (section 3.1)."""
+    mixing_per: Literal["image", "batch"] = "image"
+    """Whether each image of a batch has its own coin and crossover, or all share one as in the official code."""
+    w_avg_beta: float = 0.995
+    """How slowly the tracked average of w moves, per step."""
+    ema_kimg: float = 10.0
+    """Half-life of the generator's moving average, in thousands of images."""
+    ema_rampup: float | None = None
+    """Keep the half-life below this share of the images seen (0.05 suits short runs); none in the paper."""
+    adam_beta1: float = 0.0
+    """Adam's decay of the first moment."""
+    adam_beta2: float = 0.99
+    """Adam's decay of the second moment."""
+    noise_lr_multiplier: float = 1.0
+    """Learning rate of the noise strengths relative to the rest. Below 1, noise is slower to stand in for detail
+    that a small network has not learned yet; 1 in the paper."""
+    seed: int = 0
+    """Of everything random in the run."""
+    grid: tuple[int, ...] = (8, 8)
+    """Columns and rows of the sample grids."""
+    model_ticks: int = 10
+    """Save the model every so many ticks (the state: every tick)."""
+    keep: int = 3
+    """How many of the newest models and states are kept; 0 keeps all."""
+    micro_batch: int = 0
+    """At most so many images at a time, gradients accumulated; 0 for the whole batch. Lower it if memory is short."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+    precision: Literal["float32", "tf32"] = "float32"
+    """tf32 lets a GPU round the factors of convolutions to 10 bits; several times faster."""
+
+    def __post_init__(self) -> None:
+        g, d = self.generator, self.discriminator
+        for name in ("resolution", "channels", "label_count"):
+            if getattr(g, name) != getattr(d, name):
+                raise InputError(
+                    f"generator.{name} is {getattr(g, name)} but discriminator.{name} {getattr(d, name)}; "
+                    "give both the same"
+                )
+        if self.schedule.initial_resolution > g.resolution:
+            raise InputError(
+                f"schedule.initial_resolution is {self.schedule.initial_resolution}, above the full resolution "
+                f"{g.resolution}"
+            )
+        if not 0 <= self.mixing_probability <= 1 or len(self.grid) != 2 or min(self.grid) < 1:
+            raise InputError("mixing_probability must be between 0 and 1, and grid two numbers of 1 or more")
+        if min(self.ema_kimg, self.model_ticks - 1, self.keep, self.micro_batch) < 0:
+            raise InputError("ema_kimg, keep and micro_batch must be 0 or more, and model_ticks 1 or more")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How `train` ended."""
+
+    images_seen: int
+    model: Path
+    """The last model file."""
+    stopped_by: int | None
+    """Number of the signal that ended the run early, or None."""
+
+
+def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True) -> Outcome:
+    """Train as `config` says and keep everything in the folder `run_dir`; go on where an earlier call stopped.
+
+    Raises InputError where the data, the options or an earlier run in the folder do not fit, and where ten steps
+    in a row have gradients that are not finite.
+    """
+    # set up: device, data, networks
+    device = pick_device(config.device)
+    torch.backends.fp32_precision = "tf32" if config.precision == "tf32" else "ieee"
+    distributed.start(device)
+    run_dir, first_rank = Path(run_dir), distributed.rank() == 0
+    store = open_store(config.data)
+    _check_store(config, store)
+    _settle_run_folder(config, run_dir, write=first_rank)
+    run = _Run(config, device, None if store.labels is None else torch.from_numpy(store.labels).to(device))
+
+    # go on from the newest state, if there is one
+    state = checkpoint.load_newest(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))
+    if state is not None:
+        run.restore(state)
+    total_images = int(config.schedule.total_kimg * 1000)
+    monitor = Monitor(run_dir, total_images, run.images_seen, active=first_rank, progress=progress)
+    if state is None:
+        count = config.grid[0] * config.grid[1]
+        reals, _ = Loader(store).batch(np.arange(min(count, store.count)), store.resolution)
+        monitor.save_grid(reals, "reals.png", config.generator.resolution, config.grid[0])
+        monitor.say(f"training in {run_dir}: {total_images / 1000:g} kimg on {device}; Ctrl-C saves and stops")
+    else:
+        monitor.say(f"resuming {run_dir} at {run.images_seen / 1000:.1f} kimg")
+
+    # train, in groups of iterations that share one state of the schedule
+    means, ticked, speed_from = Means(), time.perf_counter(), (time.perf_counter(), run.images_seen)
+    batches = prefetch(_batches(config, store, run.images_seen))
+    with _StopSignals() as stop:
+        for now, group in batches:
+            if now.stage != run.stage:
+                run.begin_stage(now)
+
+            for reals in group:
+                run.update_average(now)
+                run.step_discriminator(now, reals, means)
+                run.images_seen += now.batch_size
+                run.step_generator(now, means)
+
+            elapsed = time.perf_counter() - speed_from[0]
+            monitor.progress(run.images_seen, (run.images_seen - speed_from[1]) / elapsed, now.resolution, now.fade)
+
+            done = run.images_seen >= total_images
+            stopping = distributed.any_process(stop.signal is not None, device)
+            tick = run.images_seen >= run.tick_start + now.tick_images or done
+            if not tick and not stopping:
+                continue
+
+            # report
+            run.seconds += time.perf_counter() - ticked
+            if tick:
+                run.tick, run.tick_start = run.tick + 1, run.images_seen
+                speed = (run.images_seen - speed_from[1]) / (time.perf_counter() - speed_from[0])
+                monitor.report(run.statistics(now, means, speed))
+                monitor.save_grid(run.samples(), f"fakes-{run.images_seen:010d}.png", *run.grid_shape)
+
+            # save, then drop what is older
+            if first_rank:
+                if done or stopping or run.tick % config.model_ticks == 0 or run.tick == 1:
+                    weights.save(run.model_path(run_dir), run.model(store))
+                    checkpoint.prune(run_dir, "model-*.safetensors", config.keep)
+                checkpoint.save(checkpoint.path_of(run_dir, run.images_seen), run.state())
+                checkpoint.prune(run_dir, "state-*.pt", config.keep)
+            ticked = time.perf_counter()
+            speed_from = (ticked, run.images_seen)
+            if stopping:
+                break
+
+    batches.close()
+    monitor.close()
+    distributed.barrier()
+    model = weights.find(run_dir)
+    if stop.signal is not None and run.images_seen < total_images:
+        monitor.say(f"stopped at {run.images_seen / 1000:.1f} kimg, all saved; run the same command to go on")
+    return Outcome(run.images_seen, model, stop.signal if run.images_seen < total_images else None)
+
+
+@dataclass(frozen=True)
+class _Reals:
+    """One micro-batch of training images, and which samples of the whole batch they are."""
+
+    images: Tensor  # uint8 [n, C, R, R]
+    labels: Tensor | None  # int64 [n]
+    sample_index: Tensor  # int64 [n]
+
+
+class _Run:
+    """Networks, optimisers and counters of a training run: what its state file holds."""
+
+    def __init__(self, config: TrainingConfig, device: torch.device, labels: Tensor | None) -> None:
+        self.config, self.device, self.store_labels = config, device, labels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.g = Generator(config.generator).to(device)
+            self.d = Discriminator(config.discriminator).to(device)
+            self.g_ema = Generator(config.generator).to(device).requires_grad_(False)
+        self.g_ema.load_state_dict(self.g.state_dict())
+        self.stage: tuple[int, bool] | None = None
+        self.resolution_and_fade = (config.schedule.initial_resolution, 0.0)
+        self.images_seen, self.tick, self.tick_start, self.seconds = 0, 0, 0, 0.0
+        self.skipped, self.skipped_in_a_row = {"g": 0, "d": 0}, {"g": 0, "d": 0}
+        self._new_optimizers()
+
+    # --- the steps of one iteration
+
+    def begin_stage(self, now: State) -> None:
+        """Start the optimisers anew: a resolution is about to be faded in, or has just been."""
+        self.stage = now.stage
+        self._new_optimizers()
+
+    def update_average(self, now: State) -> None:
+        """Let the moving average follow; it sees the generator as it was before this iteration."""
+        config = self.config
+        beta = ema.decay(now.batch_size, config.ema_kimg, self.images_seen, config.ema_rampup)
+        ema.update(self.g_ema, self.g, beta)
+        self.resolution_and_fade = (now.resolution, now.fade)
+
+    def step_discriminator(self, now: State, reals: list[_Reals], means: Means) -> None:
+        """One step of D on a batch of reals and fakes with the same labels."""
+        loss_of = losses.DISCRIMINATOR_LOSSES[self.config.loss.kind]
+        scale = self.config.loss.gradient_scale(now.resolution, self.config.generator.resolution)
+        w_sum = torch.zeros_like(self.g.w_avg)
+        for micro in reals:
+            index = micro.sample_index.to(self.device)
+            labels = None if micro.labels is None else micro.labels.to(self.device)
+            with torch.no_grad():
+                w, w_first = self._draw_w(now, "D", index, labels)
+                fakes = self._synthesize(w, now, "D", index)
+                w_sum += w_first.sum(dim=0)
+            loss = loss_of(
+                lambda images, labels=labels: self.d(images, labels, fade=now.fade),
+                to_reals(micro.images.to(self.device), now.fade),
+                fakes,
+                self.config.loss,
+                scale,
+                self._uniform("gradient penalty", index),
+            )
+            (loss.total.sum() / now.batch_size).backward()
+            means.add("loss_d", loss.total)
+            means.add("score_real", loss.real_scores)
+            means.add("score_fake", loss.fake_scores)
+            means.add("penalty", loss.penalty)
+        self._optimize("d", now, means)
+        self._update_w_avg(w_sum / now.batch_size)
+
+    def step_generator(self, now: State, means: Means) -> None:
+        """One step of G."""
+        w_sum = torch.zeros_like(self.g.w_avg)
+        self.d.requires_grad_(False)
+        for index in _micro_batches(self.config, now.batch_size):
+            index = index.to(self.device)
+            labels = None
+            if self.config.generator.label_count:
+                picks = self._uniform("labels of G", index).double() * len(self.store_labels)
+                labels = self.store_labels[picks.long()]
+            w, w_first = self._draw_w(now, "G", index, labels)
+            w_sum += w_first.detach().sum(dim=0)
+            scores = self.d(self._synthesize(w, now, "G", index), labels, fade=now.fade)
+            loss = losses.generator_loss(scores, self.config.loss)
+            (loss.sum() / now.batch_size).backward()
+            means.add("loss_g", loss)
+        self.d.requires_grad_(True)
+        self._optimize("g", now, means)
+        self._update_w_avg(w_sum / now.batch_size)
+
+    def _draw_w(self, now: State, step: str, index: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """w [n, num_layers, w_dim] of a fake, styles mixed for a share of the images, and the first w [n, w_dim]."""
+        config, key = self.config, (self.config.seed, self.images_seen)
+        z = draw((config.generator.z_dim,), *key, f"z of {step}", index)
+        w = self.g.mapping(z, labels)
+        first = w[:, 0]
+        if config.mixing_probability > 0:
+            z = draw((config.generator.z_dim,), *key, f"second z of {step}", index)
+            deciding = index if config.mixing_per == "image" else torch.zeros_like(index)
+            crossover = crossovers(
+                self._uniform(f"mixing coin of {step}", deciding),
+                self._uniform(f"crossover of {step}", deciding),
+                config.mixing_probability,
+                layers=len(self.g.synthesis.layer_resolutions(now.resolution)),
+            )
+            w = mix_styles(w, self.g.mapping(z, labels), crossover)
+        return w, first
+
+    def _synthesize(self, w: Tensor, now: State, step: str, index: Tensor) -> Tensor:
+        """Fakes [n, C, R, R] with fresh noise for every sample and layer."""
+        sizes = self.g.synthesis.layer_resolutions(now.resolution)
+        noise = "none"
+        if self.config.generator.use_noise:
+            areas = [r * r for r in sizes]
+            numbers = draw((sum(areas),), self.config.seed, self.images_seen, f"noise of {step}", index)
+            parts = zip(numbers.split(areas, dim=1), sizes, strict=True)
+            noise = [part.reshape(-1, 1, r, r) for part, r in parts]
+        return self.g.synthesis(w, resolution=now.resolution, fade=now.fade, noise=noise)
+
+    def _uniform(self, purpose: str, index: Tensor) -> Tensor:
+        return draw_uniform((), self.config.seed, self.images_seen, purpose, index)
+
+    def _optimize(self, name: str, now: State, means: Means) -> None:
+        """Average the gradients over the processes and step, unless any of them is not finite."""
+        network, optimizer = (self.g, self.g_adam) if name == "g" else (self.d, self.d_adam)
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        distributed.all_reduce_sum(gradients)
+        norm = nn.utils.get_total_norm(gradients)
+        if torch.isfinite(norm):
+            for group in optimizer.param_groups:
+                group["lr"] = now.learning_rate * group["lr_multiplier"]
+            optimizer.step()
+            means.add(f"gradient_norm_{name}", norm)
+            self.skipped_in_a_row[name] = 0
+        else:
+            self.skipped[name] += 1
+            self.skipped_in_a_row[name] += 1
+            if self.skipped_in_a_row[name] >= MOST_SKIPPED_IN_A_ROW:
+                raise InputError(
+                    f"training has diverged: {MOST_SKIPPED_IN_A_ROW} steps of {name.upper()} in a row had gradients "
+                    f"that are not finite, at {self.images_seen / 1000:.1f} kimg; the last state is kept: lower "
+                    "schedule.learning_rate or raise loss.r1_gamma and start a new run"
+                )
+        network.zero_grad(set_to_none=True)
+
+    def _update_w_avg(self, mean: Tensor) -> None:
+        distributed.all_reduce_sum([mean])
+        self.g.w_avg.lerp_(mean, 1 - self.config.w_avg_beta)
+
+    def _new_optimizers(self) -> None:
+        config = self.config
+        strengths = [p for name, p in self.g.named_parameters() if name.endswith("noise.strength")]
+        rest = [p for name, p in self.g.named_parameters() if not name.endswith("noise.strength")]
+        options = {"betas": (config.adam_beta1, config.adam_beta2), "fused": self.device.type != "mps"}
+        parts = [
+            {"params": rest, "lr_multiplier": 1.0},
+            {"params": strengths, "lr_multiplier": config.noise_lr_multiplier},
+        ]
+        self.g_adam = Adam([part for part in parts if part["params"]], **options)
+        self.d_adam = Adam([{"params": list(self.d.parameters()), "lr_multiplier": 1.0}], **options)
+
+    # --- what is reported and saved
+
+    @property
+    def grid_shape(self) -> tuple[int, int]:
+        return self.config.generator.resolution, self.config.grid[0]
+
+    def samples(self) -> Tensor:
+        """The moving average's images of the first seeds, without truncation; classes in turn."""
+        seeds = range(self.config.grid[0] * self.config.grid[1])
+        self.g_ema.synthesis.grown = self.resolution_and_fade
+        labels = (
+            torch.arange(len(seeds)) % self.config.generator.label_count
+            if self.store_labels is not None and self.config.generator.label_count
+            else None
+        )
+        return torch.cat([batch.cpu() for batch in sampling.generate(self.g_ema, seeds, labels=labels)])
+
+    def statistics(self, now: State, means: Means, images_per_second: float) -> dict[str, float]:
+        """One line of stats.jsonl."""
+        return {
+            "images_seen": self.images_seen,
+            "tick": self.tick,
+            "resolution": now.resolution,
+            "fade": now.fade,
+            "batch_size": now.batch_size,
+            "learning_rate": now.learning_rate,
+            **means.read(),
+            "skipped_g": self.skipped["g"],
+            "skipped_d": self.skipped["d"],
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(images_per_second, 2),
+            "memory_mb": round(peak_memory_mb(self.device)),
+        }
+
+    def model(self, store: Store) -> weights.Model:
+        """What the model file will hold."""
+        self.g_ema.synthesis.grown = self.resolution_and_fade
+        provenance = weights.Provenance(data=store.path.name, preset=self.config.preset, images_seen=self.images_seen)
+        return weights.Model(self.g_ema, provenance, self.g, self.d)
+
+    def model_path(self, run_dir: Path) -> Path:
+        return run_dir / f"model-{self.images_seen:010d}.safetensors"
+
+    def state(self) -> dict:
+        """Everything that the run's future depends on, besides its configuration and data."""
+        return {
+            "images_seen": self.images_seen,
+            "tick": self.tick,
+            "tick_start": self.tick_start,
+            "seconds": self.seconds,
+            "stage": self.stage,
+            "resolution_and_fade": self.resolution_and_fade,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "g": self.g.state_dict(),
+            "d": self.d.state_dict(),
+            "g_ema": self.g_ema.state_dict(),
+            "g_adam": self.g_adam.state_dict(),
+            "d_adam": self.d_adam.state_dict(),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Take up a state."""
+        for name in ("images_seen", "tick", "tick_start", "seconds", "skipped", "skipped_in_a_row"):
+            setattr(self, name, state[name])
+        self.stage = tuple(state["stage"]) if state["stage"] else None
+        self.resolution_and_fade = tuple(state["resolution_and_fade"])
+        for name in ("g", "d", "g_ema", "g_adam", "d_adam"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+# --- style mixing (section 3.1)
+
+
+def crossovers(coin: Tensor, place: Tensor, probability: float, layers: int) -> Tensor:
+    """Where each image changes from its first latent to its second: int64 [N], in [1, layers].
+
+    coin, place: uniform numbers [N]. With the given probability the place is uniform in [1, layers - 1]; else it
+    is `layers`, which leaves the image to its first latent. layers: those in use at the current resolution.
+    """
+    crossover = 1 + (place * (layers - 1)).long().clamp(max=layers - 2)
+    return torch.where(coin < probability, crossover, layers)
+
+
+def mix_styles(w1: Tensor, w2: Tensor, crossover: Tensor) -> Tensor:
+    """Styles from w1 below each image's crossover [N] and from w2 from there on; all [N, num_layers, w_dim]."""
+    layer = torch.arange(w1.shape[1], device=w1.device)
+    return torch.where((layer < crossover[:, None])[:, :, None], w1, w2)
+
+
+# --- batches
+
+
+def _micro_batches(config: TrainingConfig, batch_size: int) -> list[Tensor]:
+    """This process's share of a batch, in parts that fit into memory: places in the batch, int64.
+
+    The groups of the minibatch standard deviation stay whole, so that the result is that of the whole batch. They
+    are strided: group m of M holds the places m, m + M, m + 2M, ...; and so they are in each part.
+    """
+    group_size = min(config.discriminator.group_size, batch_size)
+    world, most = distributed.world_size(), config.micro_batch or batch_size
+    if batch_size % (group_size * world):
+        raise InputError(
+            f"a batch of {batch_size} does not divide into groups of {group_size} on {world} processes; "
+            "choose another schedule.batch_size"
+        )
+    count = batch_size // group_size  # M
+    own = torch.arange(count)[distributed.rank() :: world]
+    step = torch.arange(group_size)[:, None] * count
+    return [(step + part).flatten() for part in own.split(max(most // group_size, 1))]
+
+
+def _batches(config: TrainingConfig, store: Store, images_seen: int) -> Iterator[tuple[State, list[list[_Reals]]]]:
+    """Groups of batches of reals, with the state of the schedule they belong to, from `images_seen` on."""
+    loader = Loader(store, seed=config.seed, mirror=config.mirror)
+    conditional = config.generator.label_count > 0
+    for start, state in groups(config.schedule, config.generator.resolution, images_seen):
+        group = []
+        for first in range(start, start + config.schedule.repeats * state.batch_size, state.batch_size):
+            micro_batches = []
+            for index in _micro_batches(config, state.batch_size):
+                images, labels = loader.batch(first + index.numpy(), state.resolution)
+                micro_batches.append(_Reals(images, labels if conditional else None, index))
+            group.append(micro_batches)
+        yield state, group
+
+
+# --- setting up
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is cuda, else mps, else cpu. Raises InputError where it is not there."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    if not available.get(name.split(":")[0], False):
+        usable = ", ".join(kind for kind, there in available.items() if there)
+        raise InputError(f"device {name} is not available here; use auto or one of: {usable}")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    return torch.device(name)
+
+
+def _check_store(config: TrainingConfig, store: Store) -> None:
+    g = config.generator
+    if g.resolution > store.resolution or g.channels != store.channels:
+        raise InputError(
+            f"{store.path} holds {store.resolution} x {store.resolution} images of {store.channels} channels, the "
+            f"networks are for {g.resolution} x {g.resolution} of {g.channels}; prepare the data again or change "
+            "the networks"
+        )
+    if g.label_count and g.label_count != store.label_count:
+        raise InputError(
+            f"{store.path} has {store.label_count} classes, the networks are for {g.label_count}; set both "
+            f"label_count to {store.label_count} (0 ignores the labels)"
+        )
+
+
+# what may change between two runs of the same command
+_MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "schedule.total_kimg"}
+
+
+def _settle_run_folder(config: TrainingConfig, run_dir: Path, *, write: bool) -> None:
+    """Create the folder and its run.json, or check that the run in it is this one."""
+    path = run_dir / "run.json"
+    if path.exists():
+        try:
+            before = to_dict(from_dict(TrainingConfig, json.loads(path.read_text())))
+        except ValueError as error:  # InputError among them
+            raise InputError(f"{path} cannot be used ({error}); choose another folder") from error
+        changed = sorted(_differences(before, to_dict(config)) - _MAY_CHANGE)
+        if changed:
+            raise InputError(
+                f"{run_dir} holds a run with other options ({', '.join(changed)}); repeat that run's options to go "
+                "on, or choose another folder"
+            )
+    if write:
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise InputError(f"{run_dir} is a file; choose another folder for the run") from None
+        write_atomically(path, (json.dumps(to_dict(config), indent=2) + "\n").encode())
+    distributed.barrier()
+
+
+def _differences(a: dict, b: dict, prefix: str = "") -> set[str]:
+    names = set()
+    for key in a.keys() | b.keys():
+        if isinstance(a.get(key), dict) and isinstance(b.get(key), dict) and prefix.count(".") < 1:
+            names |= _differences(a[key], b[key], f"{prefix}{key}.")
+        elif a.get(key) != b.get(key):
+            names.add(f"{prefix}{key}")
+    return names
+
+
+class _StopSignals:
+    """Inside the block, Ctrl-C and SIGTERM are noted in `signal`; a second one interrupts as usual."""
+
+    def __enter__(self) -> "_StopSignals":
+        self.signal: int | None = None
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame) -> None:
+        self.signal = number
+        signal.signal(number, self._before[number])
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

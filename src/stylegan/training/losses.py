@@ -1,0 +1,107 @@
+"""The losses of the paper, per sample: functions of scores, and of gradients where they penalise them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stylegan.errors import InputError
+
+Score = Callable[[Tensor], Tensor]  # images [N, C, H, W] -> scores [N]
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which losses are trained with. The defaults are the paper's for FFHQ, configs b to f (appendix C)."""
+
+    kind: Literal["logistic", "wgan-gp"] = "logistic"
+    """Non-saturating logistic with R1, or Wasserstein with gradient penalty."""
+    r1_gamma: float = 10.0
+    """Weight of R1, the squared gradient of the scores of the reals (logistic)."""
+    r2_gamma: float = 0.0
+    """The same on the fakes (logistic)."""
+    gp_weight: float = 10.0
+    """Weight of the gradient penalty (wgan-gp)."""
+    drift_weight: float = 0.001
+    """Weight of the squared scores of the reals (wgan-gp)."""
+    penalty_at: Literal["full", "current"] = "full"
+    """While growing, take gradients with respect to the image at its full size, as the paper's code does, or at
+    the current one, which penalises low resolutions more."""
+
+    def __post_init__(self) -> None:
+        if min(self.r1_gamma, self.r2_gamma, self.gp_weight, self.drift_weight) < 0:
+            raise InputError("r1_gamma, r2_gamma, gp_weight and drift_weight must be 0 or more")
+
+    def gradient_scale(self, resolution: int, full_resolution: int) -> float:
+        """What a gradient's norm at `resolution` is multiplied by to be that at the full size.
+
+        An image repeated k times in each direction has k * k pixels for each of its own, and each of them gets
+        1 / (k * k) of the gradient: its squares sum to 1 / (k * k) of what they did.
+        """
+        return resolution / full_resolution if self.penalty_at == "full" else 1.0
+
+
+@dataclass(frozen=True)
+class DiscriminatorLoss:
+    """The discriminator's loss and what it is made of, each [N]."""
+
+    total: Tensor
+    real_scores: Tensor
+    fake_scores: Tensor
+    penalty: Tensor
+
+
+def squared_gradient_norm(score: Score, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores [N] and the squared norms [N] of their gradients with respect to the images; differentiable."""
+    images = images.detach().requires_grad_()
+    scores = score(images)
+    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return scores, gradient.square().sum(dim=(1, 2, 3))
+
+
+def logistic(
+    score: Score, reals: Tensor, fakes: Tensor, config: LossConfig, gradient_scale: float, mix: Tensor
+) -> DiscriminatorLoss:
+    """Logistic loss with R1 (and R2): softplus(D(fake)) + softplus(-D(real)) + gamma / 2 |grad|^2.
+
+    `mix` is not used here; the siblings share a signature.
+    """
+    penalty = reals.new_zeros(len(reals))
+    if config.r1_gamma > 0:
+        real_scores, norm = squared_gradient_norm(score, reals)
+        penalty = penalty + norm * (gradient_scale**2 * config.r1_gamma / 2)
+    else:
+        real_scores = score(reals)
+    if config.r2_gamma > 0:
+        fake_scores, norm = squared_gradient_norm(score, fakes)
+        penalty = penalty + norm * (gradient_scale**2 * config.r2_gamma / 2)
+    else:
+        fake_scores = score(fakes)
+    total = F.softplus(fake_scores) + F.softplus(-real_scores) + penalty
+    return DiscriminatorLoss(total, real_scores, fake_scores, penalty)
+
+
+def wgan_gp(
+    score: Score, reals: Tensor, fakes: Tensor, config: LossConfig, gradient_scale: float, mix: Tensor
+) -> DiscriminatorLoss:
+    """Wasserstein loss with gradient penalty and drift: D(fake) - D(real) + lambda (|grad| - 1)^2 + eps D(real)^2.
+
+    mix: uniform numbers [N]; the gradient is taken at real + (fake - real) * mix.
+    """
+    real_scores, fake_scores = score(reals), score(fakes)
+    between = torch.lerp(reals, fakes, mix[:, None, None, None])
+    _, norm = squared_gradient_norm(score, between)
+    penalty = (norm.sqrt() * gradient_scale - 1).square() * config.gp_weight
+    total = fake_scores - real_scores + penalty + config.drift_weight * real_scores.square()
+    return DiscriminatorLoss(total, real_scores, fake_scores, penalty)
+
+
+DISCRIMINATOR_LOSSES = {"logistic": logistic, "wgan-gp": wgan_gp}
+
+
+def generator_loss(fake_scores: Tensor, config: LossConfig) -> Tensor:
+    """The generator's loss [N]: softplus(-D(fake)), the non-saturating form, or -D(fake) for wgan-gp."""
+    return F.softplus(-fake_scores) if config.kind == "logistic" else -fake_scores

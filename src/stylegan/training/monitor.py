@@ -1,0 +1,122 @@
+"""What a run tells about itself: stats.jsonl, a progress bar, TensorBoard, grids of samples."""
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from stylegan.images import grid, save_image, write_atomically
+from stylegan.networks import ops
+
+
+class Means:
+    """Averages of named quantities since the last reading, summed on the device: adding never waits for it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, name: str, values: Tensor) -> None:
+        """Count in all elements of `values`."""
+        total = values.detach().double().sum()
+        self._sums[name] = self._sums[name] + total if name in self._sums else total
+        self._counts[name] = self._counts.get(name, 0) + values.numel()
+
+    def read(self) -> dict[str, float]:
+        """The averages; counting begins anew."""
+        means = {name: (total / self._counts[name]).item() for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        return means
+
+
+class Monitor:
+    """Writes a run's reports into its folder. With `active` False (all ranks but the first) it does nothing."""
+
+    def __init__(
+        self, run_dir: Path, total_images: int, images_seen: int, *, active: bool = True, progress: bool = True
+    ) -> None:
+        self.run_dir, self.active = run_dir, active
+        self._bar = tqdm(
+            total=total_images / 1000,
+            initial=images_seen / 1000,
+            unit="kimg",
+            disable=not (active and progress),
+            dynamic_ncols=True,
+            bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg [{elapsed}<{remaining}] {postfix}",
+        )
+        self._board = None
+        if active:
+            _truncate_stats(run_dir / "stats.jsonl", images_seen)
+            self._board = _tensorboard(run_dir, images_seen)
+
+    def progress(self, images_seen: int, images_per_second: float, resolution: int, fade: float) -> None:
+        """Move the bar."""
+        self._bar.n = images_seen / 1000
+        growing = f", fade {1 - fade:.0%}" if fade > 0 else ""
+        self._bar.set_postfix_str(f"{resolution}x{resolution}{growing}, {images_per_second:.1f} img/s")
+
+    def say(self, message: str) -> None:
+        """Print a line without disturbing the bar."""
+        if self.active:
+            tqdm.write(message, file=sys.stderr)
+
+    def report(self, record: dict[str, Any]) -> None:
+        """Append one line to stats.jsonl, and its numbers to TensorBoard."""
+        if not self.active:
+            return
+        with (self.run_dir / "stats.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._board is not None:
+            for name, value in record.items():
+                self._board.add_scalar(name, value, record["images_seen"])
+            self._board.flush()
+
+    def save_grid(self, images: Tensor, name: str, resolution: int, columns: int) -> None:
+        """Save a grid of images, enlarged to `resolution` so that all grids of a run have one size."""
+        if self.active:
+            while images.shape[-1] < resolution:
+                images = ops.upsample(images)
+            save_image(grid(images, columns), self.run_dir / name)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._bar.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory used so far: on the GPU if there is one, else by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes; bytes on macOS
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _truncate_stats(path: Path, images_seen: int) -> None:
+    """Drop what a killed run reported after the state that it is resumed from."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["images_seen"] <= images_seen:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue  # a line cut short by the kill
+    write_atomically(path, "".join(kept).encode())
+
+
+def _tensorboard(run_dir: Path, images_seen: int):
+    """A TensorBoard writer, or None where the package is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=images_seen)

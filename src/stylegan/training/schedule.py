@@ -1,0 +1,128 @@
+"""The schedule of progressive growing: what is trained on, and how, as a pure function of the images seen."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import floor
+from typing import Annotated
+
+from tyro.constructors import PrimitiveConstructorSpec
+
+from stylegan.errors import InputError
+from stylegan.networks.layers import log2, resolutions
+
+
+def _by_resolution(kind: type) -> PrimitiveConstructorSpec:
+    """How a table is written on the command line: 4:128,32:64 (128 from 4 x 4 on, 64 from 32 x 32 on)."""
+
+    def read(words: list[str]) -> dict:
+        pairs = (pair.split(":") for pair in words[0].split(","))
+        return {int(resolution): kind(value) for resolution, value in pairs}
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="RES:VALUE,...",
+        instance_from_str=read,
+        is_instance=lambda table: isinstance(table, dict),
+        str_from_instance=lambda table: [",".join(f"{r}:{v:g}" for r, v in table.items())],
+    )
+
+
+Counts = Annotated[dict[int, int], _by_resolution(int)]
+Numbers = Annotated[dict[int, float], _by_resolution(float)]
+
+# Each table maps a resolution to the value that holds from there on, up to the next entry.
+BATCH_SIZES = {  # official, by number of GPUs
+    1: {4: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4},
+    2: {4: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8},
+    4: {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16},
+    8: {4: 512, 8: 256, 16: 128, 32: 64, 64: 32},
+}
+LEARNING_RATES = {4: 0.001, 128: 0.0015, 256: 0.002, 512: 0.003}
+TICK_KIMG = {4: 160, 8: 140, 16: 120, 32: 100, 64: 80, 128: 60, 256: 40, 512: 30, 1024: 20}
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How training grows. The defaults are the paper's for FFHQ, on one GPU (appendix C)."""
+
+    initial_resolution: int = 8
+    """Where growing starts; the full resolution trains everything at once."""
+    stable_kimg: float = 600.0
+    """Thousands of images for which a resolution is trained before the next is faded in."""
+    fade_kimg: float = 600.0
+    """Thousands of images over which a resolution is faded in."""
+    total_kimg: float = 25000.0
+    """Length of the training in thousands of real images seen by the discriminator."""
+    batch_size: Counts = field(default_factory=lambda: dict(BATCH_SIZES[1]))
+    """Images in a batch, by resolution; an entry holds until the next higher one."""
+    learning_rate: Numbers = field(default_factory=lambda: dict(LEARNING_RATES))
+    """Learning rate of both networks, by resolution."""
+    tick_kimg: Numbers = field(default_factory=lambda: dict(TICK_KIMG))
+    """Thousands of images between reports, by resolution."""
+    repeats: int = 4
+    """Iterations for which the schedule is held before it is read again."""
+
+    def __post_init__(self) -> None:
+        if self.initial_resolution not in resolutions(1024):
+            raise InputError(f"initial_resolution is {self.initial_resolution}; use a power of two from 4 to 1024")
+        if min(self.stable_kimg, self.fade_kimg) < 0 or self.total_kimg <= 0 or self.repeats < 1:
+            raise InputError("stable_kimg and fade_kimg must be 0 or more, total_kimg above 0, repeats 1 or more")
+        for name in ("batch_size", "learning_rate", "tick_kimg"):
+            table = getattr(self, name)
+            if not table or min(table) > self.initial_resolution or min(table.values()) <= 0:
+                raise InputError(
+                    f"{name} needs positive values, the first at resolution {self.initial_resolution} or below"
+                )
+
+
+@dataclass(frozen=True)
+class State:
+    """What the schedule says at one moment."""
+
+    resolution: int
+    fade: float  # the weight of the next lower resolution, [0, 1)
+    batch_size: int
+    learning_rate: float
+    tick_images: float
+
+    @property
+    def stage(self) -> tuple[int, bool]:
+        """Resolution, and whether it is being faded in. The optimisers start anew when it changes."""
+        return self.resolution, self.fade > 0
+
+
+def state_at(config: ScheduleConfig, resolution: int, images_seen: int) -> State:
+    """The schedule of a training towards `resolution` after `images_seen` images.
+
+    The lod of the official code counts octaves below full resolution: it starts at the initial resolution, stays
+    for `stable_kimg`, falls by one over `fade_kimg`, and so on down to 0.
+    """
+    kimg, phase_kimg = images_seen / 1000, config.stable_kimg + config.fade_kimg
+    phase = floor(kimg / phase_kimg) if phase_kimg > 0 else 0
+    lod = float(log2(resolution) - log2(min(config.initial_resolution, resolution)) - phase)
+    if config.fade_kimg > 0:
+        lod -= max(kimg - phase * phase_kimg - config.stable_kimg, 0.0) / config.fade_kimg
+    lod = max(lod, 0.0)
+
+    at = resolution >> floor(lod)
+    return State(
+        resolution=at,
+        fade=lod - floor(lod),
+        batch_size=_from_there_on(config.batch_size, at),
+        learning_rate=_from_there_on(config.learning_rate, at),
+        tick_images=_from_there_on(config.tick_kimg, at) * 1000,
+    )
+
+
+def _from_there_on(table: dict[int, float], resolution: int) -> float:
+    keys = sorted(table)
+    return table[keys[bisect_right(keys, resolution) - 1]]
+
+
+def groups(config: ScheduleConfig, resolution: int, images_seen: int = 0) -> Iterator[tuple[int, State]]:
+    """The training in groups of `repeats` iterations with one schedule state each: (images seen before, state)."""
+    while images_seen < config.total_kimg * 1000:
+        state = state_at(config, resolution, images_seen)
+        yield images_seen, state
+        images_seen += config.repeats * state.batch_size
