@@ -60,16 +60,16 @@ def test_same_numbers_on_every_call_and_in_every_process():
     assert factors(5, seed=2) != factors(5, seed=3)
     image = portrait(5, 32, seed=2)
     assert np.array_equal(image, portrait(5, 32, seed=2))
-    script = "import sys; from stylegan.data.portraits import portrait; sys.stdout.buffer.write(portrait(5, 32, seed=2).tobytes())"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    assert result.stdout == image.tobytes()
+    script = "from stylegan.data.portraits import portrait; print(portrait(5, 32, seed=2).tobytes().hex())"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert result.stdout.strip() == image.tobytes().hex()
 
 
 @pytest.mark.parametrize("index", range(6))
 def test_resolution_only_scales_the_picture(index):
     small, large = portrait(index, 64), portrait(index, 256)
-    assert np.abs(shrink(large, 4) - small).mean() < 2.5
-    assert np.abs(shrink(portrait(index, 128), 2) - small).mean() < 2.5
+    assert np.abs(shrink(large, 4) - small).mean() < 3
+    assert np.abs(shrink(portrait(index, 128), 2) - small).mean() < 3
     assert np.abs(shrink(small, 2) - portrait(index, 32)).max() <= 1
 
 

@@ -203,7 +203,7 @@ class Tones(NamedTuple):
 
 def skin_tones(f: Factors) -> Tones:
     """Skin from very light to very dark; its shadows turn red as light scatters below the surface."""
-    lightness = np.interp(f.skin_tone, [0, 0.3, 0.6, 0.62, 1], [0.90, 0.82, 0.71, 0.60, 0.37])
+    lightness = np.interp(f.skin_tone, [0, 0.3, 0.6, 0.62, 1], [0.90, 0.82, 0.71, 0.60, 0.405])
     chroma = np.interp(f.skin_tone, [0, 0.5, 0.7, 1], [0.045, 0.085, 0.08, 0.05])
     hue = 56 + 9 * f.undertone
     return Tones(
@@ -309,6 +309,12 @@ def whole(points: Iterable[Iterable[float]]) -> np.ndarray:
     return np.concatenate([right, left[::-1]])
 
 
+def whole_across(points: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Points given from the middle to the right, continued to the left: one line across, left to right."""
+    left, right = mirrored(points)
+    return np.concatenate([left[:0:-1], right])
+
+
 # ----------------------------------------------------------------------------------------------------------
 # The head
 
@@ -322,8 +328,8 @@ class Head:
         self.spacing = mix(0.93, 1.02, f.face_width)
         self.centre = np.array([f.centre_x, f.centre_y - rise * f.scale])
         yaw, pitch, tilt = turned * 0.41 * f.yaw, turned * 0.10 * f.pitch, turned * 0.09 * f.tilt
-        self.sin_yaw, self.cos_yaw = np.sin(yaw), np.cos(yaw)
-        self.sin_pitch = np.sin(pitch)
+        self.sin_yaw, self.cos_yaw = math.sin(yaw), math.cos(yaw)
+        self.sin_pitch = math.sin(pitch)
         self.lean = f.scale * np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
 
     def place(self, points: np.ndarray, z: np.ndarray | float = 0.0) -> np.ndarray:
@@ -350,7 +356,7 @@ class Head:
 
     def inverse(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Frame to head units in the picture plane."""
-        dx, dy = x - self.centre[0], y - self.centre[1]
+        dx, dy = x - float(self.centre[0]), y - float(self.centre[1])
         (a, b), (c, d) = (self.lean / self.unit**2).astype(np.float32)
         return dx * a + dy * b, dx * c + dy * d
 
@@ -390,7 +396,7 @@ class Canvas:
         height, width = rows.stop - rows.start, columns.stop - columns.start
         image = Image.new("L", (width * self.fine, height * self.fine))
         draw = ImageDraw.Draw(image)
-        origin = np.array([columns.start, rows.start]) * self.fine + 0.5
+        origin = np.array([columns.start, rows.start]) * self.fine
         coordinates, start = (points * (self.size * self.fine) - origin).ravel().tolist(), 0
         for index, shape in enumerate(shapes):
             put(draw, coordinates[start : start + 2 * len(shape)], index)
@@ -411,8 +417,11 @@ class Canvas:
 
     def lines(self, paths: np.ndarray, width: float) -> Mask:
         """Thin lines along paths [n, points, 2]."""
-        pixels = max(1, round(width * self.size * self.fine))
-        return self._draw(paths, 0.0, lambda draw, xy, _: draw.line(xy, fill=255, width=pixels))
+        exact = width * self.size * self.fine
+        pixels = math.ceil(exact)
+        mask = self._draw(paths, 0.0, lambda draw, xy, _: draw.line(xy, fill=255, width=pixels))
+        # A line is a whole number of fine pixels wide; what it is too wide is taken off its strength.
+        return Mask(mask.box, mask.alpha * (exact / pixels))
 
     def glow(self, centre: np.ndarray, rx: float, ry: float) -> Mask:
         """A soft elliptical spot; rx and ry are where it has fallen to 1/e."""
@@ -551,9 +560,9 @@ def paint_background(scene: Scene) -> None:
         graded = 0.5 * graded
     canvas.paint(everywhere, first)
     canvas.paint(everywhere, second, graded)
-    {"bokeh": paint_bokeh, "disc": paint_disc, "hills": paint_hills, "window": paint_window}.get(
-        f.background, lambda *_: None
-    )(scene, first, second)
+    patterns = {"bokeh": paint_bokeh, "disc": paint_disc, "hills": paint_hills, "window": paint_window}
+    if f.background in patterns:
+        patterns[f.background](scene, first, second)
     halo = canvas.glow(np.array([0.5 + 0.38 * f.light, 0.25]), 0.55, 0.6)
     canvas.paint(halo, mix(first, 1.0, 0.6), 0.22 if dark else 0.45)
     paper = scene.chance(0).normal(size=(64, 64)).astype(np.float32)
@@ -562,7 +571,7 @@ def paint_background(scene: Scene) -> None:
 
 
 def paint_bokeh(scene: Scene, first: np.ndarray, second: np.ndarray) -> None:
-    """Lights out of focus: translucent discs with a brighter rim."""
+    """Lights out of focus: translucent discs of many sizes."""
     rng = scene.chance(1)
     for x, y, size, pick in rng.random((13, 4)):
         radius = mix(0.03, 0.10, size)
@@ -918,6 +927,8 @@ def paint_collar(scene: Scene, tones: Tones, dip: np.ndarray) -> None:
 def paint_ears(scene: Scene) -> None:
     """Ears, with the shell drawn inside; the nearer one opens towards the viewer when the head turns."""
     f, head, canvas, tones = scene.f, scene.head, scene.canvas, skin_tones(scene.f)
+    if f.hair_length > 0.6:  # the locks hang over them
+        return
     shells, folds = [], []
     for side in (-1.0, 1.0):
         open_ = 1 - 0.7 * side * head.sin_yaw
@@ -966,14 +977,20 @@ def paint_age(scene: Scene, clip: np.ndarray) -> None:
     """Wrinkles: across the forehead, beside the eyes, under them, and from the nose to the mouth."""
     f, head, canvas = scene.f, scene.head, scene.canvas
     age = float(ramp(f.age, 0.55, 0.75)) * mix(0.7, 1.0, f.age)
-    lines = [[(0.24, 0.58), (0.42, 0.76), (0.47, 1.02)], [(0.22, 0.16), (0.40, 0.24), (0.58, 0.17)]]
-    lines += [[(0.66, -0.04), (0.78, -0.12)], [(0.67, 0.03), (0.81, 0.03)], [(0.66, 0.09), (0.78, 0.17)]]
-    lines += [[(0.0, -0.62), (0.28, -0.66), (0.52, -0.60)], [(0.0, -0.78), (0.25, -0.82), (0.45, -0.77)]]
-    lines += [[(0.07, -0.34), (0.09, -0.22)]]
-    strokes = [ribbon(head.on_face(side), (0.0, 0.04 * head.unit, 0.0)) for line in lines for side in mirrored(line)]
-    canvas.shade(canvas.fill(*strokes[:2], blur=0.006), SHADOW, 0.25 * f.smile * (1 - age), clip)
+
+    def strokes(lines: Sequence[Sequence[tuple[float, float]]]) -> list[np.ndarray]:
+        both = [side for line in lines for side in mirrored(line)]
+        return [ribbon(head.on_face(side), (0.0, 0.04 * head.unit, 0.0)) for side in both]
+
+    fold = strokes([[(0.24, 0.58), (0.42, 0.76), (0.47, 1.02)]])
+    canvas.shade(canvas.fill(*fold, blur=0.006), SHADOW, 0.25 * f.smile * (1 - age), clip)
     if age:
-        canvas.shade(canvas.fill(*strokes, blur=0.003), SHADOW, 0.75 * age, clip)
+        under = [[(0.22, 0.16), (0.40, 0.24), (0.58, 0.17)]]
+        beside = [[(0.66, -0.04), (0.78, -0.12)], [(0.67, 0.03), (0.81, 0.03)], [(0.66, 0.09), (0.78, 0.17)]]
+        above = [[(0.0, -0.62), (0.28, -0.66), (0.52, -0.60)], [(0.0, -0.78), (0.25, -0.82), (0.45, -0.77)]]
+        frown = [[(0.07, -0.34), (0.09, -0.22)]]
+        wrinkles = strokes([*under, *beside, *above, *frown])
+        canvas.shade(canvas.fill(*fold, *wrinkles, blur=0.003), SHADOW, 0.75 * age, clip)
         for x in (-0.38, 0.38):
             bag = canvas.glow(head.on_face(np.array([(x, 0.2)]))[0], 0.2 * head.unit, 0.09 * head.unit)
             canvas.shade(bag, SHADOW, 0.4 * age, clip)
@@ -988,7 +1005,7 @@ def paint_freckles(scene: Scene, clip: np.ndarray) -> None:
     x, y = rng.uniform(-0.8, 0.8, 110), rng.normal(0.36, 0.15, 110)
     size = rng.uniform(0.010, 0.024, 110)
     spots = head.on_face(np.stack([x, y], 1))
-    dots = [ellipse(*spot, r * head.unit, r * head.unit, 8) for spot, r in zip(spots, size, strict=True)]
+    dots = spots[:, None] + size[:, None, None] * ellipse(0, 0, head.unit, head.unit, 8)
     canvas.shade(canvas.fill(*dots), (0.66, 0.42, 0.30), 0.62, clip)
     band = canvas.glow(head.on_face(np.array([(0.0, 0.36)]))[0], 0.75 * head.unit, 0.2 * head.unit)
     canvas.shade(band, (0.80, 0.54, 0.42), 0.75, clip)
@@ -1039,7 +1056,7 @@ def paint_eyes(scene: Scene) -> None:
 
 
 def paint_brows(scene: Scene) -> None:
-    """Brows in the colour of the hair, but never paler than the skin allows."""
+    """Brows: the shadow tone of the hair with some of the skin, grey with age, raised as the mouth opens."""
     f, head, canvas = scene.f, scene.head, scene.canvas
     width = mix(0.07, 0.155, f.brow_weight) * head.unit
     lift = -0.035 * f.mouth_open
@@ -1061,7 +1078,7 @@ def paint_nose(scene: Scene) -> None:
     f, head, canvas, tones = scene.f, scene.head, scene.canvas, skin_tones(scene.f)
     unit, away = head.unit, -np.sign(f.light)
     tip, wing = mix(0.44, 0.56, f.nose_length), mix(0.15, 0.23, f.nose_width)
-    # The shape of the profile: how far bridge and tip stand out from the face.
+    # `lift` is the profile: how far bridge and tip stand out from the face, hence how far they move in a turn.
     flank = np.array(
         [
             (0.13, -0.22),
@@ -1155,12 +1172,6 @@ def paint_mouth(scene: Scene) -> None:
     ends = [head.on_face(side)[0] for side in mirrored([(half + 0.02, corner)])]
     for end in ends:
         canvas.shade(canvas.glow(end, 0.06 * head.unit, 0.05 * head.unit), SHADOW, 0.45)
-
-
-def whole_across(points: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Points given from the middle to the right, continued to the left: one line across, left to right."""
-    left, right = mirrored(points)
-    return np.concatenate([left[:0:-1], right])
 
 
 # ----------------------------------------------------------------------------------------------------------
@@ -1257,7 +1268,7 @@ def paint_glasses(scene: Scene) -> None:
             ]
         ),
     }
-    rim, lenses = shapes[f.glasses] + (0.42, 0.02), []
+    rim = shapes[f.glasses] + (0.42, 0.02)
     rims = [smooth(head.on_face(side, 0.14), 4) for side in mirrored(rim)]
     inner = (shapes[f.glasses] * 0.84) + (0.42, 0.02)
     lenses = [smooth(head.on_face(side, 0.14), 4) for side in mirrored(inner)]

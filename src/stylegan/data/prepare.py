@@ -5,7 +5,6 @@ must not import torch.
 """
 
 import contextlib
-import importlib.metadata
 import io
 import logging
 import multiprocessing
@@ -28,6 +27,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from tqdm import tqdm
 
+from stylegan import __version__
 from stylegan.data.sources import Classes, Item, Unusable, open_source
 from stylegan.data.store import StoreWriter, box_sum, check_resolution, check_target, pyramid
 from stylegan.errors import InputError
@@ -104,7 +104,7 @@ def prepare(
         "seed": config.seed,
         "limit": config.limit,
         "allow_upscale": config.allow_upscale,
-        "stylegan_version": importlib.metadata.version("stylegan"),
+        "stylegan_version": __version__,
     }
     order = np.random.RandomState(config.seed).permutation(len(listing.items))
     items = [listing.items[i] for i in order]
@@ -157,7 +157,7 @@ def prepare_portraits(
         "source": "portraits",
         "seed": seed,
         "skipped": 0,
-        "stylegan_version": importlib.metadata.version("stylegan"),
+        "stylegan_version": __version__,
     }
     job = _Render(resolution, seed)
     with (
@@ -259,7 +259,7 @@ def _open(data: bytes, config: PrepareConfig) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
         frames = getattr(image, "n_frames", 1)
     except UnidentifiedImageError as error:
-        known = data.startswith(_SIGNATURES)
+        known = data.startswith(_SIGNATURES) or data[4:12] == b"ftypavif"
         raise Unusable("damaged or truncated" if known else "not an image of a known format") from error
     except Image.DecompressionBombError as error:
         raise Unusable(f"decompression bomb: more than {MAX_PIXELS:,} pixels") from error
@@ -287,7 +287,7 @@ def _damage(error: Exception) -> str:
     text = str(error).split("\n")[0]
     if "truncated" in text.lower() or isinstance(error, EOFError):
         return "truncated"
-    return f"damaged: {text or type(error).__name__}"
+    return f"damaged or truncated: {text or type(error).__name__}"
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
@@ -307,7 +307,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.rint(values * 255 if high <= 1 else values).astype(np.uint8))
     if image.mode == "LAB":
         return _lab_transform().apply(image)
-    if image.has_transparency_data:
+    if image.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA") and image.has_transparency_data:
         return image.convert("RGBA")
     if image.mode in ("L", "RGB", "CMYK"):
         return image
@@ -344,7 +344,9 @@ def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
     if image.size == (width, height):
         return image
     if image.width % width or image.height % height:
-        return image.resize((width, height), Image.Resampling.LANCZOS)
+        # The gap: far larger images are box-filtered to more than 4 times the size first. A photograph changes by
+        # at most 2 of 255 and takes a third of the time.
+        return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=4)
     if image.mode == "RGBA":
         return image.resize((width, height), Image.Resampling.BOX)
     rows, columns = image.height // height, image.width // width

@@ -48,12 +48,25 @@ def downsample(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 2)
 
 
-def blur(x: Tensor) -> Tensor:
-    """Low-pass filter with the separable binomial filter [1, 2, 1] / 4, zeros around the borders (appendix C).
+class _Blur(torch.autograd.Function):
+    """The binomial filter as a 2 x 2 mean applied twice. It is symmetric, hence its own derivative, always.
 
-    The filter is a 2 x 2 mean applied twice.
+    Going through the means' own derivatives would also be wrong: those of overlapping windows come out wrong on
+    CUDA where memory is channels-last (torch 2.11).
     """
-    return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return _Blur.apply(gradient)
+
+
+def blur(x: Tensor) -> Tensor:
+    """Low-pass filter with the separable binomial filter [1, 2, 1] / 4, zeros around the borders (appendix C)."""
+    return _Blur.apply(x)
 
 
 def blur_reference(x: Tensor) -> Tensor:

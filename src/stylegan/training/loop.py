@@ -117,7 +117,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     """
     # set up: device, data, networks
     device = pick_device(config.device)
-    torch.backends.fp32_precision = "tf32" if config.precision == "tf32" else "ieee"
+    set_precision(config.precision)
     distributed.start(device)
     run_dir, first_rank = Path(run_dir), distributed.rank() == 0
     store = open_store(config.data)
@@ -491,6 +491,13 @@ def pick_device(name: str) -> torch.device:
     if name == "cuda" and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     return torch.device(name)
+
+
+def set_precision(precision: str) -> None:
+    """Let the GPU round the factors of products to tf32, or not ("float32"; convolutions do by default)."""
+    mode = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = mode
+    torch.backends.cudnn.conv.fp32_precision = mode
 
 
 def _check_store(config: TrainingConfig, store: Store) -> None:

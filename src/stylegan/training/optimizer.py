@@ -16,7 +16,6 @@ class Adam(torch.optim.Adam):
     @torch.no_grad()
     def step(self, closure=None) -> None:
         for group in self.param_groups:
-            taken = max((int(self.state[p]["step"]) for p in group["params"] if p in self.state), default=0)
-            corrected = 1 - group["betas"][1] ** (taken + 1)
-            group["eps"] = self.OFFICIAL_EPSILON / sqrt(corrected)
+            group["taken"] = group.get("taken", 0) + 1  # the optimiser's own count may lie on the device
+            group["eps"] = self.OFFICIAL_EPSILON / sqrt(1 - group["betas"][1] ** group["taken"])
         super().step(closure)

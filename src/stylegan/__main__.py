@@ -1,0 +1,5 @@
+"""`python -m stylegan` is the `stylegan` program."""
+
+from stylegan.cli import main
+
+main()
