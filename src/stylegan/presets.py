@@ -52,14 +52,16 @@ def small(resolution: int, channels: int, label_count: int) -> TrainingConfig:
 def demo(resolution: int, channels: int, label_count: int) -> TrainingConfig:
     """The first ten minutes: recognisable 32 x 32 portraits on two CPU cores."""
     config = small(resolution, channels, label_count)
-    maps = FeatureMaps(base=1024, maximum=64)
+    maps = FeatureMaps(base=512, maximum=64)
     return replace(
         config,
         generator=replace(config.generator, z_dim=64, w_dim=64, mapping_width=64, feature_maps=maps),
         discriminator=replace(config.discriminator, feature_maps=maps),
         schedule=replace(
-            config.schedule, stable_kimg=12, fade_kimg=6, total_kimg=60, batch_size={4: 16}, tick_kimg={4: 4}
+            config.schedule, stable_kimg=8, fade_kimg=6, total_kimg=72, batch_size={4: 16}, tick_kimg={4: 4}
         ),
+        loss=replace(config.loss, r1_gamma=2),
+        mirror=False,  # which way a portrait looks, and where its light comes from, are attributes
         ema_kimg=1,
         grid=(8, 4),
     )

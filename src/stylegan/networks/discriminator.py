@@ -125,7 +125,7 @@ class Discriminator(nn.Module):
 
     def _check(self, images: Tensor, labels: Tensor | None, fade: float) -> None:
         config = self.config
-        n, channels, height, width = images.shape
+        _, channels, height, width = images.shape
         if channels != config.channels or height != width or str(height) not in self.blocks:
             raise ValueError(
                 f"images have shape {tuple(images.shape)}; expected [N, {config.channels}, R, R] "

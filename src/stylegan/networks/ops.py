@@ -127,7 +127,7 @@ def minibatch_stddev(x: Tensor, group_size: int = 4, features: int = 1) -> Tenso
 
 def minibatch_stddev_reference(x: Tensor, group_size: int = 4, features: int = 1) -> Tensor:
     """`minibatch_stddev`, group by group."""
-    n, c, h, w = x.shape
+    n, _, h, w = x.shape
     size = min(group_size, n)
     count = n // size
     maps = x.new_empty(n, features, h, w)

@@ -1,6 +1,7 @@
 """The training state: one file of plain tensors and numbers, written atomically, checked when it is read."""
 
 import os
+import struct
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,6 +12,20 @@ import torch
 from stylegan.errors import InputError
 
 FORMAT_VERSION = 1
+
+# what reading a zip archive and a restricted pickle raise where bytes are missing or wrong
+_DAMAGE = (
+    zipfile.BadZipFile,
+    UnpicklingError,
+    struct.error,
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
 
 
 def path_of(run_dir: Path, images_seen: int) -> Path:
@@ -35,14 +50,16 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     """Read a state. Raises InputError, naming the file, where it is cut short, damaged or of another version."""
+    if not path.is_file():
+        raise InputError(f"there is no training state {path}")
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()  # compares every checksum
-        if damaged:
-            raise InputError(f"{path.name} is damaged (bad checksum of {damaged})")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise InputError(f"{path.name} is cut short or damaged ({error})") from error
+        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except _DAMAGE as error:
+        raise InputError(f"{path.name} is cut short or damaged ({str(error).splitlines()[0]})") from error
+    if damaged:
+        raise InputError(f"{path.name} is damaged (the checksum of {damaged} is wrong)")
     if not isinstance(state, dict) or state.get("kind") != "stylegan-state":
         raise InputError(f"{path.name} is not a training state")
     if state["format_version"] != FORMAT_VERSION:

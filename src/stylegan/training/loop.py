@@ -123,7 +123,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     store = open_store(config.data)
     _check_store(config, store)
     _settle_run_folder(config, run_dir, write=first_rank)
-    run = _Run(config, device, None if store.labels is None else torch.from_numpy(store.labels).to(device))
+    run = _Run(config, device, None if store.labels is None else torch.tensor(store.labels).to(device))
 
     # go on from the newest state, if there is one
     state = checkpoint.load_newest(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))

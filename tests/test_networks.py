@@ -1,0 +1,332 @@
+"""The networks against plain references in float64, and the properties they must have."""
+
+import math
+
+import pytest
+import torch
+from conftest import TINY_MAPS, tiny_discriminator, tiny_generator
+from torch.autograd import gradcheck, gradgradcheck
+
+from stylegan.config import from_dict, to_dict
+from stylegan.errors import InputError
+from stylegan.networks import ops
+from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
+from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.networks.layers import FeatureMaps
+
+
+def random(*shape) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def close(a, b, tolerance=1e-10):
+    return (a - b).abs().max() <= tolerance * b.abs().max()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [4, 7, 16])
+def test_fast_paths_equal_their_references(size, layout):
+    x = random(3, 5, size, size).contiguous(memory_format=layout)
+    weight = random(6, 5, 3, 3)
+    assert close(ops.blur(x), ops.blur_reference(x))
+    assert close(ops.upsample_conv(x, weight), ops.upsample_conv_reference(x, weight))
+    if size % 2 == 0:
+        bias = random(6)
+        assert close(ops.conv_downsample(x, weight, bias), ops.conv_downsample_reference(x, weight, bias))
+    scale, bias = random(3, 5), random(3, 5) + 1
+    assert close(ops.adain(x, scale, bias), ops.adain_reference(x, scale, bias))
+
+
+@pytest.mark.parametrize(("batch", "group", "features"), [(8, 4, 1), (3, 4, 1), (8, 2, 3), (12, 4, 2), (4, 1, 1)])
+def test_minibatch_stddev(batch, group, features):
+    x = random(batch, 6, 4, 4)
+    ours = ops.minibatch_stddev(x, group, features)
+    assert ours.shape == (batch, 6 + features, 4, 4)
+    assert close(ours, ops.minibatch_stddev_reference(x, group, features))
+    with pytest.raises(ValueError, match="divide"):
+        ops.minibatch_stddev(random(7, 6, 4, 4), 4)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_blur_derivatives(layout):
+    x = random(2, 3, 6, 6).contiguous(memory_format=layout).requires_grad_()
+    assert gradcheck(ops.blur, (x,)) and gradgradcheck(ops.blur, (x,))
+
+
+def test_adain_of_a_map_without_variance():
+    """The learned constant has none: the result is the bias, to the last digit."""
+    x = torch.full((2, 3, 4, 4), 123.456)
+    scale, bias = torch.randn(2, 3) * 100, torch.randn(2, 3)
+    assert torch.equal(ops.adain(x, scale, bias), bias[:, :, None, None].expand(2, 3, 4, 4))
+
+
+def test_normalisations():
+    x = random(2, 8, 6, 6) * 7 + 3
+    norm = ops.instance_norm(x)
+    assert norm.mean(dim=(2, 3)).abs().max() < 1e-12
+    assert (norm.var(dim=(2, 3), correction=0) - 1).abs().max() < 1e-8
+    assert (ops.pixel_norm(x).square().mean(dim=1) - 1).abs().max() < 1e-8
+
+
+# --- a style-based generator written a second time, from the fact sheet, step by step
+
+
+def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float, planes) -> torch.Tensor:
+    config, state = g.config, {k: v.double() for k, v in g.synthesis.state_dict().items()}
+
+    def conv(x, name, gain, up=False):
+        weight = state[f"{name}.weight"]
+        fan_in = weight[0].numel()
+        weight = weight * (gain / math.sqrt(fan_in) if config.equalized else 1)
+        if up:
+            x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        return torch.nn.functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+    def epilogue(x, name, style_w, plane):
+        if config.use_noise:
+            x = x + plane.double() * state[f"{name}.noise.strength"].view(1, -1, 1, 1)
+        x = x + state[f"{name}.bias"].view(1, -1, 1, 1)
+        x = torch.where(x > 0, x, x * (0.2 if config.activation == "lrelu" else 0))
+        if config.use_pixel_norm:
+            x = x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+        if config.use_instance_norm:
+            x = x - x.mean(dim=(2, 3), keepdim=True)
+            x = x / (x.square().mean(dim=(2, 3), keepdim=True) + 1e-8).sqrt()
+        weight = state[f"{name}.style.affine.weight"]
+        multiplier = 1 / math.sqrt(weight.shape[1]) if config.equalized else 1
+        style = style_w.double() @ weight.T * multiplier + state[f"{name}.style.affine.bias"]
+        half = style.shape[1] // 2
+        return x * (style[:, :half, None, None] + 1) + style[:, half:, None, None]
+
+    def to_rgb(x, r):
+        return conv(x, f"blocks.{r}.to_rgb", 1) + state[f"blocks.{r}.to_rgb.bias"].view(1, -1, 1, 1)
+
+    r, i, before = 4, 0, None
+    if config.const_input:
+        x = state["blocks.4.const"].expand(len(w), -1, -1, -1)
+    else:
+        weight = state["blocks.4.dense.weight"]
+        scale = math.sqrt(2) / 4 / math.sqrt(weight.shape[1]) if config.equalized else 1
+        x = (w[:, 0].double() @ weight.T * scale).view(len(w), -1, 4, 4)
+    while True:
+        x = epilogue(x, f"blocks.{r}.layer0", w[:, i], planes[i])
+        x = conv(x, f"blocks.{r}.conv1", math.sqrt(2))
+        x = epilogue(x, f"blocks.{r}.layer1", w[:, i + 1], planes[i + 1])
+        if r == resolution:
+            break
+        before, r, i = x, r * 2, i + 2
+        x = conv(x, f"blocks.{r}.conv0", math.sqrt(2), up=True)
+        if config.use_blur:
+            x = ops.blur_reference(x)
+    image = to_rgb(x, r)
+    if fade:
+        coarse = to_rgb(before, r // 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        image = image + (coarse - image) * fade
+    return image
+
+
+OPTIONS = [
+    {},
+    {"channels": 1},
+    {"channels": 4},
+    {"use_noise": False},
+    {"const_input": False},
+    {"use_blur": False},
+    {"use_instance_norm": False, "use_pixel_norm": True},
+    {"activation": "relu"},
+    {"equalized": False},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o) or "default")
+def test_generator_equals_the_reference(options):
+    g = tiny_generator(**options).double()
+    w = torch.randn(3, g.config.num_layers, 8, dtype=torch.float64)
+    for resolution, fade in ((16, 0.0), (16, 0.3), (8, 0.7), (4, 0.0)):
+        planes = [torch.randn(3, 1, r, r, dtype=torch.float64) for r in g.synthesis.layer_resolutions(resolution)]
+        ours = g.synthesis(w, resolution=resolution, fade=fade, noise=planes)
+        assert ours.shape == (3, g.config.channels, resolution, resolution)
+        assert close(ours, reference_images(g, w, resolution, fade, planes))
+
+
+@pytest.mark.parametrize("labels", [0, 5])
+def test_mapping_equals_the_reference(labels):
+    g = tiny_generator(label_count=labels).double()
+    state = {k: v.double() for k, v in g.mapping.state_dict().items()}
+    z, chosen = random(4, 8), torch.tensor([0, 4, 2, 2])
+    x = torch.cat([z, state["label_embedding"][chosen]], dim=1) if labels else z
+    x = x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+    for i in range(2):
+        weight = state[f"layers.{i}.weight"]
+        x = x @ weight.T * (math.sqrt(2) / math.sqrt(weight.shape[1]) * 0.01) + state[f"layers.{i}.bias"] * 0.01
+        x = torch.where(x > 0, x, 0.2 * x)
+    w = g.mapping(z, chosen if labels else None)
+    assert w.shape == (4, 6, 8) and all(close(w[:, layer], x) for layer in range(6))
+    if labels:  # class numbers and one-hot rows say the same
+        assert torch.equal(w, g.mapping(z, torch.nn.functional.one_hot(chosen, 5).double()))
+
+
+def test_without_mapping_layers_w_is_normalised_z():
+    g = tiny_generator(mapping_layers=0)
+    z = torch.randn(3, 8)
+    assert torch.equal(g.mapping(z)[:, 2], ops.pixel_norm(z))
+
+
+def test_every_resolution_from_4_to_1024():
+    thin = FeatureMaps(base=8, maximum=4)
+    g = Generator(GeneratorConfig(z_dim=4, w_dim=4, mapping_width=4, mapping_layers=1, feature_maps=thin))
+    d = Discriminator(DiscriminatorConfig(feature_maps=thin))
+    assert g.config.num_layers == 18
+    w = g.mapping(torch.randn(1, 4))
+    with torch.no_grad():
+        for k in range(2, 11):
+            images = g.synthesis(w, resolution=2**k)
+            assert images.shape == (1, 3, 2**k, 2**k)
+            assert d(images).shape == (1,)
+
+
+def test_parameter_counts_of_the_paper():
+    """26.2 million in the generator (figure 1), 23.1 million in the discriminator (fact sheet, section 1)."""
+    with torch.device("meta"):
+        g, d = Generator(GeneratorConfig()), Discriminator(DiscriminatorConfig())
+    assert sum(p.numel() for p in g.parameters()) == 26_219_627
+    assert sum(p.numel() for p in d.parameters()) == 23_087_249
+
+
+def test_initial_weights():
+    torch.manual_seed(0)
+    g = Generator(GeneratorConfig(resolution=8, feature_maps=FeatureMaps(maximum=64)))
+    parameters = {name: p.detach() for name, p in g.named_parameters()}
+    assert parameters["mapping.layers.3.weight"].std() == pytest.approx(100, rel=0.01)
+    assert parameters["synthesis.blocks.8.conv1.weight"].std() == pytest.approx(1, rel=0.02)
+    assert (parameters["synthesis.blocks.4.const"] == 1).all()
+    for name, parameter in parameters.items():
+        if "bias" in name or "strength" in name:
+            assert (parameter == 0).all()
+
+
+# --- properties
+
+
+def test_truncation():
+    g = tiny_generator(64)
+    w = g.mapping(torch.randn(4, 8))
+    assert g.truncate(w, 1.0) is w
+    truncated = g.truncate(w, 0.5)
+    assert torch.equal(truncated[:, 8:], w[:, 8:])  # by default up to 32 x 32
+    assert torch.allclose(truncated[:, 0] - g.w_avg, 0.5 * (w[:, 0] - g.w_avg), atol=1e-6)
+    assert torch.allclose(g.truncate(w, 0.0, 10), g.w_avg.expand_as(w))
+    centre = torch.randn(8)
+    assert torch.allclose(g.truncate(w, 0.0, 10, center=centre), centre.expand_as(w))
+
+
+def test_noise_inputs():
+    g = tiny_generator()
+    w = g.mapping(torch.randn(2, 8))
+    fixed = g.synthesis(w, noise="fixed")
+    assert torch.equal(fixed, g.synthesis(w, noise="fixed"))
+    assert not torch.equal(g.synthesis(w), g.synthesis(w))
+    planes = [getattr(g.synthesis, f"noise{i}") for i in range(6)]
+    assert torch.equal(fixed, g.synthesis(w, noise=planes))
+    zeros = [torch.zeros_like(plane) for plane in planes]
+    assert torch.equal(g.synthesis(w, noise="none"), g.synthesis(w, noise=zeros))
+    with pytest.raises(ValueError, match="planes"):
+        g.synthesis(w, noise=planes[:2])
+
+
+def test_fade_is_the_weight_of_the_coarser_image():
+    g, d = tiny_generator(), tiny_discriminator()
+    w = g.mapping(torch.randn(2, 8))
+    fine, coarse = (g.synthesis(w, resolution=r, noise="fixed") for r in (16, 8))
+    assert torch.allclose(g.synthesis(w, fade=1.0, noise="fixed"), ops.upsample(coarse), atol=1e-6)
+    mixed = g.synthesis(w, fade=0.25, noise="fixed")
+    assert torch.allclose(mixed, 0.75 * fine + 0.25 * ops.upsample(coarse), atol=1e-5)
+    assert torch.allclose(d(fine, fade=1.0), d(ops.downsample(fine)), atol=1e-5)
+
+
+def test_what_has_been_grown_is_drawn_by_default():
+    g = tiny_generator()
+    w = g.mapping(torch.randn(1, 8))
+    g.synthesis.grown = (8, 0.5)
+    assert torch.equal(g.synthesis(w, noise="fixed"), g.synthesis(w, resolution=8, fade=0.5, noise="fixed"))
+
+
+def test_labels_select_the_score():
+    d = tiny_discriminator(label_count=3)
+    images = torch.randn(4, 3, 16, 16)
+    scores = torch.stack([d(images, torch.full((4,), k)) for k in range(3)], dim=1)
+    assert torch.allclose(d(images, torch.tensor([2, 0, 1, 1])), scores[range(4), [2, 0, 1, 1]])
+    with pytest.raises(ValueError, match="labels"):
+        d(images)
+
+
+def test_discriminator_equals_the_reference():
+    d = tiny_discriminator().double()
+    state, images = d.state_dict(), random(8, 3, 16, 16)
+
+    def layer(x, name, gain=2**0.5):
+        weight = state[f"{name}.weight"]
+        weight = weight * (gain / math.sqrt(weight[0].numel()))
+        if weight.ndim == 2:
+            return x.flatten(1) @ weight.T + state[f"{name}.bias"]
+        x = torch.nn.functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        return x + state[f"{name}.bias"].view(1, -1, 1, 1)
+
+    def lrelu(x):
+        return torch.where(x > 0, x, 0.2 * x)
+
+    def down(x):
+        return (x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, 1::2]) / 4
+
+    for fade in (0.0, 0.4):
+        x = lrelu(layer(images, "blocks.16.from_rgb"))
+        for r in (16, 8):
+            x = ops.blur_reference(lrelu(layer(x, f"blocks.{r}.conv0")))
+            x = lrelu(down(layer(x, f"blocks.{r}.conv1")))
+            if r == 16 and fade:
+                x = x + (lrelu(layer(down(images), "blocks.8.from_rgb")) - x) * fade
+        x = lrelu(layer(ops.minibatch_stddev_reference(x), "blocks.4.conv"))
+        scores = layer(lrelu(layer(x, "blocks.4.dense0")), "blocks.4.dense1", gain=1)
+        assert close(d(images, fade=fade), scores[:, 0])
+
+
+# --- configurations
+
+
+def test_config_survives_json():
+    config = GeneratorConfig(resolution=64, feature_maps=TINY_MAPS, activation="relu")
+    assert from_dict(GeneratorConfig, to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"depth": 3}, "unknown option depth"),
+        ({"feature_maps": {"bass": 3}}, "unknown option feature_maps.bass"),
+        ({"resolution": 48}, "power of two"),
+        ({"resolution": 2048}, "power of two"),
+        ({"resolution": "64"}, "option resolution"),
+        ({"channels": 2}, "channels"),
+        ({"activation": "gelu"}, "option activation"),
+        ({"use_noise": 1}, "option use_noise"),
+        ({"mapping_layers": 0, "z_dim": 8, "w_dim": 16}, "w_dim"),
+    ],
+)
+def test_bad_options_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        from_dict(GeneratorConfig, values)
+
+
+def test_bad_arguments_are_refused():
+    g, d = tiny_generator(), tiny_discriminator()
+    w = g.mapping(torch.randn(1, 8))
+    with pytest.raises(ValueError, match="shape"):
+        g.synthesis(w[:, :3])
+    with pytest.raises(InputError, match="powers of two"):
+        g.synthesis(w, resolution=32)
+    with pytest.raises(InputError, match="fade"):
+        g.synthesis(w, resolution=4, fade=0.5)
+    with pytest.raises(InputError, match="noise"):
+        g.synthesis(w, noise="loud")
+    with pytest.raises(ValueError, match="shape"):
+        d(torch.randn(1, 1, 16, 16))

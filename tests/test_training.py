@@ -1,0 +1,406 @@
+"""Training: it learns, it resumes bit by bit, and its result does not depend on how a batch is divided."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_MAPS, write_store
+from safetensors.torch import load_file
+
+from stylegan.data.loader import Loader, prefetch
+from stylegan.data.store import open_store
+from stylegan.errors import InputError
+from stylegan.networks.discriminator import DiscriminatorConfig
+from stylegan.networks.generator import GeneratorConfig
+from stylegan.training import checkpoint, ema
+from stylegan.training.loop import TrainingConfig, mix_styles, train
+from stylegan.training.losses import LossConfig
+from stylegan.training.randomness import draw, draw_uniform
+from stylegan.training.schedule import ScheduleConfig, groups, state_at
+
+
+def tiny_config(data: Path, **changes) -> TrainingConfig:
+    """8 x 8, a fade to 16 x 16, then 16 x 16: 400 images in groups of 2 batches of 8."""
+    label_count = changes.pop("label_count", 0)
+    shape = {"resolution": 16, "label_count": label_count, "feature_maps": TINY_MAPS}
+    config = TrainingConfig(
+        data=str(data),
+        generator=GeneratorConfig(z_dim=8, w_dim=8, mapping_width=8, mapping_layers=2, **shape),
+        discriminator=DiscriminatorConfig(**shape),
+        schedule=ScheduleConfig(
+            stable_kimg=0.1,
+            fade_kimg=0.1,
+            total_kimg=0.4,
+            batch_size={4: 8},
+            learning_rate={4: 0.003},
+            tick_kimg={4: 0.048},
+            repeats=2,
+        ),
+        ema_kimg=0.1,
+        grid=(3, 2),
+        model_ticks=1,
+        device="cpu",
+    )
+    return replace(config, **changes)
+
+
+def tensors_of(outcome) -> dict[str, torch.Tensor]:
+    return load_file(outcome.model)
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def finished(store, tmp_path_factory):
+    """An uninterrupted run, and its folder."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    return train(tiny_config(store), run, progress=False), run
+
+
+def test_a_run_leaves_what_it_should(finished, store):
+    outcome, run = finished
+    assert outcome.images_seen == 400 and outcome.stopped_by is None
+    assert {"run.json", "reals.png", "stats.jsonl"} <= {path.name for path in run.iterdir()}
+    assert len(list(run.glob("model-*.safetensors"))) == 3 and len(list(run.glob("state-*.pt"))) == 3
+    assert not list(run.glob(".*"))  # nothing half-written
+    stats = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    assert len(stats) == len(list(run.glob("fakes-*.png"))) >= 7
+    assert [line["images_seen"] for line in stats] == sorted({line["images_seen"] for line in stats})
+    assert {line["resolution"] for line in stats} == {8, 16}
+    for line in stats:
+        assert {"loss_d", "loss_g", "score_real", "score_fake", "penalty", "gradient_norm_g"} <= set(line)
+        assert all(np.isfinite(value) for value in line.values())
+    again = train(tiny_config(store), run, progress=False)  # a finished run stays as it is
+    assert again.model == outcome.model
+
+
+@pytest.mark.parametrize("cut_short", [False, True])
+def test_resume_is_exact(finished, store, tmp_path, cut_short, capsys):
+    """Stopped within the fade, across a change of resolution; with the newest state cut short, from the one before."""
+    config = tiny_config(store)
+    for kimg in (0.1, 0.16, 0.25):
+        part = replace(config, schedule=replace(config.schedule, total_kimg=kimg))
+        train(part, tmp_path / "run", progress=False)
+    newest = sorted((tmp_path / "run").glob("state-*.pt"))[-1]
+    if cut_short:
+        newest.write_bytes(newest.read_bytes()[:-1000])
+    outcome = train(config, tmp_path / "run", progress=False)
+    assert same(tensors_of(outcome), tensors_of(finished[0]))
+    assert (newest.name in capsys.readouterr().out) == cut_short
+
+
+def test_no_flipped_bit_goes_unnoticed(finished, tmp_path):
+    """A damaged state is refused by name, or the flip was in a byte that carries nothing."""
+    path = sorted(finished[1].glob("state-*.pt"))[-1]
+    data, truth = path.read_bytes(), torch.load(path, weights_only=True)
+    refused, rng = 0, np.random.RandomState(0)
+    for place in rng.randint(0, len(data), 60):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << rng.randint(8)
+        (tmp_path / path.name).write_bytes(damaged)
+        try:
+            state = checkpoint.load(tmp_path / path.name)
+        except InputError as error:
+            assert path.name in str(error)
+            refused += 1
+        else:
+            assert state["images_seen"] == truth["images_seen"]
+            assert all(same(state[name], truth[name]) for name in ("g", "d", "g_ema"))
+            for name in ("g_adam", "d_adam"):
+                for index, moments in truth[name]["state"].items():
+                    assert same(state[name]["state"][index], moments)
+    assert refused > 30
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_training import tiny_config
+from stylegan.training.loop import train
+train(tiny_config(Path({store!r})), {run!r}, progress=False)
+"""
+
+
+def test_resume_after_sigkill_is_exact(finished, store, tmp_path):
+    run = tmp_path / "run"
+    code = KILLED.format(tests=str(Path(__file__).parent), store=str(store), run=str(run))
+    for states in (2, 5):
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        seen = set()
+        while len(seen) < states and process.poll() is None and time.monotonic() < deadline:
+            seen |= {path.name for path in run.glob("state-*.pt")}
+        process.kill()
+        process.wait()
+        assert list(run.glob("state-*.pt"))
+    outcome = train(tiny_config(store), run, progress=False)
+    assert same(tensors_of(outcome), tensors_of(finished[0]))
+    assert not list(run.glob(".*"))
+    reports = []
+    for folder in (run, finished[1]):
+        lines = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
+        timing = {"seconds", "images_per_second", "memory_mb"}
+        reports.append([{k: v for k, v in line.items() if k not in timing} for line in lines])
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_stop(finished, store, tmp_path, number):
+    config = tiny_config(store)
+    import threading
+
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), number))
+    timer.start()
+    outcome = train(replace(config, schedule=replace(config.schedule, total_kimg=50)), tmp_path / "run", progress=False)
+    assert outcome.stopped_by == number and 0 < outcome.images_seen < 50_000
+    state = checkpoint.load_newest(tmp_path / "run", warn=print)
+    assert state["images_seen"] == outcome.images_seen
+
+
+def test_all_states_damaged(finished, store, tmp_path):
+    train(tiny_config(store), tmp_path, progress=False)
+    for path in tmp_path.glob("state-*.pt"):
+        path.write_bytes(b"PK\x03\x04 no state")
+    with pytest.raises(InputError, match="no training state"):
+        train(tiny_config(store), tmp_path, progress=False)
+
+
+def test_a_pickle_is_never_run(tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "owned",))
+
+    path = tmp_path / "state-0000000001.pt"
+    torch.save({"kind": "stylegan-state", "format_version": 1, "evil": Evil()}, path)
+    with pytest.raises(InputError, match="state-0000000001"):
+        checkpoint.load(path)
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(InputError, match="state-0000000001"):
+        checkpoint.load(path)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_other_options_do_not_resume(finished, store):
+    with pytest.raises(InputError, match=r"loss.r1_gamma"):
+        train(tiny_config(store, loss=LossConfig(r1_gamma=1)), finished[1], progress=False)
+
+
+@pytest.mark.parametrize("loss", [LossConfig(), LossConfig(kind="wgan-gp", penalty_at="current")])
+def test_micro_batches_change_nothing(store, tmp_path, loss):
+    """Gradients are sums over samples and statistics groups: the same up to the order of summation."""
+    config = tiny_config(store, loss=loss)
+    config = replace(config, schedule=replace(config.schedule, total_kimg=0.08))
+    whole = tensors_of(train(config, tmp_path / "whole", progress=False))
+    parts = tensors_of(train(replace(config, micro_batch=4), tmp_path / "parts", progress=False))
+    assert_alike(whole, parts)
+
+
+def assert_alike(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    """Equal but for the order of summation."""
+    for name in a:
+        if "blocks.4.layer0.bias" not in name:  # instance norm removes it: its gradient is rounding alone
+            assert torch.allclose(a[name], b[name], rtol=1e-3, atol=2e-4), name
+
+
+def test_two_processes_equal_one(store, tmp_path):
+    config = tiny_config(store)
+    config = replace(config, schedule=replace(config.schedule, total_kimg=0.08))
+    one = tensors_of(train(config, tmp_path / "one", progress=False))
+    code = KILLED.replace(
+        "train(tiny_config(Path({store!r}))",
+        "c = tiny_config(Path({store!r}))\n"
+        "from dataclasses import replace\n"
+        "train(replace(c, schedule=replace(c.schedule, total_kimg=0.08))",
+    ).format(tests=str(Path(__file__).parent), store=str(store), run=str(tmp_path / "two"))
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert result.returncode == 0, result.stderr
+    two = load_file(max((tmp_path / "two").glob("model-*.safetensors")))
+    assert_alike(one, two)
+
+
+def test_conditional_training(tmp_path):
+    data = write_store(tmp_path / "store", labels=3)
+    config = tiny_config(data, label_count=3)
+    outcome = train(
+        replace(config, schedule=replace(config.schedule, total_kimg=0.05)), tmp_path / "run", progress=False
+    )
+    assert tensors_of(outcome)["g_ema.mapping.label_embedding"].shape == (3, 8)
+
+
+def test_non_finite_gradients_are_skipped_then_stop_the_run(store, tmp_path, monkeypatch):
+    from stylegan.training import losses
+
+    true_loss, calls = losses.generator_loss, []
+
+    def sometimes(scores, config):
+        calls.append(None)
+        return true_loss(scores, config) * (float("nan") if len(calls) in (3, 4, 5) else 1)
+
+    monkeypatch.setattr(losses, "generator_loss", sometimes)
+    config = tiny_config(store)
+    short = replace(config, schedule=replace(config.schedule, total_kimg=0.1))
+    outcome = train(short, tmp_path / "some", progress=False)
+    assert all(torch.isfinite(value).all() for value in tensors_of(outcome).values())
+    last = json.loads((tmp_path / "some" / "stats.jsonl").read_text().splitlines()[-1])
+    assert last["skipped_g"] == 3 and last["skipped_d"] == 0
+
+    def always_from_the_tenth(scores, config):
+        calls.append(None)
+        return true_loss(scores, config) * (float("nan") if len(calls) > 10 else 1)
+
+    calls.clear()
+    monkeypatch.setattr(losses, "generator_loss", always_from_the_tenth)
+    with pytest.raises(InputError, match="10 steps of G in a row"):
+        train(config, tmp_path / "always", progress=False)
+    kept = checkpoint.load_newest(tmp_path / "always", warn=print)
+    assert all(torch.isfinite(value).all() for value in kept["g"].values())
+
+
+def test_overfit_sixteen_images(tmp_path):
+    """A tiny network comes to show 16 images of two colours each: distances to the nearest real fall."""
+    data = write_store(tmp_path / "store", resolution=8, count=16)
+    config = tiny_config(data)
+    config = replace(
+        config,
+        generator=replace(config.generator, resolution=8),
+        discriminator=replace(config.discriminator, resolution=8),
+        schedule=replace(
+            config.schedule, batch_size={4: 16}, learning_rate={4: 0.005}, total_kimg=16, tick_kimg={4: 16}
+        ),
+        loss=LossConfig(r1_gamma=0.1),
+        mirror=False,
+        mixing_probability=0.0,
+        ema_kimg=0.5,
+    )
+    from stylegan import sampling, weights
+
+    reals = torch.from_numpy(open_store(data).images(8).copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def distances(model) -> tuple[float, float]:
+        """Mean squared distance from fakes to their nearest real, and from reals to their nearest fake."""
+        fakes = torch.cat(list(sampling.generate(weights.load(model), range(200))))
+        table = torch.cdist(fakes.flatten(1), reals.flatten(1)).square() / fakes[0].numel()
+        return table.min(dim=1).values.mean().item(), table.min(dim=0).values.mean().item()
+
+    start = train(replace(config, schedule=replace(config.schedule, total_kimg=0.02)), tmp_path / "run", progress=False)
+    before = distances(start.model)
+    after = distances(train(config, tmp_path / "run", progress=False).model)
+    assert after[0] < 0.3 * before[0] and after[1] < 0.5 * before[1], (before, after)
+
+
+# --- the parts
+
+
+def test_schedule_is_constant_within_a_group_and_ends():
+    config = ScheduleConfig(total_kimg=1, stable_kimg=0.3, fade_kimg=0.2, batch_size={4: 16})
+    seen = list(groups(config, 32))
+    assert [images for images, _ in seen] == list(range(0, 1024, 64))
+    assert all(state == state_at(config, 32, images) for images, state in seen)
+    assert list(groups(config, 32, 640)) == seen[10:]
+
+
+def test_schedule_without_growing():
+    config = ScheduleConfig(initial_resolution=64)
+    assert state_at(config, 64, 0).stage == state_at(config, 64, 10**7).stage == (64, False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"initial_resolution": 6}, {"batch_size": {}}, {"batch_size": {16: 4}}, {"repeats": 0}, {"total_kimg": 0}],
+)
+def test_bad_schedules_are_refused(options):
+    with pytest.raises(InputError):
+        ScheduleConfig(**options)
+
+
+def test_moving_average():
+    assert ema.decay(32, 10, 10**6, None) == pytest.approx(0.5 ** (32 / 10_000))
+    assert ema.decay(32, 10, 1000, 0.05) == pytest.approx(0.5 ** (32 / 50))
+    assert ema.decay(32, 10, 0, 0.05) == 0.0
+
+
+def test_draws():
+    index = torch.arange(64)
+    x = draw((3, 101), 0, 1000, "z", index)
+    assert x.shape == (64, 3, 101)
+    assert abs(x.mean()) < 0.02 and abs(x.std() - 1) < 0.02 and abs((x**4).mean() - 3) < 0.15
+    correlation = torch.corrcoef(x.flatten(1)).fill_diagonal_(0)
+    assert correlation.abs().max() < 0.28  # five deviations of 1 / sqrt(303)
+    parts = torch.cat([draw((3, 101), 0, 1000, "z", part) for part in (index[:10], index[10:])])
+    assert torch.equal(x, parts)
+    for seed, seen, purpose in ((1, 1000, "z"), (0, 1001, "z"), (0, 1000, "noise")):
+        assert not torch.equal(x, draw((3, 101), seed, seen, purpose, index))
+    u = draw_uniform((1000,), 0, 0, "coin", index)
+    assert u.min() >= 0 and u.max() < 1
+    assert abs(u.mean() - 0.5) < 0.01
+    assert (torch.histc(u, 16, 0, 1) / u.numel() - 1 / 16).abs().max() < 0.004
+
+
+def test_mixing_by_image():
+    w1, w2 = torch.zeros(3, 6, 2), torch.ones(3, 6, 2)
+    mixed = mix_styles(w1, w2, torch.tensor([1, 4, 6]))
+    assert mixed[:, :, 0].tolist() == [[0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0] * 6]
+
+
+def test_loader_order(store):
+    opened = open_store(store)
+    loader = Loader(opened, seed=5)
+    first, second = loader.order(np.arange(40)), loader.order(np.arange(40, 80))
+    assert sorted(first) == sorted(second) == list(range(40))  # every image once an epoch
+    assert not np.array_equal(first, second)
+    assert np.array_equal(loader.order(np.arange(30, 50)), np.concatenate([first[30:], second[:10]]))
+    images, labels = loader.batch(np.arange(7), 8)
+    assert images.shape == (7, 3, 8, 8) and images.dtype == torch.uint8 and labels is None
+    assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), opened.images(8)[first[:7]])
+
+
+def test_mirroring(tmp_path):
+    from stylegan.data.store import StoreWriter, pyramid
+
+    ramp = np.broadcast_to(np.arange(16, dtype=np.uint8)[None, :, None] * 10, (16, 16, 3))
+    with StoreWriter(tmp_path / "store", 16, 3, made={}) as writer:
+        for i in range(10):
+            writer.add(pyramid(np.ascontiguousarray(ramp)), str(i))
+    loader = Loader(open_store(tmp_path / "store"), mirror=True)
+    positions = np.arange(2000)
+    flips = loader.mirrored(positions)
+    assert 0.45 < flips.mean() < 0.55
+    images, _ = loader.batch(positions[:50], 16)
+    for image, flipped in zip(images, flips, strict=False):
+        row = image[0, 0].numpy()
+        assert np.array_equal(row[::-1] if flipped else row, ramp[0, :, 0])
+
+
+def test_prefetch_passes_errors_on():
+    def items():
+        yield 1
+        raise ValueError("broken")
+
+    stream = prefetch(items())
+    assert next(stream) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(stream)
+
+
+def test_stored_labels_reach_the_loader(tmp_path):
+    data = open_store(write_store(tmp_path / "store", labels=4))
+    _, labels = Loader(data, seed=1).batch(np.arange(12), 16)
+    assert labels.tolist() == [int(data.labels[i]) for i in Loader(data, seed=1).order(np.arange(12))]
