@@ -196,7 +196,7 @@ def _generate(arguments: Sequence[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         batches = sampling.generate(generator, numbers, psi=psi, cutoff=cutoff, labels=labels, noise=noise, batch=batch)
         images = []
-        with tqdm(total=len(numbers), unit="img", disable=len(numbers) <= batch) as bar:
+        with tqdm(total=len(numbers), unit="img", disable=None if len(numbers) > batch else True) as bar:
             for drawn in batches:
                 for image in drawn.cpu():
                     save_image(image, out / f"seed{numbers[len(images)]:04d}.png")

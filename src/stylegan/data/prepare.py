@@ -113,7 +113,7 @@ def prepare(
     with (
         StoreWriter(store, config.resolution, config.channels, made=made, label_names=listing.label_names) as writer,
         contextlib.closing(in_order(_Prepare(config), items, workers, image_bytes)) as results,
-        tqdm(total=config.limit or len(items), unit="image", desc="prepare", disable=not progress) as bar,
+        tqdm(total=config.limit or len(items), unit="image", desc="prepare", disable=None if progress else True) as bar,
     ):
         for i, item, result in zip(order, items, results, strict=False):
             if isinstance(result, str):
@@ -163,7 +163,7 @@ def prepare_portraits(
     with (
         StoreWriter(store, resolution, 3, made=made, attribute_names=ATTRIBUTES) as writer,
         contextlib.closing(in_order(job, range(count), _worker_count(workers, count), resolution**2 * 3)) as results,
-        tqdm(results, total=count, unit="image", desc="portraits", disable=not progress) as bar,
+        tqdm(results, total=count, unit="image", desc="portraits", disable=None if progress else True) as bar,
     ):
         for index, (levels, attributes) in enumerate(bar):
             writer.add(levels, f"portrait-{seed}-{index:06d}", attributes=attributes)

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -122,6 +123,8 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     run_dir, first_rank = Path(run_dir), distributed.rank() == 0
     store = open_store(config.data)
     _check_store(config, store)
+    for batch_size in config.schedule.batch_size.values():
+        _micro_batches(config, batch_size)  # refuses what cannot be divided
     _settle_run_folder(config, run_dir, write=first_rank)
     run = _Run(config, device, None if store.labels is None else torch.tensor(store.labels).to(device))
 
@@ -142,7 +145,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     # train, in groups of iterations that share one state of the schedule
     means, ticked, speed_from = Means(), time.perf_counter(), (time.perf_counter(), run.images_seen)
     batches = prefetch(_batches(config, store, run.images_seen))
-    with _StopSignals() as stop:
+    with closing(monitor), closing(batches), _StopSignals() as stop:
         for now, group in batches:
             if now.stage != run.stage:
                 run.begin_stage(now)
@@ -182,8 +185,6 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
             if stopping:
                 break
 
-    batches.close()
-    monitor.close()
     distributed.barrier()
     model = weights.find(run_dir)
     if stop.signal is not None and run.images_seen < total_images:

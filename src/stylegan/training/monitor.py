@@ -41,12 +41,12 @@ class Monitor:
     def __init__(
         self, run_dir: Path, total_images: int, images_seen: int, *, active: bool = True, progress: bool = True
     ) -> None:
-        self.run_dir, self.active = run_dir, active
+        self.run_dir, self.active, self._progress = run_dir, active, progress
         self._bar = tqdm(
             total=total_images / 1000,
             initial=images_seen / 1000,
             unit="kimg",
-            disable=not (active and progress),
+            disable=None if active and progress else True,  # None: only where someone watches
             dynamic_ncols=True,
             bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg [{elapsed}<{remaining}] {postfix}",
         )
@@ -57,7 +57,7 @@ class Monitor:
 
     def progress(self, images_seen: int, images_per_second: float, resolution: int, fade: float) -> None:
         """Move the bar."""
-        self._bar.n = images_seen / 1000
+        self._bar.n = min(images_seen / 1000, self._bar.total)
         growing = f", fade {1 - fade:.0%}" if fade > 0 else ""
         self._bar.set_postfix_str(f"{resolution}x{resolution}{growing}, {images_per_second:.1f} img/s")
 
@@ -67,9 +67,12 @@ class Monitor:
             tqdm.write(message, file=sys.stderr)
 
     def report(self, record: dict[str, Any]) -> None:
-        """Append one line to stats.jsonl, and its numbers to TensorBoard."""
+        """Append one line to stats.jsonl, and its numbers to TensorBoard; say it where there is no bar to see."""
         if not self.active:
             return
+        if self._bar.disable and self._progress:
+            size, speed = record["resolution"], record["images_per_second"]
+            self.say(f"{record['images_seen'] / 1000:.1f} kimg, {size}x{size}, {speed:.1f} img/s")
         with (self.run_dir / "stats.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self._board is not None:

@@ -16,8 +16,11 @@ def _by_resolution(kind: type) -> PrimitiveConstructorSpec:
     """How a table is written on the command line: 4:128,32:64 (128 from 4 x 4 on, 64 from 32 x 32 on)."""
 
     def read(words: list[str]) -> dict:
-        pairs = (pair.split(":") for pair in words[0].split(","))
-        return {int(resolution): kind(value) for resolution, value in pairs}
+        try:
+            pairs = (pair.split(":") for pair in words[0].split(","))
+            return {int(resolution): kind(value) for resolution, value in pairs}
+        except ValueError:
+            raise ValueError(f"write {words[0]!r} as pairs of resolution and value, such as 4:32,64:16") from None
 
     return PrimitiveConstructorSpec(
         nargs=1,

@@ -1,0 +1,236 @@
+"""The program as a user meets it: what it prints, and one sentence with exit code 2 for everything they can mend."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import tiny_generator, write_store
+from PIL import Image
+
+from stylegan import cli, weights
+
+
+def run(*arguments: str | Path) -> int:
+    """Exit code of the program."""
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def refused(capsys, *arguments) -> str:
+    """The one sentence with which the program refuses these arguments."""
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    output = capsys.readouterr()
+    lines = output.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("stylegan: "), output.err
+    assert "Traceback" not in output.err
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    weights.save(path, weights.Model(tiny_generator()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    for i in range(12):
+        Image.fromarray(np.random.RandomState(i).randint(0, 256, (20, 16, 3)).astype(np.uint8)).save(
+            folder / f"{i}.png"
+        )
+    return folder
+
+
+TINY = """
+    --generator.feature-maps.maximum 4 --discriminator.feature-maps.maximum 4 --grid 2 2 --schedule.total-kimg 0.1
+    --schedule.stable-kimg 0.02 --schedule.fade-kimg 0.02 --schedule.batch-size 4:8 --schedule.tick-kimg 4:0.03
+""".split()  # noqa: SIM905
+
+
+def test_from_photographs_to_samples(photographs, tmp_path, capsys):
+    """The whole way: prepare, train, look, generate; and the same training again, which has nothing left to do."""
+    store, folder, out = tmp_path / "store", tmp_path / "run", tmp_path / "out"
+    assert run("prepare", photographs, store, "--resolution", "16") == 0
+    assert "12 images" in capsys.readouterr().out
+    assert run("train", store, folder, *TINY) == 0
+    assert run("train", store, folder, *TINY) == 0
+    assert run("generate", folder, "--seeds", "0-3,9", "--out", out, "--psi", "1") == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "grid.png", "seed0000.png", "seed0001.png", "seed0002.png", "seed0003.png", "seed0009.png",
+    ]  # fmt: skip
+    capsys.readouterr()
+    for thing, kind in ((store, "store"), (folder, "model"), (sorted(folder.glob("state-*"))[-1], "training state")):
+        assert run("info", thing) == 0
+        assert kind in capsys.readouterr().out.splitlines()[0]
+
+
+def test_files_do_not_depend_on_the_batch(model, tmp_path):
+    for batch in ("1", "4"):
+        assert run("generate", model, "--seeds", "0-5", "--batch", batch, "--out", tmp_path / batch) == 0
+    for path in (tmp_path / "1").iterdir():
+        ours, theirs = (np.asarray(Image.open(tmp_path / batch / path.name)).astype(int) for batch in ("1", "4"))
+        assert np.abs(ours - theirs).max() <= 1
+
+
+def test_dry_run_prints_the_configuration(store, tmp_path, capsys):
+    assert run("train", store, tmp_path / "run", "--dry-run", "--schedule.batch-size", "4:16,16:8") == 0
+    config = json.loads(capsys.readouterr().out)
+    assert config["schedule"]["batch_size"] == {"4": 16, "16": 8} and config["generator"]["resolution"] == 16
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_help_page(command, capsys):
+    assert run(command, "--help") == 0
+    assert f"stylegan {command}" in capsys.readouterr().out
+
+
+def test_help_does_not_import_torch():
+    code = "import sys; from stylegan import cli; cli.main(['--help']); assert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0 and all(command in result.stdout for command in cli.COMMANDS)
+
+
+def test_importing_the_package_does_no_work():
+    code = "import sys, stylegan; dir(stylegan); assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- bad input
+
+
+def test_unknown_command_and_options(capsys):
+    assert "no command" in refused(capsys, "trian")
+    assert run("generate", "--sedes", "3") == 2
+    assert "--seeds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--schedule.initial-resolution", "6", "power of two"),
+        ("--schedule.batch-size", "6", "4:32,64:16"),
+        ("--schedule.total-kimg", "0", "total_kimg"),
+        ("--mixing-probability", "2", "mixing_probability"),
+        ("--loss.kind", "hinge", "logistic"),
+        ("--loss.r1-gamma", "-1", "r1_gamma"),
+    ],
+)
+def test_bad_option_values(store, tmp_path, capsys, option, value, message):
+    assert run("train", store, tmp_path / "run", option, value) == 2
+    output = capsys.readouterr().err
+    assert message in output and "Traceback" not in output and not (tmp_path / "run").exists()
+
+
+def test_prepare_refuses(photographs, store, tmp_path, capsys):
+    assert "nowhere" in refused(capsys, "prepare", tmp_path / "nowhere", tmp_path / "s")
+    (tmp_path / "empty").mkdir()
+    refused(capsys, "prepare", tmp_path / "empty", tmp_path / "s")
+    assert "power of two" in refused(capsys, "prepare", photographs, tmp_path / "s", "--resolution", "100")
+    assert str(store) in refused(capsys, "prepare", photographs, store, "--resolution", "16")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").write_bytes(b"")
+    refused(capsys, "prepare", tmp_path / "bad", tmp_path / "s")
+    (tmp_path / "not.zip").write_bytes(b"PK nothing")
+    refused(capsys, "prepare", tmp_path / "not.zip", tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
+
+
+def test_train_refuses(store, tmp_path, capsys):
+    assert "STORE RUN" in refused(capsys, "train")
+    assert "no store" in refused(capsys, "train", tmp_path / "nowhere", tmp_path / "run")
+    assert "not a store" in refused(capsys, "train", tmp_path, tmp_path / "run")
+    assert "no preset" in refused(capsys, "train", store, tmp_path / "run", "--preset", "biggan")
+    assert "64 x 64" in refused(capsys, "train", store, tmp_path / "run", "--resolution", "64")
+    assert "labels" in refused(capsys, "train", store, tmp_path / "run", "--labels")
+    assert "device" in refused(capsys, "train", store, tmp_path / "run", "--device", "abacus")
+    assert "batch of 6" in refused(capsys, "train", store, tmp_path / "run", "--schedule.batch-size", "4:6")
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refused(capsys, "train", store, tmp_path / "file")
+
+
+def test_a_store_of_another_version_is_refused(tmp_path, capsys):
+    data = write_store(tmp_path / "store")
+    description = json.loads((data / "dataset.json").read_text())
+    (data / "dataset.json").write_text(json.dumps(description | {"format_version": 99}))
+    assert "99" in refused(capsys, "train", data, tmp_path / "run")
+    assert "99" in refused(capsys, "info", data)
+
+
+def test_a_run_folder_that_is_something_else(store, tmp_path, capsys):
+    (tmp_path / "run.json").write_text('{"what": 1}')
+    assert "what" in refused(capsys, "train", store, tmp_path, *TINY)
+    (tmp_path / "run.json").write_text("{")
+    refused(capsys, "train", store, tmp_path, *TINY)
+
+
+def test_generate_refuses(model, tmp_path, capsys):
+    for seeds in ("", "a", "3-", "-1", "5-2", "1,,2", str(2**32)):
+        assert "seeds" in refused(capsys, "generate", model, f"--seeds={seeds}", "--out", tmp_path / "out")
+    assert "no classes" in refused(capsys, "generate", model, "--class", "1", "--out", tmp_path / "out")
+    assert "no model" in refused(capsys, "generate", tmp_path / "nowhere.safetensors", "--out", tmp_path / "out")
+    assert "batch" in refused(capsys, "generate", model, "--batch", "0", "--out", tmp_path / "out")
+    (tmp_path / "text.safetensors").write_text("hello, I am no model")
+    assert "not a model" in refused(capsys, "generate", tmp_path / "text.safetensors", "--out", tmp_path / "out")
+    (tmp_path / "text.pkl").write_text("hello, I am no model")
+    assert "text.pkl" in refused(capsys, "generate", tmp_path / "text.pkl", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "file").write_text("")
+    refused(capsys, "generate", model, "--out", tmp_path / "file")
+
+
+def test_info_refuses(tmp_path, capsys):
+    refused(capsys, "info", tmp_path / "nowhere")
+    refused(capsys, "info", tmp_path)
+    (tmp_path / "state.pt").write_bytes(b"none")
+    assert "state.pt" in refused(capsys, "info", tmp_path / "state.pt")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which always says that the disk is full")
+def test_full_disk(model, store, tmp_path, capsys, monkeypatch):
+    """Writing fails as on a full disk: one sentence, and no file that looks whole."""
+    from stylegan import images
+    from stylegan.training import checkpoint
+
+    true_open = Path.open
+
+    def full(self, mode="r", *args, **kwargs):
+        return true_open(
+            Path("/dev/full") if "w" in mode and self.name.endswith(".tmp") else self, mode, *args, **kwargs
+        )
+
+    monkeypatch.setattr(images.Path, "open", full)
+    assert "No space left" in refused(capsys, "generate", model, "--out", tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.png"))
+    with pytest.raises(OSError, match=r"space|written"):
+        checkpoint.save(tmp_path / "state-1.pt", {"g": {}})
+    assert "No space left" in refused(capsys, "train", store, tmp_path / "run", *TINY)
+    monkeypatch.undo()
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pt", ".safetensors", ".tmp")]
+
+
+def test_folder_without_permission(model, tmp_path, capsys):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    tmp_path.chmod(0o500)
+    refused(capsys, "generate", model, "--out", tmp_path / "out")
+
+
+def test_programming_errors_keep_their_traceback(monkeypatch):
+    def broken(arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "_info", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["info"])
