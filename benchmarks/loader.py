@@ -42,8 +42,9 @@ def trained(store: Path, resolution: int) -> float:
     """Images per second of a training that has just reached `resolution`."""
     config = demo(resolution, 3, 0)
     config = replace(config, data=str(store), schedule=replace(config.schedule, initial_resolution=resolution))
-    run = _Run(config, torch.device("cpu"), None)
-    now, group = next(_batches(config, open_store(store), 0))
+    opened = open_store(store)
+    run = _Run(config, torch.device("cpu"), opened)
+    now, group = next(_batches(config, opened, 0))
     run.begin_stage(now)
     means = Means()
 

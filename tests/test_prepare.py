@@ -618,8 +618,12 @@ def test_full_disk(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-def test_progress_goes_to_stderr(tmp_path, capsys):
-    prepare(folder_of(tmp_path / "source", good_files(3)), tmp_path / "store", config())
+def test_progress_goes_to_a_terminal_on_stderr(tmp_path, capsys, monkeypatch):
+    source = folder_of(tmp_path / "source", good_files(3))
+    prepare(source, tmp_path / "quiet", config())  # nobody watches
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    prepare(source, tmp_path / "store", config())
     out, err = capsys.readouterr()
     assert out == "" and "3/3" in err and "image/s" in err
 

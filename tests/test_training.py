@@ -193,6 +193,22 @@ def test_a_pickle_is_never_run(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.parametrize(("keep", "left"), [(1, 1), (3, 3), (0, 5)])
+def test_what_is_kept(tmp_path, keep, left):
+    for i in range(5):
+        (tmp_path / f"model-{i}.safetensors").touch()
+    (tmp_path / ".model-5.safetensors.77.tmp").touch()
+    checkpoint.prune(tmp_path, "model-*.safetensors", keep)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"model-{i}.safetensors" for i in range(5 - left, 5)]
+
+
+def test_lazy_regularisation_keeps_the_mean_weight():
+    config = LossConfig(r1_gamma=2, penalty_interval=4)
+    steps = [config.at_step(step) for step in range(8)]
+    assert [step.r1_gamma for step in steps] == [8, 0, 0, 0, 8, 0, 0, 0]
+    assert LossConfig().at_step(3) == LossConfig()
+
+
 def test_other_options_do_not_resume(finished, store):
     with pytest.raises(InputError, match=r"loss.r1_gamma"):
         train(tiny_config(store, loss=LossConfig(r1_gamma=1)), finished[1], progress=False)

@@ -84,8 +84,9 @@ def load_newest(run_dir: Path, warn) -> dict[str, Any] | None:
 
 
 def prune(run_dir: Path, pattern: str, keep: int) -> None:
-    """Remove all but the newest `keep` files of a pattern, and what a killed run left half-written."""
-    for path in sorted(run_dir.glob(pattern))[: -keep or None]:
-        path.unlink()
+    """Remove all but the newest `keep` files of a pattern (0 keeps all), and what a killed run left half-written."""
+    if keep > 0:
+        for path in sorted(run_dir.glob(pattern))[:-keep]:
+            path.unlink()
     for path in run_dir.glob(f".{pattern}.*.tmp"):
         path.unlink()

@@ -126,7 +126,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     for batch_size in config.schedule.batch_size.values():
         _micro_batches(config, batch_size)  # refuses what cannot be divided
     _settle_run_folder(config, run_dir, write=first_rank)
-    run = _Run(config, device, None if store.labels is None else torch.tensor(store.labels).to(device))
+    run = _Run(config, device, store)
 
     # go on from the newest state, if there is one
     state = checkpoint.load_newest(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))
@@ -176,7 +176,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
             # save, then drop what is older
             if first_rank:
                 if done or stopping or run.tick % config.model_ticks == 0 or run.tick == 1:
-                    weights.save(run.model_path(run_dir), run.model(store))
+                    weights.save(run.model_path(run_dir), run.model())
                     checkpoint.prune(run_dir, "model-*.safetensors", config.keep)
                 checkpoint.save(checkpoint.path_of(run_dir, run.images_seen), run.state())
                 checkpoint.prune(run_dir, "state-*.pt", config.keep)
@@ -204,8 +204,9 @@ class _Reals:
 class _Run:
     """Networks, optimisers and counters of a training run: what its state file holds."""
 
-    def __init__(self, config: TrainingConfig, device: torch.device, labels: Tensor | None) -> None:
-        self.config, self.device, self.store_labels = config, device, labels
+    def __init__(self, config: TrainingConfig, device: torch.device, store: Store) -> None:
+        self.config, self.device, self.data = config, device, store.path.name
+        self.labels = torch.tensor(store.labels, device=device) if config.generator.label_count else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.g = Generator(config.generator).to(device)
@@ -234,8 +235,9 @@ class _Run:
 
     def step_discriminator(self, now: State, reals: list[_Reals], means: Means) -> None:
         """One step of D on a batch of reals and fakes with the same labels."""
-        loss_of = losses.DISCRIMINATOR_LOSSES[self.config.loss.kind]
-        scale = self.config.loss.gradient_scale(now.resolution, self.config.generator.resolution)
+        config = self.config.loss.at_step(self.images_seen // now.batch_size)
+        loss_of = losses.DISCRIMINATOR_LOSSES[config.kind]
+        scale = config.gradient_scale(now.resolution, self.config.generator.resolution)
         w_sum = torch.zeros_like(self.g.w_avg)
         for micro in reals:
             index = micro.sample_index.to(self.device)
@@ -248,7 +250,7 @@ class _Run:
                 lambda images, labels=labels: self.d(images, labels, fade=now.fade),
                 to_reals(micro.images.to(self.device), now.fade),
                 fakes,
-                self.config.loss,
+                config,
                 scale,
                 self._uniform("gradient penalty", index),
             )
@@ -268,8 +270,8 @@ class _Run:
             index = index.to(self.device)
             labels = None
             if self.config.generator.label_count:
-                picks = self._uniform("labels of G", index).double() * len(self.store_labels)
-                labels = self.store_labels[picks.long()]
+                picks = self._uniform("labels of G", index).double() * len(self.labels)
+                labels = self.labels[picks.long()]
             w, w_first = self._draw_w(now, "G", index, labels)
             w_sum += w_first.detach().sum(dim=0)
             scores = self.d(self._synthesize(w, now, "G", index), labels, fade=now.fade)
@@ -361,11 +363,8 @@ class _Run:
         """The moving average's images of the first seeds, without truncation; classes in turn."""
         seeds = range(self.config.grid[0] * self.config.grid[1])
         self.g_ema.synthesis.grown = self.resolution_and_fade
-        labels = (
-            torch.arange(len(seeds)) % self.config.generator.label_count
-            if self.store_labels is not None and self.config.generator.label_count
-            else None
-        )
+        classes = self.config.generator.label_count
+        labels = torch.arange(len(seeds)) % classes if classes else None
         return torch.cat([batch.cpu() for batch in sampling.generate(self.g_ema, seeds, labels=labels)])
 
     def statistics(self, now: State, means: Means, images_per_second: float) -> dict[str, float]:
@@ -385,10 +384,10 @@ class _Run:
             "memory_mb": round(peak_memory_mb(self.device)),
         }
 
-    def model(self, store: Store) -> weights.Model:
+    def model(self) -> weights.Model:
         """What the model file will hold."""
         self.g_ema.synthesis.grown = self.resolution_and_fade
-        provenance = weights.Provenance(data=store.path.name, preset=self.config.preset, images_seen=self.images_seen)
+        provenance = weights.Provenance(self.data, self.config.preset, self.images_seen)
         return weights.Model(self.g_ema, provenance, self.g, self.d)
 
     def model_path(self, run_dir: Path) -> Path:

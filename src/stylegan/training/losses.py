@@ -1,7 +1,7 @@
 """The losses of the paper, per sample: functions of scores, and of gradients where they penalise them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -30,10 +30,23 @@ class LossConfig:
     penalty_at: Literal["full", "current"] = "full"
     """While growing, take gradients with respect to the image at its full size, as the paper's code does, or at
     the current one, which penalises low resolutions more."""
+    penalty_interval: int = 1
+    """Penalise gradients only in every so many steps, with as many times the weight: saves time, at some loss of
+    stability (lazy regularisation; Karras et al., 2020, appendix B). 1 in the paper."""
 
     def __post_init__(self) -> None:
-        if min(self.r1_gamma, self.r2_gamma, self.gp_weight, self.drift_weight) < 0:
-            raise InputError("r1_gamma, r2_gamma, gp_weight and drift_weight must be 0 or more")
+        if min(self.r1_gamma, self.r2_gamma, self.gp_weight, self.drift_weight) < 0 or self.penalty_interval < 1:
+            raise InputError(
+                "r1_gamma, r2_gamma, gp_weight and drift_weight must be 0 or more, penalty_interval 1 or more"
+            )
+
+    def at_step(self, step: int) -> "LossConfig":
+        """The losses of one step of the discriminator: with lazy regularisation, penalties heavier or none."""
+        if self.penalty_interval == 1:
+            return self
+        factor = self.penalty_interval if step % self.penalty_interval == 0 else 0
+        weights = {name: getattr(self, name) * factor for name in ("r1_gamma", "r2_gamma", "gp_weight")}
+        return replace(self, **weights)
 
     def gradient_scale(self, resolution: int, full_resolution: int) -> float:
         """What a gradient's norm at `resolution` is multiplied by to be that at the full size.
@@ -92,9 +105,10 @@ def wgan_gp(
     mix: uniform numbers [N]; the gradient is taken at real + (fake - real) * mix.
     """
     real_scores, fake_scores = score(reals), score(fakes)
-    between = torch.lerp(reals, fakes, mix[:, None, None, None])
-    _, norm = squared_gradient_norm(score, between)
-    penalty = (norm.sqrt() * gradient_scale - 1).square() * config.gp_weight
+    penalty = torch.zeros_like(real_scores)
+    if config.gp_weight > 0:
+        _, norm = squared_gradient_norm(score, torch.lerp(reals, fakes, mix[:, None, None, None]))
+        penalty = (norm.sqrt() * gradient_scale - 1).square() * config.gp_weight
     total = fake_scores - real_scores + penalty + config.drift_weight * real_scores.square()
     return DiscriminatorLoss(total, real_scores, fake_scores, penalty)
 

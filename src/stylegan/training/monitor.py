@@ -48,7 +48,7 @@ class Monitor:
             unit="kimg",
             disable=None if active and progress else True,  # None: only where someone watches
             dynamic_ncols=True,
-            bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg [{elapsed}<{remaining}] {postfix}",
+            bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg [{elapsed}<{remaining}{postfix}]",
         )
         self._board = None
         if active:
