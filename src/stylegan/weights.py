@@ -23,7 +23,7 @@ from stylegan.networks.generator import Generator, GeneratorConfig
 
 FORMAT_VERSION = 1
 PRETRAINED = Path(__file__).parent / "pretrained"
-DEFAULT_MODEL = "portraits-64"
+DEFAULT_MODEL = "portraits-32"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def save(path: Path | str, model: Model, *, half: bool = False) -> None:
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
     """The generator of a model file, of an official pickle, or of a bundled model by its name.
 
-    It is the moving average, ready to draw: `load("portraits-64")`. Raises InputError where there is none.
+    It is the moving average, ready to draw: `load("portraits-32")`. Raises InputError where there is none.
     """
     return load_model(name).generator.to(device)
 
