@@ -69,7 +69,8 @@ def test_from_photographs_to_samples(photographs, tmp_path, capsys):
         "grid.png", "seed0000.png", "seed0001.png", "seed0002.png", "seed0003.png", "seed0009.png",
     ]  # fmt: skip
     capsys.readouterr()
-    for thing, kind in ((store, "store"), (folder, "model"), (sorted(folder.glob("state-*"))[-1], "training state")):
+    model, state = (sorted(folder.glob(pattern))[-1] for pattern in ("model-*", "state-*"))
+    for thing, kind in ((store, "store"), (folder, "run"), (model, "model"), (state, "training state")):
         assert run("info", thing) == 0
         assert kind in capsys.readouterr().out.splitlines()[0]
 
@@ -87,6 +88,38 @@ def test_dry_run_prints_the_configuration(store, tmp_path, capsys):
     config = json.loads(capsys.readouterr().out)
     assert config["schedule"]["batch_size"] == {"4": 16, "16": 8} and config["generator"]["resolution"] == 16
     assert not (tmp_path / "run").exists()
+
+
+def test_official_batch_sizes(store, tmp_path, capsys):
+    assert run("train", store, tmp_path / "run", "--preset", "config-f", "--gpus", "8", "--dry-run") == 0
+    assert json.loads(capsys.readouterr().out)["schedule"]["batch_size"]["8"] == 256
+
+
+def test_demo(tmp_path, capsys, monkeypatch):
+    """Everything the demo leaves, with a training of a moment."""
+    from dataclasses import replace
+
+    from stylegan import presets
+
+    def moment(*shape):
+        config = presets.demo(*shape)
+        brief = replace(config.schedule, total_kimg=0.1, stable_kimg=0.01, fade_kimg=0.01, tick_kimg={4: 0.03})
+        return replace(config, schedule=brief)
+
+    monkeypatch.setitem(presets.PRESETS, "demo", moment)
+    assert run("demo", tmp_path / "demo", "--count", "40") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    for name in ("reals.png", "progress.png", "samples.png", "style-mixing.png"):
+        assert name in last
+        with Image.open(tmp_path / "demo" / name) as picture:
+            assert min(picture.size) > 90
+    assert "Next: stylegan generate" in last
+    assert "another number" in refused(capsys, "demo", tmp_path / "demo", "--count", "50")
+
+
+def test_as_a_module():
+    result = subprocess.run([sys.executable, "-m", "stylegan", "presets"], capture_output=True, text=True)
+    assert result.returncode == 0 and "config-f" in result.stdout
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
@@ -124,10 +157,24 @@ def test_unknown_command_and_options(capsys):
         ("--mixing-probability", "2", "mixing_probability"),
         ("--loss.kind", "hinge", "logistic"),
         ("--loss.r1-gamma", "-1", "r1_gamma"),
+        ("--loss.r1-gamma", "nan", "r1_gamma"),
+        ("--loss.penalty-interval", "0", "penalty_interval"),
+        ("--schedule.total-kimg", "inf", "total_kimg"),
+        ("--schedule.batch-size", "4:8,4:16", "4:32,64:16"),
+        ("--schedule.batch-size", "4:8,5:16", "no power"),
+        ("--seed", "-1", "seed"),
+        ("--adam-beta1", "3", "adam_beta1"),
+        ("--w-avg-beta", "5", "w_avg_beta"),
+        ("--ema-rampup", "-1", "ema_rampup"),
+        ("--noise-lr-multiplier", "-1", "noise_lr_multiplier"),
+        ("--micro-batch", "3", "group_size"),
+        ("--generator.mapping-lr-multiplier", "0", "mapping_lr_multiplier"),
+        ("--generator.feature-maps.base", "0", "feature_maps"),
+        ("--discriminator.stddev-features", "7", "stddev_features"),
     ],
 )
 def test_bad_option_values(store, tmp_path, capsys, option, value, message):
-    assert run("train", store, tmp_path / "run", option, value) == 2
+    assert run("train", store, tmp_path / "run", f"{option}={value}") == 2
     output = capsys.readouterr().err
     assert message in output and "Traceback" not in output and not (tmp_path / "run").exists()
 
@@ -143,6 +190,9 @@ def test_prepare_refuses(photographs, store, tmp_path, capsys):
     refused(capsys, "prepare", tmp_path / "bad", tmp_path / "s")
     (tmp_path / "not.zip").write_bytes(b"PK nothing")
     refused(capsys, "prepare", tmp_path / "not.zip", tmp_path / "s")
+    assert "--count" in refused(capsys, "prepare", "portraits", tmp_path / "s", "--channels", "1")
+    assert "--limit" in refused(capsys, "prepare", photographs, tmp_path / "s", "--count", "3")
+    assert "seed" in refused(capsys, "prepare", "portraits", tmp_path / "s", "--seed=-1")
     assert not (tmp_path / "s").exists()
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
 
@@ -154,7 +204,10 @@ def test_train_refuses(store, tmp_path, capsys):
     assert "no preset" in refused(capsys, "train", store, tmp_path / "run", "--preset", "biggan")
     assert "64 x 64" in refused(capsys, "train", store, tmp_path / "run", "--resolution", "64")
     assert "labels" in refused(capsys, "train", store, tmp_path / "run", "--labels")
-    assert "device" in refused(capsys, "train", store, tmp_path / "run", "--device", "abacus")
+    for device in ("abacus", "cpu:x"):
+        assert "device" in refused(capsys, "train", store, tmp_path / "run", "--device", device)
+    assert "config-f" in refused(capsys, "train", store, tmp_path / "run", "--gpus", "2")
+    refused(capsys, "train", store, tmp_path / "run", "--resolution", "0")
     assert "batch of 6" in refused(capsys, "train", store, tmp_path / "run", "--schedule.batch-size", "4:6")
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(capsys, "train", store, tmp_path / "file")
@@ -176,11 +229,13 @@ def test_a_run_folder_that_is_something_else(store, tmp_path, capsys):
 
 
 def test_generate_refuses(model, tmp_path, capsys):
-    for seeds in ("", "a", "3-", "-1", "5-2", "1,,2", str(2**32)):
+    for seeds in ("", "a", "3-", "-1", "5-2", "1,,2", "²", str(2**32), "0-999999999", "0-99999999999999"):
         assert "seeds" in refused(capsys, "generate", model, f"--seeds={seeds}", "--out", tmp_path / "out")
     assert "no classes" in refused(capsys, "generate", model, "--class", "1", "--out", tmp_path / "out")
     assert "no model" in refused(capsys, "generate", tmp_path / "nowhere.safetensors", "--out", tmp_path / "out")
     assert "batch" in refused(capsys, "generate", model, "--batch", "0", "--out", tmp_path / "out")
+    assert "psi" in refused(capsys, "generate", model, "--psi", "nan", "--out", tmp_path / "out")
+    assert "cutoff" in refused(capsys, "generate", model, "--cutoff", "-5", "--out", tmp_path / "out")
     (tmp_path / "text.safetensors").write_text("hello, I am no model")
     assert "not a model" in refused(capsys, "generate", tmp_path / "text.safetensors", "--out", tmp_path / "out")
     (tmp_path / "text.pkl").write_text("hello, I am no model")

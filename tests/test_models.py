@@ -152,6 +152,12 @@ def test_style_mixing_figure():
     sheet = figures.style_mixing(g, [1, 2, 3], [4, 5], slice(0, 2), psi=1.0)
     assert sheet.shape == (3, 3 * 16, 4 * 16)
     assert sheet[:, :16, :16].eq(1).all()  # the corner stays empty
+    images = {seed: next(sampling.generate(g, [seed], noise="fixed")) for seed in (1, 4)}
+    assert torch.allclose(sheet[:, :16, 16:32], images[1][0], atol=1e-5)  # the first source
+    assert torch.allclose(sheet[:, 16:32, :16], images[4][0], atol=1e-5)  # the first destination
+    w = sampling.w_of_seeds(g, [4]).clone()
+    w[:, :2] = sampling.w_of_seeds(g, [1])[:, :2]  # its coarse styles from the source
+    assert torch.allclose(sheet[:, 16:32, 16:32], g.synthesis(w, noise="fixed")[0], atol=1e-5)
     both = figures.style_mixing(g, [1, 2, 3], [4, 5], slice(0, 6), psi=1.0)
     assert torch.allclose(both[:, 16:32, 16:], both[:, :16, 16:], atol=1e-5)  # all styles from the source
 

@@ -232,6 +232,8 @@ def test_noise_inputs():
     assert torch.equal(g.synthesis(w, noise="none"), g.synthesis(w, noise=zeros))
     with pytest.raises(ValueError, match="planes"):
         g.synthesis(w, noise=planes[:2])
+    with pytest.raises(ValueError, match="plane has shape"):
+        g.synthesis(w, noise=[*planes[:5], planes[5][:, :, :1]])
 
 
 def test_fade_is_the_weight_of_the_coarser_image():
@@ -310,6 +312,8 @@ def test_config_survives_json():
         ({"activation": "gelu"}, "option activation"),
         ({"use_noise": 1}, "option use_noise"),
         ({"mapping_layers": 0, "z_dim": 8, "w_dim": 16}, "w_dim"),
+        ({"feature_maps": {"maximum": 0}}, "feature_maps"),
+        ({"mapping_lr_multiplier": float("nan")}, "mapping_lr_multiplier"),
     ],
 )
 def test_bad_options_are_refused(values, message):

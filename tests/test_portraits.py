@@ -130,5 +130,5 @@ def test_every_category_can_be_painted():
 
 @pytest.mark.parametrize("resolution", [0, 2, 48, 100, 2048, -64])
 def test_resolution_must_be_a_power_of_two(resolution):
-    with pytest.raises(InputError, match="power of two from 4 to 1024"):
+    with pytest.raises(InputError, match=f"^resolution is {resolution}; use a power of two from 4 to 1024$"):
         portrait(0, resolution)

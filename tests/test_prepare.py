@@ -261,10 +261,7 @@ BAD = {
     "truncated.png": (encode(NOISE)[:-2000], "truncated"),
     "truncated.jpg": (encode(NOISE, "JPEG")[:-500], "truncated"),
     "truncated.bmp": (encode(NOISE, "BMP")[:-500], "truncated"),
-    "truncated.webp": (
-        encode(NOISE, "WEBP")[:-200],
-        "damaged or truncated: could not create decoder object",
-    ),
+    "truncated.webp": (encode(NOISE, "WEBP")[:-200], "damaged or truncated: could not create decoder object"),
     "truncated.gif": (encode(NOISE, "GIF")[:-700], "truncated"),
     "truncated.tif": (encode(NOISE, "TIFF")[:-2000], "truncated"),
     "header_only.png": (encode(NOISE)[:20], "truncated"),
@@ -641,7 +638,7 @@ def test_sources_that_are_none(tmp_path):
         open_source(tmp_path / "nowhere")
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(InputError, match=r"holds no image file\.$"):
+    with pytest.raises(InputError, match=r"holds no image file$"):
         open_source(empty)
     (empty / "a.docx").write_bytes(b"x")
     with pytest.raises(InputError, match=r"holds no image file \(a.docx: not an image\)"):
@@ -669,13 +666,14 @@ def test_existing_store_is_refused_before_the_work(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"resolution": 100}, "power of two"),
-        ({"fit": "squeeze"}, "fit must be"),
-        ({"channels": 2}, "channels must be"),
-        ({"classes": "some"}, "classes must be"),
-        ({"limit": 0}, "limit must be"),
-        ({"seed": -1}, "seed must be"),
-        ({"workers": 0}, "workers must be"),
+        ({"resolution": 100}, "^resolution is 100; use a power of two from 4 to 1024$"),
+        ({"fit": "squeeze"}, "^fit is 'squeeze'; use crop, pad or stretch$"),
+        ({"channels": 2}, r"^channels is 2; use 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\)$"),
+        ({"classes": "some"}, "^classes is 'some'; use auto, folders or none$"),
+        ({"limit": 0}, "^limit is 0; use 1 or more$"),
+        ({"seed": -1}, "^seed is -1; use 0 to 4294967295$"),
+        ({"seed": 2**32}, "^seed is 4294967296; use"),
+        ({"workers": 0}, "^workers is 0; use 1 or more$"),
     ],
 )
 def test_options_out_of_range(tmp_path, options, message):
@@ -697,5 +695,19 @@ def test_portraits(tmp_path):
     assert store.attribute_names == tuple(ATTRIBUTES) and store.attributes.shape == (5, len(ATTRIBUTES))
     np.testing.assert_array_equal(store.images()[3], portrait(3, 16, 1))
     np.testing.assert_array_equal(store.attributes[3], attributes(factors(3, 1)))
-    with pytest.raises(InputError, match="at least 1"):
-        prepare_portraits(tmp_path / "b", count=0)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"count": 0}, "^count is 0; use 1 or more$"),
+        ({"resolution": 48}, "^resolution is 48; use a power of two from 4 to 1024$"),
+        ({"seed": -1}, "^seed is -1; use 0 to 4294967295$"),
+        ({"seed": 2**32}, "^seed is 4294967296; use"),
+        ({"workers": 0}, "^workers is 0; use 1 or more$"),
+    ],
+)
+def test_portrait_options_out_of_range(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        prepare_portraits(tmp_path / "new" / "store", **options)
+    assert list(tmp_path.iterdir()) == []

@@ -198,7 +198,7 @@ def test_leftovers_of_dead_writers_are_removed_and_those_of_living_ones_are_not(
 
 @pytest.mark.parametrize("resolution", [2, 48, 2048, 0, -4])
 def test_resolution_must_be_a_power_of_two(tmp_path, resolution):
-    with pytest.raises(InputError, match="power of two from 4 to 1024"):
+    with pytest.raises(InputError, match=f"^resolution is {resolution}; use a power of two from 4 to 1024$"):
         StoreWriter(tmp_path / "s", resolution, 3, made={})
 
 
@@ -216,7 +216,7 @@ def cut(path: Path, name: str, size: int) -> None:
 
 
 DAMAGES = {
-    "no folder": (lambda path: path.rename(path.with_name("moved")), "There is no store at"),
+    "no folder": (lambda path: path.rename(path.with_name("moved")), "there is no store at"),
     "unfinished": (lambda path: (path / "dataset.json").unlink(), "unfinished store"),
     "newer": (lambda path: edit(path, format_version=2), "store format 2.*reads format 1; update stylegan"),
     "older": (lambda path: edit(path, format_version=0), "store format 0.*prepare the images again"),
@@ -240,10 +240,7 @@ DAMAGES = {
         lambda path: np.save(path / "images-0004.npy", np.array([{}], object), allow_pickle=True),
         "images-0004.npy: it is cut short or no .npy file",
     ),
-    "other dtype": (
-        lambda path: np.save(path / "images-0004.npy", np.zeros((5, 4, 4, 3), np.int8)),
-        "holds int8",
-    ),
+    "other dtype": (lambda path: np.save(path / "images-0004.npy", np.zeros((5, 4, 4, 3), np.int8)), "holds int8"),
     "other shape": (
         lambda path: np.save(path / "images-0004.npy", np.zeros((5, 3, 4, 4), np.uint8)),
         r"\[5, 3, 4, 4\] instead of",
@@ -270,7 +267,7 @@ def test_damaged_stores_are_refused_in_one_sentence(tmp_path, damage, message):
     with pytest.raises(InputError, match=message) as caught:
         open_store(path)
     text = str(caught.value)
-    assert "\n" not in text and text.endswith(".") and str(path) in text
+    assert "\n" not in text and not text.endswith(".") and not text[0].isupper() and str(path) in text
 
 
 def test_files_and_other_folders_are_not_stores(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,16 +16,17 @@ import torch
 from conftest import TINY_MAPS, write_store
 from safetensors.torch import load_file
 
+from stylegan import presets, sampling, weights
 from stylegan.data.loader import Loader, prefetch
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.training import checkpoint, ema
-from stylegan.training.loop import TrainingConfig, mix_styles, train
+from stylegan.training.loop import TrainingConfig, _Run, mix_styles, train
 from stylegan.training.losses import LossConfig
 from stylegan.training.randomness import draw, draw_uniform
-from stylegan.training.schedule import ScheduleConfig, groups, state_at
+from stylegan.training.schedule import ScheduleConfig, groups, seconds_left, state_at
 
 
 def tiny_config(data: Path, **changes) -> TrainingConfig:
@@ -156,16 +158,98 @@ def test_resume_after_sigkill_is_exact(finished, store, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_save_and_stop(finished, store, tmp_path, number):
+def test_signals_save_and_stop(store, tmp_path, number, monkeypatch, capsys):
     config = tiny_config(store)
-    import threading
+    true_step, steps = _Run.step_generator, []
 
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), number))
-    timer.start()
+    def interrupted(run, now, means):
+        steps.append(None)
+        if len(steps) == 7:
+            os.kill(os.getpid(), number)
+        true_step(run, now, means)
+
+    monkeypatch.setattr(_Run, "step_generator", interrupted)
     outcome = train(replace(config, schedule=replace(config.schedule, total_kimg=50)), tmp_path / "run", progress=False)
     assert outcome.stopped_by == number and 0 < outcome.images_seen < 50_000
     state = checkpoint.load_newest(tmp_path / "run", warn=print)
-    assert state["images_seen"] == outcome.images_seen
+    assert state["images_seen"] == outcome.images_seen == 64  # the group of two batches is finished
+    assert "run the same command to go on" in capsys.readouterr().err
+
+
+def test_going_on_after_damage_loses_nothing(finished, store, tmp_path):
+    """Damaged states are set aside, and what only they had reached: it is neither kept for the newest nor shown."""
+    run = tmp_path / "run"
+    shutil.copytree(finished[1], run)
+    states = sorted(run.glob("state-*.pt"))
+    for path in states[1:]:
+        path.write_bytes(path.read_bytes()[:-100])
+    newest = max(checkpoint.images_seen_of(path) for path in states)
+    config = tiny_config(store, keep=1)
+    part = replace(config, schedule=replace(config.schedule, total_kimg=(newest - 60) / 1000))
+    outcome = train(part, run, progress=False)
+    left = list(run.glob("state-*.pt"))
+    assert len(left) == 1 and checkpoint.load(left[0])["images_seen"] == outcome.images_seen < newest
+    assert checkpoint.images_seen_of(outcome.model) == outcome.images_seen
+    assert same(tensors_of(train(config, run, progress=False)), tensors_of(finished[0]))
+
+
+def test_a_run_belongs_to_its_data(finished, tmp_path):
+    other = write_store(tmp_path / "other", count=30)
+    with pytest.raises(InputError, match="other images"):
+        train(tiny_config(other), finished[1], progress=False)
+
+
+def test_states_without_their_run_json(finished, store, tmp_path):
+    shutil.copytree(finished[1], tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    with pytest.raises(InputError, match=r"no run\.json"):
+        train(tiny_config(store), tmp_path / "run", progress=False)
+
+
+def test_a_finished_run_gets_its_model_back(finished, store, tmp_path):
+    shutil.copytree(finished[1], tmp_path / "run")
+    for path in (tmp_path / "run").glob("model-*"):
+        path.unlink()
+    assert same(tensors_of(train(tiny_config(store), tmp_path / "run", progress=False)), tensors_of(finished[0]))
+
+
+@pytest.mark.parametrize(("resolution", "channels", "labels"), [(4, 1, 0), (8, 4, 0), (16, 3, 2)])
+def test_every_shape_of_data(tmp_path, resolution, channels, labels):
+    data = write_store(tmp_path / "store", resolution, count=5, channels=channels, labels=labels)
+    config = presets.preset("small", str(data), labels=labels > 0)
+    brief = replace(config.schedule, total_kimg=0.03, stable_kimg=0.008, fade_kimg=0.008, batch_size={4: 4})
+    config = replace(config, schedule=brief, grid=(4, 4), device="cpu")  # a grid of more images than there are
+    model = weights.load(train(config, tmp_path / "run", progress=False).model)
+    labels = torch.tensor([1, 0]) if labels else None
+    (images,) = sampling.generate(model, [1, 2], labels=labels)
+    assert images.shape == (2, channels, resolution, resolution)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_tensorboard_is_optional(store, tmp_path, monkeypatch, installed):
+    pytest.importorskip("tensorboard")
+    if not installed:
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    config = tiny_config(store)
+    train(replace(config, schedule=replace(config.schedule, total_kimg=0.03)), tmp_path, progress=False)
+    assert bool(list(tmp_path.glob("tensorboard/events*"))) == installed
+
+
+def test_progress_tells_what_a_user_wants_to_know(store, tmp_path, capsys):
+    config = tiny_config(store)
+    train(config, tmp_path, progress=True)  # nobody watches: one line for each tick
+    lines = capsys.readouterr().err.splitlines()
+    assert any("16x16 fading in (" in line for line in lines)
+    assert all("img/s, about " in line and line.endswith(" left") for line in lines if "kimg, " in line)
+
+
+def test_time_left():
+    config = ScheduleConfig(stable_kimg=1, fade_kimg=1, total_kimg=10)
+    # 8 x 8 until 1 kimg, 16 x 16 until 3, 32 x 32 until 10; each doubling halves the speed
+    assert seconds_left(config, 32, 0, 100) == pytest.approx(10 + 20 * 2 + 70 * 4)
+    assert seconds_left(config, 32, 500, 100) == pytest.approx(5 + 20 * 2 + 70 * 4)
+    assert seconds_left(config, 32, 4000, 100) == pytest.approx(60)
+    assert seconds_left(ScheduleConfig(initial_resolution=64, total_kimg=1), 64, 0, 10) == pytest.approx(100)
 
 
 def test_all_states_damaged(finished, store, tmp_path):
@@ -277,6 +361,8 @@ def test_non_finite_gradients_are_skipped_then_stop_the_run(store, tmp_path, mon
     assert all(torch.isfinite(value).all() for value in tensors_of(outcome).values())
     last = json.loads((tmp_path / "some" / "stats.jsonl").read_text().splitlines()[-1])
     assert last["skipped_g"] == 3 and last["skipped_d"] == 0
+    lines = [json.loads(line) for line in (tmp_path / "some" / "stats.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(value) for line in lines for value in line.values())
 
     def always_from_the_tenth(scores, config):
         calls.append(None)
@@ -306,8 +392,6 @@ def test_overfit_sixteen_images(tmp_path):
         mixing_probability=0.0,
         ema_kimg=0.5,
     )
-    from stylegan import sampling, weights
-
     reals = torch.from_numpy(open_store(data).images(8).copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
 
     def distances(model) -> tuple[float, float]:
@@ -379,10 +463,10 @@ def test_mixing_by_image():
 def test_loader_order(store):
     opened = open_store(store)
     loader = Loader(opened, seed=5)
-    first, second = loader.order(np.arange(40)), loader.order(np.arange(40, 80))
+    first, second = loader.order(np.arange(40))[0], loader.order(np.arange(40, 80))[0]
     assert sorted(first) == sorted(second) == list(range(40))  # every image once an epoch
     assert not np.array_equal(first, second)
-    assert np.array_equal(loader.order(np.arange(30, 50)), np.concatenate([first[30:], second[:10]]))
+    assert np.array_equal(loader.order(np.arange(30, 50))[0], np.concatenate([first[30:], second[:10]]))
     images, labels = loader.batch(np.arange(7), 8)
     assert images.shape == (7, 3, 8, 8) and images.dtype == torch.uint8 and labels is None
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), opened.images(8)[first[:7]])
@@ -397,7 +481,7 @@ def test_mirroring(tmp_path):
             writer.add(pyramid(np.ascontiguousarray(ramp)), str(i))
     loader = Loader(open_store(tmp_path / "store"), mirror=True)
     positions = np.arange(2000)
-    flips = loader.mirrored(positions)
+    _, flips = loader.order(positions)
     assert 0.45 < flips.mean() < 0.55
     images, _ = loader.batch(positions[:50], 16)
     for image, flipped in zip(images, flips, strict=False):
@@ -419,4 +503,4 @@ def test_prefetch_passes_errors_on():
 def test_stored_labels_reach_the_loader(tmp_path):
     data = open_store(write_store(tmp_path / "store", labels=4))
     _, labels = Loader(data, seed=1).batch(np.arange(12), 16)
-    assert labels.tolist() == [int(data.labels[i]) for i in Loader(data, seed=1).order(np.arange(12))]
+    assert labels.tolist() == [int(data.labels[i]) for i in Loader(data, seed=1).order(np.arange(12))[0]]

@@ -4,6 +4,7 @@ The table of commands is plain text, and each command imports what it needs, so 
 """
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from stylegan import __version__
-from stylegan.config import to_dict
+from stylegan.config import from_dict, to_dict
 from stylegan.errors import InputError
+
+MOST_IN_A_GRID = 1024
 
 COMMANDS = {
     "prepare": "Turn images (a folder, a zip, or the built-in portraits) into a training store.",
@@ -78,19 +81,22 @@ def _prepare(arguments: Sequence[str]) -> None:
         source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")],
         store: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")],
         config: Annotated[PrepareConfig, tyro.conf.arg(name="")],
-        count: int = 5000,
+        count: int | None = None,
     ) -> None:
         """Decode images once, bring them to one size and write them as a training store.
 
         Args:
             source: A folder (any depth), a zip file, or the word portraits for the built-in procedural data set.
             store: The folder to make.
-            count: How many portraits to draw (only for portraits).
+            count: How many portraits to draw (only for portraits; 5000 unless given).
         """
         if source == "portraits":
-            report = prepare_portraits(
-                store, count=count, resolution=config.resolution, seed=config.seed, workers=config.workers
-            )
+            of_portraits = {name: getattr(config, name) for name in ("resolution", "seed", "workers")}
+            if config != PrepareConfig(**of_portraits):
+                raise InputError("portraits take --count, --resolution, --seed and --workers; leave out the rest")
+            report = prepare_portraits(store, count=5000 if count is None else count, **of_portraits)
+        elif count is not None:
+            raise InputError("--count is for portraits; use --limit to take fewer images than there are")
         else:
             report = prepare(source, store, config)
         for name, reason in report.skipped:
@@ -118,18 +124,22 @@ class _Basis:
     """Train at this resolution instead of the store's."""
     labels: bool = False
     """Train a class-conditional network on the store's labels."""
+    gpus: int | None = None
+    """Use the paper's batch sizes for 1, 2, 4 or 8 GPUs (config-f; 1 unless given)."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
 
 
 def _train(arguments: Sequence[str]) -> int | None:
-    from stylegan import presets
+    from stylegan import distributed, presets
     from stylegan.training.loop import TrainingConfig, train
 
     # the preset and the store decide the defaults of all other options, so they are read first
     chosen, _ = tyro.cli(_Basis, args=list(arguments), add_help=False, return_unknown_args=True)
     default = (
-        presets.preset(chosen.preset, chosen.store, resolution=chosen.resolution, labels=chosen.labels)
+        presets.preset(
+            chosen.preset, chosen.store, resolution=chosen.resolution, labels=chosen.labels, gpus=chosen.gpus
+        )
         if chosen.store and not {"-h", "--help"} & set(arguments)
         else presets.PRESETS["small"](64, 3, 0)
     )
@@ -145,6 +155,7 @@ def _train(arguments: Sequence[str]) -> int | None:
             print(json.dumps(to_dict(config), indent=2))
             return None
         outcome = train(config, basis.run)
+        distributed.stop()
         if outcome.stopped_by is not None:
             return 128 + outcome.stopped_by
         print(f"done: {outcome.model}. Next: stylegan generate {outcome.model} --out pictures")
@@ -185,25 +196,30 @@ def _generate(arguments: Sequence[str]) -> None:
         from tqdm import tqdm
 
         from stylegan import sampling, weights
-        from stylegan.images import grid, save_image
-        from stylegan.training.loop import pick_device
+        from stylegan.distributed import pick_device
+        from stylegan.images import grid, save_image, to_uint8
 
         numbers = _seeds(seeds)
-        if batch < 1 or (columns is not None and columns < 1):
-            raise InputError("--batch and --columns must be 1 or more")
+        if batch < 1 or (columns is not None and columns < 1) or (cutoff is not None and cutoff < 0):
+            raise InputError("--batch and --columns must be 1 or more, --cutoff 0 or more")
+        if not math.isfinite(psi):
+            raise InputError(f"--psi is {psi}; give a number, such as 0.7")
         generator = weights.load(model or weights.DEFAULT_MODEL, pick_device(device))
         labels = _labels(generator.config.label_count, class_, len(numbers))
         out.mkdir(parents=True, exist_ok=True)
         batches = sampling.generate(generator, numbers, psi=psi, cutoff=cutoff, labels=labels, noise=noise, batch=batch)
-        images = []
+        gridded = []  # the first of them, for the grid: all of a million would not fit into memory
+        saved = iter(numbers)
         with tqdm(total=len(numbers), unit="img", disable=None if len(numbers) > batch else True) as bar:
             for drawn in batches:
-                for image in drawn.cpu():
-                    save_image(image, out / f"seed{numbers[len(images)]:04d}.png")
-                    images.append(image)
+                drawn = to_uint8(drawn).cpu()
+                for image in drawn:
+                    save_image(image, out / f"seed{next(saved):04d}.png")
+                gridded += drawn[: MOST_IN_A_GRID - len(gridded)]
                 bar.update(len(drawn))
-        save_image(grid(torch.stack(images), columns), out / "grid.png")
-        print(f"{len(numbers)} images and grid.png in {out}")
+        save_image(grid(torch.stack(gridded), columns), out / "grid.png")
+        first = f" of the first {MOST_IN_A_GRID}" if len(numbers) > MOST_IN_A_GRID else ""
+        print(f"{len(numbers)} images and grid.png{first} in {out}")
 
     _run(command, arguments, "generate")
 
@@ -224,7 +240,11 @@ def _info(arguments: Sequence[str]) -> None:
 def _describe(name: str) -> dict[str, Any]:
     """What `stylegan info` prints."""
     path = Path(name)
-    if path.is_dir() and not (path / "run.json").exists():
+    if path.is_dir() and (path / "run.json").exists():
+        from stylegan.training.loop import TrainingConfig
+
+        return _describe_run(path, from_dict(TrainingConfig, json.loads((path / "run.json").read_text())))
+    if path.is_dir():
         from stylegan.data.store import open_store
 
         store = open_store(path)
@@ -242,7 +262,8 @@ def _describe(name: str) -> dict[str, Any]:
         from stylegan.training import checkpoint
 
         state = checkpoint.load(path)
-        return {"kind": "training state", **{k: v for k, v in state.items() if isinstance(v, int | float)}}
+        told = ("images_seen", "tick", "seconds", "resolution_and_fade", "skipped", "data")
+        return {"kind": "training state", **{key: state[key] for key in told}}
 
     from stylegan import weights
 
@@ -265,6 +286,20 @@ def _describe(name: str) -> dict[str, Any]:
     }
 
 
+def _describe_run(path: Path, config: Any) -> dict[str, Any]:
+    stats = path / "stats.jsonl"
+    lines = stats.read_text().splitlines() if stats.exists() else []
+    return {
+        "kind": "run",
+        "preset": config.preset,
+        "data": config.data,
+        "total kimg": config.schedule.total_kimg,
+        "models": [file.name for file in sorted(path.glob("model-*.safetensors"))],
+        "states": [file.name for file in sorted(path.glob("state-*.pt"))],
+        "last report": json.loads(lines[-1]) if lines else "none yet",
+    }
+
+
 def _presets(arguments: Sequence[str]) -> None:
     from stylegan import presets
 
@@ -277,7 +312,11 @@ def _presets(arguments: Sequence[str]) -> None:
 
 
 def _demo(arguments: Sequence[str]) -> int | None:
-    def command(out: Path = Path("demo"), *, count: int = 4000) -> int | None:
+    def command(
+        out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")] = Path("demo"),
+        *,
+        count: int = 4000,
+    ) -> int | None:
         """Make portraits, train a small StyleGAN on them and draw pictures: some ten minutes on two CPU cores.
 
         Args:
@@ -288,6 +327,7 @@ def _demo(arguments: Sequence[str]) -> int | None:
 
         from stylegan import figures, presets, sampling, weights
         from stylegan.data.prepare import prepare_portraits
+        from stylegan.data.store import open_store
         from stylegan.images import enlarge, grid, save_image
         from stylegan.training.loop import train
 
@@ -295,15 +335,27 @@ def _demo(arguments: Sequence[str]) -> int | None:
         if not store.exists():
             print(f"drawing {count} portraits")
             prepare_portraits(store, count=count, resolution=32)
+        if open_store(store).count != count:
+            raise InputError(f"{store} holds another number of portraits; remove {out} or choose another folder")
         outcome = train(presets.preset("demo", str(store)), run)
         if outcome.stopped_by is not None:
             return 128 + outcome.stopped_by
 
         generator = weights.load(outcome.model)
         samples = torch.cat(list(sampling.generate(generator, range(32), psi=0.8)))
-        save_image(enlarge(grid(samples, 8), 3), out / "samples.png")
-        mixing = figures.style_mixing(generator, range(5), range(5, 9), slice(0, 4))
-        save_image(enlarge(mixing, 3), out / "style-mixing.png")
+        pictures = {
+            "reals.png": grid(torch.tensor(open_store(store).images()[:32]).permute(0, 3, 1, 2), 8),
+            "samples.png": grid(samples, 8),
+            "style-mixing.png": figures.style_mixing(generator, range(5), range(5, 9), slice(0, 4)),
+        }
+        for name, picture in pictures.items():
+            save_image(enlarge(picture, 3), out / name)
+        save_image(figures.progress(sorted(run.glob("fakes-*.png")), height=32), out / "progress.png")
+        print(
+            f"Pictures are in {out}: reals.png (the training images), progress.png (the same eight seeds from first to "
+            f"last), samples.png, style-mixing.png (pose and shape from the column, colours from the row). "
+            f"Next: stylegan generate {run} --seeds 100-163 --psi 0.8 --out more, or stylegan prepare YOUR_IMAGES store"
+        )
         return None
 
     return _run(command, arguments, "demo")
@@ -319,12 +371,17 @@ def _seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise InputError(f"{text!r} are no seeds; write numbers and ranges, such as 0-63 or 1,5,10-12")
-        seeds += range(int(first), int(last or first) + 1)
-    if not seeds or max(seeds) >= 2**32 or len(seeds) > 1_000_000:
-        raise InputError(f"seeds {text!r}: give 1 to 1,000,000 seeds between 0 and {2**32 - 1}")
+        if not _is_seed(first) or (dash and not _is_seed(last)):
+            raise InputError(f"{text!r} are no seeds; write numbers and ranges below 2**32, such as 0-63 or 1,5,10-12")
+        chosen = range(int(first), int(last or first) + 1)
+        if not chosen or len(seeds) + len(chosen) > 1_000_000:
+            raise InputError(f"seeds {text!r}: give 1 to 1,000,000 of them, ranges from the lower to the higher")
+        seeds += chosen
     return seeds
+
+
+def _is_seed(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32
 
 
 def _labels(label_count: int, chosen: int | None, count: int):

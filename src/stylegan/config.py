@@ -1,6 +1,7 @@
 """Configurations, which are frozen dataclasses, to and from plain JSON values. Strict both ways."""
 
 import dataclasses
+import math
 import types
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -20,6 +21,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     return list(value) if isinstance(value, tuple) else value
+
+
+def check_finite(config: Any) -> None:
+    """Raise InputError if a number of the dataclass (in its tables too) is infinite or not a number."""
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        for number in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise InputError(f"{f.name} is {number}; give a finite number")
 
 
 def from_dict(cls: type[T], values: Any, where: str = "") -> T:

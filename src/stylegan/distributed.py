@@ -1,4 +1,4 @@
-"""Several processes training as one (torchrun). Alone, everything here is the identity.
+"""The device to work on, and several processes training as one (torchrun). Alone, they are the identity.
 
 Gradients are averaged by one flat all-reduce after the backward passes: hooks that reduce while a backward pass
 runs give wrong gradients where a penalty differentiates twice.
@@ -11,10 +11,35 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stylegan.errors import InputError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" is cuda, else mps, else cpu. Raises InputError where it is not there."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    kind, _, number = name.partition(":")
+    if not available.get(kind, False) or (":" in name and not number.isdecimal()):
+        usable = ", ".join(kind for kind, there in available.items() if there)
+        raise InputError(f"device {name} is not available here; use auto or one of: {usable}")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    return torch.device(name)
+
+
+def set_precision(precision: str) -> None:
+    """Let the GPU round the factors of products to tf32, or not ("float32"; convolutions do by default)."""
+    mode = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = mode
+    torch.backends.cudnn.conv.fp32_precision = mode
+
 
 def start(device: torch.device) -> None:
     """Join the group that torchrun has set up, if it has."""
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 

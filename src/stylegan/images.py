@@ -1,8 +1,10 @@
 """Images between the three forms they take: files, uint8 arrays, and the [-1, 1] tensors of the networks."""
 
-import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def grid(images: Tensor, columns: int | None = None, *, gap: int = 0) -> Tensor:
-    """Lay N images [N, C, H, W] out row by row as one image [C, rows * H, columns * W].
+    """Lay N >= 1 images [N, C, H, W] out row by row as one image [C, rows * H, columns * W].
 
     Cells without an image, and the `gap` pixels between cells, are white. Without `columns` the grid is as
     close to a square as it can be. uint8 stays uint8; other types are taken as [-1, 1].
@@ -48,13 +50,14 @@ def grid(images: Tensor, columns: int | None = None, *, gap: int = 0) -> Tensor:
     return sheet
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is, at any moment, either absent (or as before) or complete."""
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a file to write that is, at any moment, either absent (or as it was before) or complete."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -65,9 +68,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 def save_image(image: Tensor | Image.Image, path: Path | str) -> None:
     """Save one image ([C, H, W] as in `to_pil`, or a PIL image) as a PNG file, never half-written."""
     picture = image if isinstance(image, Image.Image) else to_pil(image)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    write_atomically(Path(path), buffer.getvalue())
+    with atomic_file(path) as file:
+        picture.save(file, "PNG")
 
 
 def enlarge(image: Tensor, factor: int) -> Tensor:

@@ -12,13 +12,13 @@ from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig
 
 
-def paper(resolution: int, channels: int, label_count: int, gpus: int = 1) -> TrainingConfig:
-    """The paper's config f: FFHQ, 25 million images, official batch sizes for the number of GPUs."""
+def paper(resolution: int, channels: int, label_count: int) -> TrainingConfig:
+    """The paper's config f, as for FFHQ: 25 million images, official batch sizes (--gpus 1, 2, 4 or 8)."""
     shape = {"resolution": resolution, "channels": channels, "label_count": label_count}
     return TrainingConfig(
         generator=GeneratorConfig(**shape),
         discriminator=DiscriminatorConfig(**shape),
-        schedule=ScheduleConfig(initial_resolution=min(8, resolution), batch_size=dict(BATCH_SIZES[gpus])),
+        schedule=ScheduleConfig(initial_resolution=min(8, resolution)),
     )
 
 
@@ -75,10 +75,13 @@ PRESETS = {
 }
 
 
-def preset(name: str, data: str, *, resolution: int | None = None, labels: bool = False) -> TrainingConfig:
+def preset(
+    name: str, data: str, *, resolution: int | None = None, labels: bool = False, gpus: int | None = None
+) -> TrainingConfig:
     """The run configuration of that name for the store `data`. Raises InputError where either is unknown.
 
-    resolution: below the store's, if wanted. labels: train with the store's classes.
+    resolution: below the store's, if wanted. labels: train with the store's classes. gpus: 1, 2, 4 or 8, for the
+    paper's configurations, which have a table of batch sizes for each; the others have one for all.
     """
     if name not in PRESETS:
         raise InputError(f"there is no preset {name}; use one of: {', '.join(PRESETS)}")
@@ -86,5 +89,9 @@ def preset(name: str, data: str, *, resolution: int | None = None, labels: bool 
     label_count = store.label_count if labels else 0
     if labels and not label_count:
         raise InputError(f"{data} has no labels; train without them")
-    config = PRESETS[name](resolution or store.resolution, store.channels, label_count)
+    config = PRESETS[name](store.resolution if resolution is None else resolution, store.channels, label_count)
+    if gpus is not None:
+        if PRESETS[name] is not paper or gpus not in BATCH_SIZES:
+            raise InputError("gpus chooses among the paper's batch sizes: 1, 2, 4 or 8, with the preset config-f")
+        config = replace(config, schedule=replace(config.schedule, batch_size=dict(BATCH_SIZES[gpus])))
     return replace(config, data=str(data), preset=name)

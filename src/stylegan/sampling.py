@@ -18,7 +18,7 @@ def z_of_seeds(seeds: Sequence[int], z_dim: int) -> Tensor:
 
 def noise_of_seeds(seeds: Sequence[int], generator: Generator, resolution: int | None = None) -> list[Tensor]:
     """One noise plane [N, 1, H, W] for each layer; every seed has its own, whatever the batch and resolution."""
-    sizes = generator.synthesis.layer_resolutions(resolution or generator.synthesis.grown[0])
+    sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown[0] if resolution is None else resolution)
     planes = []
     for layer, size in enumerate(sizes):
         rows = [np.random.RandomState([seed, layer]).randn(1, size, size).astype(np.float32) for seed in seeds]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stylegan.config import from_dict, to_dict
 from stylegan.errors import InputError
-from stylegan.images import write_atomically
+from stylegan.images import atomic_file
 from stylegan.interop import nvidia
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
@@ -73,7 +73,9 @@ def save(path: Path | str, model: Model, *, half: bool = False) -> None:
         "grown": {"resolution": resolution, "fade": fade},
         "provenance": asdict(model.provenance),
     }
-    write_atomically(Path(path), serialize(tensors, {"stylegan": json.dumps(header)}))
+    data = serialize(tensors, {"stylegan": json.dumps(header)})
+    with atomic_file(path) as file:
+        file.write(data)
 
 
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:

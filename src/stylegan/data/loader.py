@@ -23,36 +23,34 @@ class Loader:
     def __init__(self, store: Store, *, seed: int = 0, mirror: bool = False) -> None:
         self.store, self.seed, self.mirror = store, seed, mirror
         self._maps = {}  # resolution -> memory map
-        self._order = lru_cache(maxsize=2)(self._permutation)
+        self._epoch = lru_cache(maxsize=2)(self._draw_epoch)  # a batch touches two at most, unless the store is tiny
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, 1, epoch]).permutation(self.store.count)
+    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The order of the images in an epoch, and which of the places are mirrored."""
+        rng = np.random.default_rng([self.seed, epoch])
+        return rng.permutation(self.store.count), rng.random(self.store.count) < 0.5
 
-    def order(self, positions: np.ndarray) -> np.ndarray:
-        """Which image [N] stands at each position [N] of the endless order."""
+    def order(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which image stands at each position [N] of the endless order, int64 [N], and whether mirrored, bool [N]."""
         epochs, offsets = np.divmod(positions, self.store.count)
-        indices = np.empty_like(positions)
+        indices, flips = np.empty_like(positions), np.zeros(len(positions), dtype=bool)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            indices[here] = self._order(int(epoch))[offsets[here]]
-        return indices
-
-    def mirrored(self, positions: np.ndarray) -> np.ndarray:
-        """Whether the image at each position is flipped: bool [N]. Each passing of an image has its own coin."""
-        if not self.mirror:
-            return np.zeros(len(positions), dtype=bool)
-        bits = positions.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(self.seed + 1)
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # splitmix64
-            bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
-        return (bits >> np.uint64(63)).astype(bool)
+            permutation, coins = self._epoch(int(epoch))
+            indices[here] = permutation[offsets[here]]
+            flips[here] = coins[offsets[here]] & self.mirror
+        return indices, flips
 
     def batch(self, positions: np.ndarray, resolution: int) -> tuple[Tensor, Tensor | None]:
-        """The images at `positions` of the order: uint8 [N, C, R, R] (channels-last), and labels int64 [N]."""
+        """The images at `positions` of the order: uint8 [N, C, R, R] (channels-last), and labels int64 [N] or None.
+
+        Raises InputError if the store does not hold that resolution.
+        """
         if resolution not in self._maps:
             self._maps[resolution] = self.store.images(resolution)
-        images, indices = self._maps[resolution], self.order(positions)
+        images, (indices, flips) = self._maps[resolution], self.order(positions)
         batch = np.empty((len(indices), *images.shape[1:]), dtype=np.uint8)
-        for slot, index, flip in zip(batch, indices, self.mirrored(positions), strict=True):
+        for slot, index, flip in zip(batch, indices, flips, strict=True):
             slot[:] = images[index, :, ::-1] if flip else images[index]
         labels = None if self.store.labels is None else torch.from_numpy(self.store.labels[indices])
         return torch.from_numpy(batch).permute(0, 3, 1, 2), labels

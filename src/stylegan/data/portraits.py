@@ -1565,7 +1565,7 @@ def render(factors: Factors, resolution: int, *, detail_seed: int = 0) -> np.nda
     else. `detail_seed` (>= 0) decides the detail: the same factors with another seed show the same person.
     """
     if resolution not in RESOLUTIONS:
-        raise InputError(f"A portrait's resolution is a power of two from 4 to 1024, not {resolution!r}.")
+        raise InputError(f"resolution is {resolution!r}; use a power of two from 4 to 1024")
     canvas = Canvas(max(resolution, 64))
     scene = Scene(canvas, factors, Head(factors), Head(factors, turned=0.0, rise=0.2), detail_seed)
     for layer in LAYERS:

@@ -129,7 +129,7 @@ def prepare(
         if config.strict and skipped:
             raise _refusal(source, skipped)
         if writer.count == 0:
-            raise InputError(f"{source} holds no usable image: {_list(skipped)}.")
+            raise InputError(f"{source} holds no usable image: {_list(skipped)}")
         made["skipped"] = len(skipped)
     return PrepareReport(Path(store), writer.count, sorted(skipped), time.perf_counter() - start)
 
@@ -150,15 +150,8 @@ def prepare_portraits(
     from stylegan.data.portraits import ATTRIBUTES
 
     start = time.perf_counter()
-    check_resolution(resolution)
-    if count < 1:
-        raise InputError(f"The number of portraits must be at least 1, not {count}.")
-    made = {
-        "source": "portraits",
-        "seed": seed,
-        "skipped": 0,
-        "stylegan_version": __version__,
-    }
+    _check_numbers(resolution, seed, count=count, workers=workers)
+    made = {"source": "portraits", "seed": seed, "skipped": 0, "stylegan_version": __version__}
     job = _Render(resolution, seed)
     with (
         StoreWriter(store, resolution, 3, made=made, attribute_names=ATTRIBUTES) as writer,
@@ -171,23 +164,29 @@ def prepare_portraits(
 
 
 def _check_config(config: PrepareConfig) -> None:
-    check_resolution(config.resolution)
+    _check_numbers(config.resolution, config.seed, limit=config.limit, workers=config.workers)
     if config.fit not in ("crop", "pad", "stretch"):
-        raise InputError(f"The fit must be crop, pad or stretch, not {config.fit!r}.")
+        raise InputError(f"fit is {config.fit!r}; use crop, pad or stretch")
     if config.channels not in (1, 3, 4):
-        raise InputError(f"The number of channels must be 1, 3 or 4, not {config.channels}.")
+        raise InputError(f"channels is {config.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
     if config.classes not in ("auto", "folders", "none"):
-        raise InputError(f"The classes must be auto, folders or none, not {config.classes!r}.")
-    if config.limit is not None and config.limit < 1:
-        raise InputError(f"The limit must be at least 1, not {config.limit}.")
-    if not 0 <= config.seed < 2**32:
-        raise InputError(f"The seed must be from 0 to {2**32 - 1}, not {config.seed}.")
+        raise InputError(f"classes is {config.classes!r}; use auto, folders or none")
+
+
+def _check_numbers(resolution: int, seed: int, **counts: int | None) -> None:
+    """What both sources share; each of `counts` is None or at least 1."""
+    check_resolution(resolution)
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed is {seed}; use 0 to {2**32 - 1}")
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; use 1 or more")
 
 
 def _refusal(source: Path | str, skipped: list[tuple[str, str]]) -> InputError:
     return InputError(
         f"{source} holds images that cannot be used: {_list(skipped)}; mend or remove them, or leave them out by "
-        "not giving --strict."
+        "not giving --strict"
     )
 
 
@@ -328,11 +327,7 @@ def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
         return _resize(image.crop((left, top, left + side, top + side)), resolution, resolution)
     if config.fit == "pad":
         side = max(width, height)
-        return _resize(
-            image,
-            max(1, round(width * resolution / side)),
-            max(1, round(height * resolution / side)),
-        )
+        return _resize(image, max(1, round(width * resolution / side)), max(1, round(height * resolution / side)))
     return _resize(image, resolution, resolution)
 
 
@@ -432,8 +427,6 @@ class _Render:
 
 def _worker_count(requested: int | None, tasks: int) -> int:
     """As many as asked for or as there are cores; fewer where starting them would take longer than the work."""
-    if requested is not None and requested < 1:
-        raise InputError(f"The number of workers must be at least 1, not {requested}.")
     if requested is None:
         requested = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(requested, tasks // 16))
@@ -488,8 +481,8 @@ def _worker_processes(job: Callable, count: int) -> Iterator[list[multiprocessin
         yield list(connections)
     except (EOFError, ConnectionError) as error:
         raise RuntimeError(
-            "A worker process ended unexpectedly: its error is printed above, or the memory ran out "
-            "(fewer workers need less)."
+            "a worker process ended unexpectedly: its error is printed above, or the memory ran out "
+            "(fewer workers need less)"
         ) from error
     finally:
         for process in processes:

@@ -82,13 +82,13 @@ def open_source(path: Path | str, classes: Classes = "auto") -> Source:
         if path.is_dir():
             items, rejected, description = _list_folder(path)
         elif not path.exists():
-            raise InputError(f"{path} does not exist; give a folder of images or a zip file of them.")
+            raise InputError(f"{path} does not exist; give a folder of images or a zip file of them")
         elif zipfile.is_zipfile(path):
             items, rejected, description = _list_zip(path)
         else:
-            raise InputError(f"{path} is neither a folder nor a (complete) zip file; give one of them.")
+            raise InputError(f"{path} is neither a folder nor a (complete) zip file; give one of them")
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); check its permissions.") from error
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
     items = sorted(items, key=lambda item: item.name)
 
     labels, label_names = None, ()
@@ -97,7 +97,7 @@ def open_source(path: Path | str, classes: Classes = "auto") -> Source:
     elif classes == "auto" and description is not None:
         items, labels, label_names = _classes_from_description(path, description, items, rejected)
     if not items:
-        raise InputError(f"{path} holds no image file{_first_reasons(rejected)}.")
+        raise InputError(f"{path} holds no image file{_first_reasons(rejected)}")
     return Source(path.resolve().name, items, labels, label_names, sorted(rejected))
 
 
@@ -239,7 +239,7 @@ def _list_zip(path: Path) -> tuple[list[Item], list[tuple[str, str]], bytes | No
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
-        raise InputError(f"{path} is a damaged zip file ({error}); fetch or make it again.") from error
+        raise InputError(f"{path} is a damaged zip file ({error}); fetch or make it again") from error
     # Of two members of one name the later one counts, as for every zip program.
     files = {member.filename.replace("\\", "/"): member for member in members if not member.is_dir()}
     files = {name: member for name, member in files.items() if not _is_hidden(name)}
@@ -274,7 +274,7 @@ def _list_zip(path: Path) -> tuple[list[Item], list[tuple[str, str]], bytes | No
                     raise Unusable(reason)
                 description = item.read()
             except Unusable as error:
-                raise InputError(f"The dataset.json in {path} cannot be read ({error}); mend it.") from error
+                raise InputError(f"the dataset.json in {path} cannot be read ({error}); mend it") from error
         elif _sort_out(name, rejected):
             if reason:
                 rejected.append((name, reason))
@@ -298,7 +298,7 @@ def _classes_from_folders(
     names = tuple(sorted({parts[depth] for parts in inside if len(parts) > depth}))
     if len(names) < 2:
         raise InputError(
-            f"{path} has fewer than two sub-folders to make classes of; put the images of each class into a folder."
+            f"{path} has fewer than two sub-folders to make classes of; put the images of each class into a folder"
         )
     numbers = {name: number for number, name in enumerate(names)}
     kept, labels = [], []
@@ -315,38 +315,38 @@ def _classes_from_description(
     path: Path, description: bytes, items: list[Item], rejected: list[tuple[str, str]]
 ) -> tuple[list[Item], list[int] | None, tuple[str, ...]]:
     """The labels of a dataset.json; None if it has none. Images without a label are rejected."""
-    where = f"The dataset.json in {path}"
+    where = f"the dataset.json in {path}"
     try:
         fields = json.loads(description)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not valid JSON ({error}); mend it or leave the labels out.") from error
+        raise InputError(f"{where} is not valid JSON ({error}); mend it or leave the labels out") from error
     if isinstance(fields, dict) and fields.get("kind") == "stylegan-store":
-        raise InputError(f"{path} is a prepared store already; give it to `stylegan train`.")
+        raise InputError(f"{path} is a prepared store already; give it to `stylegan train`")
     pairs = fields.get("labels") if isinstance(fields, dict) else None
     if not pairs:
         return items, None, ()
     if not isinstance(pairs, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
     ):
-        raise InputError(f'{where} has "labels" in another form than [["name", class], ...].')
+        raise InputError(f'{where} has "labels" in another form than [["name", class], ...]')
     by_name = {name.replace("\\", "/"): label for name, label in pairs}
 
     values = set()
     for name, label in by_name.items():
         if isinstance(label, bool) or not isinstance(label, int | str):
-            raise InputError(f"{where} gives {name!r} the label {label!r}; labels are class numbers or names.")
+            raise InputError(f"{where} gives {name!r} the label {label!r}; labels are class numbers or names")
         values.add(label)
     if all(isinstance(value, int) for value in values):
         if min(values) < 0 or max(values) > MAX_CLASS_NUMBER:
             worst = min(values) if min(values) < 0 else max(values)
-            raise InputError(f"{where} has the class number {worst}; they go from 0 to {MAX_CLASS_NUMBER}.")
+            raise InputError(f"{where} has the class number {worst}; they go from 0 to {MAX_CLASS_NUMBER}")
         label_names = tuple(str(number) for number in range(max(values) + 1))
         numbers = {number: number for number in values}
     elif all(isinstance(value, str) for value in values):
         label_names = tuple(sorted(values))
         numbers = {name: number for number, name in enumerate(label_names)}
     else:
-        raise InputError(f"{where} mixes class numbers and class names; use one of the two.")
+        raise InputError(f"{where} mixes class numbers and class names; use one of the two")
 
     kept, labels = [], []
     for item in items:

@@ -36,9 +36,7 @@ _HEADER_BYTES = 128  # of an images-*.npy file: written last, when the number of
 def check_resolution(resolution: int) -> None:
     """Raise InputError unless `resolution` is a power of two from 4 to 1024."""
     if resolution not in resolutions(MAX_RESOLUTION):
-        raise InputError(
-            f"The resolution must be a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}, not {resolution}."
-        )
+        raise InputError(f"resolution is {resolution}; use a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
 
 
 def resolutions(resolution: int) -> list[int]:
@@ -123,7 +121,7 @@ class Store:
         if resolution not in self.resolutions:
             raise InputError(
                 f"{self.path} holds images from 4 x 4 to {self.resolution} x {self.resolution}, not "
-                f"{resolution} x {resolution}; prepare it again with another --resolution."
+                f"{resolution} x {resolution}; prepare it again with another --resolution"
             )
         shape = (self.count, resolution, resolution, self.channels)
         return _map_array(self.path / image_file(resolution), np.dtype(np.uint8), shape)
@@ -170,35 +168,31 @@ def open_store(path: Path | str) -> Store:
     path = Path(path)
     description = path / "dataset.json"
     if not path.exists():
-        raise InputError(f"There is no store at {path}; make one with `stylegan prepare SOURCE {path}`.")
+        raise InputError(f"there is no store at {path}; make one with `stylegan prepare SOURCE {path}`")
     if not path.is_dir():
-        raise InputError(f"{path} is a file, not a store; make a store with `stylegan prepare SOURCE STORE`.")
+        raise InputError(f"{path} is a file, not a store; make a store with `stylegan prepare SOURCE STORE`")
     try:
         fields = json.loads(description.read_bytes())
     except FileNotFoundError as error:
         if any(path.glob("images-*.npy")):
-            raise InputError(f"{path} is an unfinished store (it has no dataset.json); prepare it again.") from error
+            raise InputError(f"{path} is an unfinished store (it has no dataset.json); prepare it again") from error
         raise InputError(
-            f"{path} is not a store (it has no dataset.json); make one with `stylegan prepare {path} STORE`."
+            f"{path} is not a store (it has no dataset.json); make one with `stylegan prepare {path} STORE`"
         ) from error
-    except (
-        OSError,
-        ValueError,
-        RecursionError,
-    ) as error:  # unreadable; neither UTF-8 nor JSON; nested too deep
+    except (OSError, ValueError, RecursionError) as error:  # unreadable; neither UTF-8 nor JSON; nested too deep
         raise _damaged(description, f"it cannot be read ({_reason(error)})") from error
 
     if not isinstance(fields, dict) or fields.get("kind") != KIND:
         raise InputError(
             f"{path} is not a store (its dataset.json describes something else); make one with "
-            f"`stylegan prepare {path} STORE`."
+            f"`stylegan prepare {path} STORE`"
         )
     version = fields.get("format_version")
     if version != FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
         raise InputError(
             f"{path} has store format {version} and this program reads format {FORMAT_VERSION}; "
-            + ("update stylegan." if newer else "prepare the images again.")
+            + ("update stylegan" if newer else "prepare the images again")
         )
     store = Store(
         path=path,
@@ -235,11 +229,7 @@ def _map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarra
         array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError as error:
         raise _damaged(path, "it is missing") from error
-    except (
-        OSError,
-        ValueError,
-        OverflowError,
-    ) as error:  # unreadable; no .npy header, or a file shorter than it says
+    except (OSError, ValueError, OverflowError) as error:  # unreadable; no .npy header, or a file shorter than it says
         raise _damaged(path, f"it is cut short or no .npy file ({_reason(error)})") from error
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise _damaged(path, f"it holds {array.dtype} {list(array.shape)} instead of {dtype} {list(shape)}")
@@ -249,7 +239,7 @@ def _map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarra
 
 
 def _damaged(path: Path, what: str) -> InputError:
-    return InputError(f"The store {path.parent} is damaged: {path.name}: {what}; prepare it again.")
+    return InputError(f"the store {path.parent} is damaged: {path.name}: {what}; prepare it again")
 
 
 def _reason(error: Exception) -> str:
@@ -348,7 +338,7 @@ class StoreWriter:
         try:
             if kind is None:
                 if self.count == 0:
-                    raise InputError(f"There is no image to write to {self.path}.")
+                    raise InputError(f"there is no image to write to {self.path}; give at least one")
                 with self._explaining():
                     self._finish()
         finally:
@@ -417,8 +407,8 @@ class StoreWriter:
             yield
         except OSError as error:
             raise InputError(
-                f"The store {self.path} cannot be written ({_reason(error)}); nothing was left behind: "
-                "free some space or choose another place."
+                f"the store {self.path} cannot be written ({_reason(error)}); nothing was left behind: "
+                "free some space or choose another place"
             ) from error
 
 
@@ -428,9 +418,9 @@ def check_target(path: Path | str) -> None:
     try:
         taken = path.exists() and not (path.is_dir() and not any(path.iterdir()))
     except OSError as error:
-        raise InputError(f"{path} cannot be looked at ({_reason(error)}); choose another place.") from error
+        raise InputError(f"{path} cannot be looked at ({_reason(error)}); choose another place") from error
     if taken:
-        raise InputError(f"{path} exists already; choose another name or remove it first.")
+        raise InputError(f"{path} exists already; choose another name or remove it first")
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:

@@ -85,7 +85,7 @@ def read(path: Path | str) -> OfficialFile:
     return OfficialFile(*content)
 
 
-# Options of the official functions -> ours. What has no counterpart must have the value given in FIXED.
+# Options of the official functions -> ours.
 _GENERATOR_OPTIONS = {
     "resolution": "resolution",
     "num_channels": "channels",
@@ -115,9 +115,34 @@ _DISCRIMINATOR_OPTIONS = {
 _FEATURE_MAP_OPTIONS = {"fmap_base": "base", "fmap_decay": "decay", "fmap_max": "maximum"}
 
 
+# Options without a counterpart here that change nothing about weights or images.
+_INDIFFERENT = {"dtype", "structure", "randomize_noise", "force_clean_graph", "dlatent_broadcast", "is_template_graph"}
+_INDIFFERENT |= {"is_training", "is_validation", "dlatent_avg_beta", "style_mixing_prob"}
+_INDIFFERENT |= {"truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"}
+# Options that only one value of is known here.
+_FIXED = {"use_styles": True}
+
+
 def _config_fields(options: dict[str, Any], names: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
     """Our configuration fields from official options, the official defaults filled in."""
     options = defaults | options
+    known = {
+        *names,
+        *_FEATURE_MAP_OPTIONS,
+        *_INDIFFERENT,
+        *_FIXED,
+        "blur_filter",
+        "fused_scale",
+        "mapping_nonlinearity",
+    }
+    known |= {*_GENERATOR_OPTIONS, *_DISCRIMINATOR_OPTIONS}  # sub-networks are given their siblings' options too
+    if unknown := sorted(set(options) - known):
+        raise InputError(f"the network was made with the option {unknown[0]}, which is not known here")
+    for name, value in _FIXED.items():
+        if options.get(name, value) != value:
+            raise InputError(f"the network was made with {name} = {options[name]}, which is not known here")
+    if "mapping_nonlinearity" in options and options["mapping_nonlinearity"] != options.get("nonlinearity", "lrelu"):
+        raise InputError("the network has another nonlinearity in its mapping network, which is not known here")
     fields = {ours: options[theirs] for theirs, ours in names.items() if theirs in options}
     maps = {ours: options[theirs] for theirs, ours in _FEATURE_MAP_OPTIONS.items() if theirs in options}
     blur = options.get("blur_filter", [1, 2, 1])
@@ -137,9 +162,9 @@ def generator_from(network: OfficialNetwork) -> Generator:
     lod = float(variables.pop("lod"))
 
     w_avg = _tensor(variables.pop("dlatent_avg"))
-    tensors = dict(generator_variable(name, value, config.resolution) for name, value in variables.items())
-    generator = Generator(config)
-    generator.load_state_dict(tensors | {"w_avg": w_avg})
+    fused_from = {"auto": 128, True: 8, False: 2048}[network.options.get("fused_scale", "auto")]
+    tensors = dict(generator_variable(n, value, config.resolution, fused_from) for n, value in variables.items())
+    generator = _fill(Generator(config), tensors | {"w_avg": w_avg})
     resolution, fade = config.resolution >> int(lod), lod - int(lod)
     generator.synthesis.grown = (resolution, fade)
     return generator.eval()
@@ -156,13 +181,31 @@ def discriminator_from(network: OfficialNetwork) -> Discriminator:
         for name, value in network.variables.items()
         if name != "lod"
     )
-    discriminator = Discriminator(config)
-    discriminator.load_state_dict(tensors)
-    return discriminator.eval()
+    return _fill(Discriminator(config), tensors).eval()
 
 
-def generator_variable(name: str, value: np.ndarray, resolution: int) -> tuple[str, Tensor]:
-    """An official variable of G (or its gradient) -> the name and layout of ours."""
+def _fill(network: Any, tensors: dict[str, Tensor]) -> Any:
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise InputError(f"the variables in the file do not fit its options: {first}") from error
+    return network
+
+
+def generator_variable(name: str, value: np.ndarray, resolution: int, fused_from: int = 128) -> tuple[str, Tensor]:
+    """An official variable of G (or its gradient) -> the name and layout of ours.
+
+    fused_from: the resolution from which the official up-convolutions are fused. There they are transposed
+    convolutions, which turn the kernel around. Raises InputError for a name that no official network has.
+    """
+    try:
+        return _generator_variable(name, value, resolution, fused_from)
+    except (KeyError, ValueError):
+        raise InputError(f"the file has a variable {name}, which no official network has") from None
+
+
+def _generator_variable(name: str, value: np.ndarray, resolution: int, fused_from: int) -> tuple[str, Tensor]:
     scope, _, leaf = name.partition("/")
     if name.startswith("noise"):
         return f"synthesis.{name}", _tensor(value)
@@ -179,8 +222,7 @@ def generator_variable(name: str, value: np.ndarray, resolution: int) -> tuple[s
     if leaf == "const":
         return f"synthesis.blocks.{r}.const", _tensor(value)[0]
     tensor = _weight(value)
-    if layer == "Conv0_up" and leaf == "weight" and r >= 128:
-        # from 128 x 128 on the official up-convolution is a transposed one, which turns the kernel around
+    if layer == "Conv0_up" and leaf == "weight" and r >= fused_from:
         tensor = tensor.flip(2, 3)
     ours = {
         "weight": "dense.weight" if layer == "Dense" else f"conv{number}.weight",
@@ -193,7 +235,17 @@ def generator_variable(name: str, value: np.ndarray, resolution: int) -> tuple[s
 
 
 def discriminator_variable(name: str, value: np.ndarray, resolution: int) -> tuple[str, Tensor]:
-    """An official variable of D (or its gradient) -> the name and layout of ours."""
+    """An official variable of D (or its gradient) -> the name and layout of ours.
+
+    Raises InputError for a name that no official network has.
+    """
+    try:
+        return _discriminator_variable(name, value, resolution)
+    except (KeyError, ValueError):
+        raise InputError(f"the file has a variable {name}, which no official network has") from None
+
+
+def _discriminator_variable(name: str, value: np.ndarray, resolution: int) -> tuple[str, Tensor]:
     scope, _, leaf = name.partition("/")
     if scope.startswith("FromRGB_lod"):
         return f"blocks.{resolution >> int(scope[11:])}.from_rgb.{leaf}", _weight(value)

@@ -46,6 +46,8 @@ class DiscriminatorConfig:
         check_image_shape(self.resolution, self.channels, self.label_count)
         if self.group_size < 1 or self.stddev_features < 1:
             raise InputError("group_size and stddev_features must be 1 or more")
+        if self.feature_maps(4) % self.stddev_features:
+            raise InputError(f"stddev_features is {self.stddev_features}; it must divide {self.feature_maps(4)} maps")
 
 
 class DiscriminatorBlock(nn.Module):
@@ -91,8 +93,6 @@ class DiscriminatorEpilogue(nn.Module):
 
 class Discriminator(nn.Module):
     """Scores images of any power-of-two resolution up to its own; higher means more like the training set."""
-
-    Config = DiscriminatorConfig
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from stylegan.config import check_finite
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.layers import (
@@ -70,6 +71,9 @@ class GeneratorConfig:
         mapped = self.z_dim * (2 if self.label_count else 1)
         if self.mapping_layers == 0 and self.w_dim != mapped:
             raise InputError(f"without mapping layers w is z itself: set w_dim to {mapped}, not {self.w_dim}")
+        check_finite(self)
+        if self.mapping_lr_multiplier <= 0:
+            raise InputError(f"mapping_lr_multiplier is {self.mapping_lr_multiplier}; give a number above 0")
         if self.mapping_layers < 0 or min(self.z_dim, self.w_dim, self.mapping_width) < 1:
             raise InputError("mapping_layers must be 0 or more, and z_dim, w_dim and mapping_width 1 or more")
 
@@ -185,7 +189,7 @@ class SynthesisNetwork(nn.Module):
 
     def layer_resolutions(self, resolution: int | None = None) -> list[int]:
         """Resolution of each layer, in order, up to `resolution`: [4, 4, 8, 8, ...]."""
-        return [r for r in resolutions(resolution or self.config.resolution) for _ in range(2)]
+        return [r for r in resolutions(self.config.resolution if resolution is None else resolution) for _ in range(2)]
 
     def forward(
         self, w: Tensor, *, resolution: int | None = None, fade: float = 0.0, noise: NoiseInput = "random"
@@ -236,15 +240,16 @@ class SynthesisNetwork(nn.Module):
             if noise == "random":
                 return [torch.randn(len(w), 1, r, r, dtype=w.dtype, device=w.device) for r in sizes]
             raise InputError(f'noise is "{noise}"; use "random", "fixed", "none" or a list of planes')
-        if len(noise) < len(sizes):
+        if len(noise) != len(sizes):
             raise ValueError(f"{len(noise)} noise planes given; {len(sizes)} layers need one each")
+        for plane, r in zip(noise, sizes, strict=True):
+            if plane.shape[1:] != (1, r, r) or len(plane) not in (1, len(w)):
+                raise ValueError(f"a noise plane has shape {tuple(plane.shape)}; expected [N or 1, 1, {r}, {r}]")
         return noise
 
 
 class Generator(nn.Module):
     """Mapping and synthesis together, with the tracked average of w that truncation pulls towards."""
-
-    Config = GeneratorConfig
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylegan.config import check_finite
 from stylegan.errors import InputError
 from stylegan.networks import ops
 
@@ -33,6 +34,11 @@ class FeatureMaps:
     """How fast the number falls: 1 halves it at each doubling of the resolution."""
     maximum: int = 512
     """At most so many feature maps anywhere."""
+
+    def __post_init__(self) -> None:
+        check_finite(self)
+        if self.base < 1 or self.maximum < 1 or self.decay < 0:
+            raise InputError("feature_maps.base and .maximum must be 1 or more, .decay 0 or more")
 
     def __call__(self, resolution: int) -> int:
         return self.at_stage(log2(resolution) - 1)

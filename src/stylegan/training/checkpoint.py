@@ -1,6 +1,5 @@
 """The training state: one file of plain tensors and numbers, written atomically, checked when it is read."""
 
-import os
 import struct
 import zipfile
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from stylegan.errors import InputError
+from stylegan.images import atomic_file
 
 FORMAT_VERSION = 1
 
@@ -35,17 +35,11 @@ def path_of(run_dir: Path, images_seen: int) -> Path:
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a state so that the file is, at any moment, absent or complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with atomic_file(path) as file:
             torch.save({"kind": "stylegan-state", "format_version": FORMAT_VERSION, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except RuntimeError as error:  # torch reports a full disk so
         raise OSError(f"{path.name} could not be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -77,10 +71,29 @@ def load_newest(run_dir: Path, warn) -> dict[str, Any] | None:
         try:
             return load(path)
         except InputError as error:
-            warn(f"{error}; trying the one before")
+            warn(f"{error}; it is not used")
     if paths:
         raise InputError(f"no training state in {run_dir} can be read; remove state-*.pt to begin anew")
     return None
+
+
+def discard_after(run_dir: Path, images_seen: int) -> None:
+    """Set aside damaged states, and remove models and grids, of a time that the run has not reached (any more).
+
+    The names sort by age, and what is pruned or taken for the newest goes by them.
+    """
+    for path in run_dir.glob("state-*.pt"):
+        if images_seen_of(path) > images_seen:
+            path.rename(path.with_suffix(".damaged"))
+    for path in [*run_dir.glob("model-*.safetensors"), *run_dir.glob("fakes-*.png")]:
+        if images_seen_of(path) > images_seen:
+            path.unlink()
+
+
+def images_seen_of(path: Path) -> int:
+    """The number in the name of a state, model or grid; -1 where there is none."""
+    digits = path.stem.partition("-")[2]
+    return int(digits) if digits.isdecimal() else -1
 
 
 def prune(run_dir: Path, pattern: str, keep: int) -> None:

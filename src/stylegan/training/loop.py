@@ -1,7 +1,6 @@
 """Training. To resume a run, run the same command again."""
 
 import json
-import os
 import signal
 import threading
 import time
@@ -17,11 +16,11 @@ from torch import Tensor, nn
 from tyro.conf import Suppress  # keeps a field off the command line
 
 from stylegan import distributed, sampling, weights
-from stylegan.config import from_dict, to_dict
+from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
 from stylegan.errors import InputError
-from stylegan.images import write_atomically
+from stylegan.images import atomic_file
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.training import checkpoint, ema, losses
@@ -29,7 +28,7 @@ from stylegan.training.losses import LossConfig
 from stylegan.training.monitor import Means, Monitor, peak_memory_mb
 from stylegan.training.optimizer import Adam
 from stylegan.training.randomness import draw, draw_uniform
-from stylegan.training.schedule import ScheduleConfig, State, groups
+from stylegan.training.schedule import ScheduleConfig, State, groups, seconds_left
 
 MOST_SKIPPED_IN_A_ROW = 10
 
@@ -74,7 +73,8 @@ class TrainingConfig:
     keep: int = 3
     """How many of the newest models and states are kept; 0 keeps all."""
     micro_batch: int = 0
-    """At most so many images at a time, gradients accumulated; 0 for the whole batch. Lower it if memory is short."""
+    """At most so many images at a time, in whole groups of the discriminator's statistics, with the gradients
+    accumulated; 0 for the whole batch. Lower it if memory is short."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
     precision: Literal["float32", "tf32"] = "float32"
@@ -92,6 +92,17 @@ class TrainingConfig:
             raise InputError(
                 f"schedule.initial_resolution is {self.schedule.initial_resolution}, above the full resolution "
                 f"{g.resolution}"
+            )
+        check_finite(self)
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed is {self.seed}; use 0 to {2**63 - 1}")
+        if not all(0 <= beta < 1 for beta in (self.adam_beta1, self.adam_beta2)) or not 0 <= self.w_avg_beta <= 1:
+            raise InputError("adam_beta1 and adam_beta2 must be at least 0 and below 1, w_avg_beta between 0 and 1")
+        if self.noise_lr_multiplier < 0 or (self.ema_rampup is not None and self.ema_rampup <= 0):
+            raise InputError("noise_lr_multiplier must be 0 or more, and ema_rampup above 0")
+        if 0 < self.micro_batch < d.group_size:
+            raise InputError(
+                f"micro_batch is {self.micro_batch}; give at least discriminator.group_size, {d.group_size}"
             )
         if not 0 <= self.mixing_probability <= 1 or len(self.grid) != 2 or min(self.grid) < 1:
             raise InputError("mixing_probability must be between 0 and 1, and grid two numbers of 1 or more")
@@ -117,8 +128,8 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     in a row have gradients that are not finite.
     """
     # set up: device, data, networks
-    device = pick_device(config.device)
-    set_precision(config.precision)
+    device = distributed.pick_device(config.device)
+    distributed.set_precision(config.precision)
     distributed.start(device)
     run_dir, first_rank = Path(run_dir), distributed.rank() == 0
     store = open_store(config.data)
@@ -132,6 +143,8 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     state = checkpoint.load_newest(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))
     if state is not None:
         run.restore(state)
+        if first_rank:
+            checkpoint.discard_after(run_dir, run.images_seen)
     total_images = int(config.schedule.total_kimg * 1000)
     monitor = Monitor(run_dir, total_images, run.images_seen, active=first_rank, progress=progress)
     if state is None:
@@ -156,8 +169,9 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
                 run.images_seen += now.batch_size
                 run.step_generator(now, means)
 
-            elapsed = time.perf_counter() - speed_from[0]
-            monitor.progress(run.images_seen, (run.images_seen - speed_from[1]) / elapsed, now.resolution, now.fade)
+            speed = (run.images_seen - speed_from[1]) / (time.perf_counter() - speed_from[0])
+            left = seconds_left(config.schedule, config.generator.resolution, run.images_seen, speed)
+            monitor.progress(run.images_seen, speed, left, now.resolution, now.fade)
 
             done = run.images_seen >= total_images
             stopping = distributed.any_process(stop.signal is not None, device)
@@ -169,15 +183,13 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
             run.seconds += time.perf_counter() - ticked
             if tick:
                 run.tick, run.tick_start = run.tick + 1, run.images_seen
-                speed = (run.images_seen - speed_from[1]) / (time.perf_counter() - speed_from[0])
                 monitor.report(run.statistics(now, means, speed))
                 monitor.save_grid(run.samples(), f"fakes-{run.images_seen:010d}.png", *run.grid_shape)
 
             # save, then drop what is older
             if first_rank:
                 if done or stopping or run.tick % config.model_ticks == 0 or run.tick == 1:
-                    weights.save(run.model_path(run_dir), run.model())
-                    checkpoint.prune(run_dir, "model-*.safetensors", config.keep)
+                    run.save_model(run_dir)
                 checkpoint.save(checkpoint.path_of(run_dir, run.images_seen), run.state())
                 checkpoint.prune(run_dir, "state-*.pt", config.keep)
             ticked = time.perf_counter()
@@ -185,6 +197,8 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
             if stopping:
                 break
 
+    if first_rank and not list(run_dir.glob("model-*.safetensors")):  # a finished run whose models were taken away
+        run.save_model(run_dir)
     distributed.barrier()
     model = weights.find(run_dir)
     if stop.signal is not None and run.images_seen < total_images:
@@ -205,7 +219,7 @@ class _Run:
     """Networks, optimisers and counters of a training run: what its state file holds."""
 
     def __init__(self, config: TrainingConfig, device: torch.device, store: Store) -> None:
-        self.config, self.device, self.data = config, device, store.path.name
+        self.config, self.device, self.store = config, device, store
         self.labels = torch.tensor(store.labels, device=device) if config.generator.label_count else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -387,15 +401,18 @@ class _Run:
     def model(self) -> weights.Model:
         """What the model file will hold."""
         self.g_ema.synthesis.grown = self.resolution_and_fade
-        provenance = weights.Provenance(self.data, self.config.preset, self.images_seen)
+        provenance = weights.Provenance(self.store.path.name, self.config.preset, self.images_seen)
         return weights.Model(self.g_ema, provenance, self.g, self.d)
 
-    def model_path(self, run_dir: Path) -> Path:
-        return run_dir / f"model-{self.images_seen:010d}.safetensors"
+    def save_model(self, run_dir: Path) -> None:
+        """Write the model file, then drop old ones."""
+        weights.save(run_dir / f"model-{self.images_seen:010d}.safetensors", self.model())
+        checkpoint.prune(run_dir, "model-*.safetensors", self.config.keep)
 
     def state(self) -> dict:
         """Everything that the run's future depends on, besides its configuration and data."""
         return {
+            "data": self.store.content_hash,
             "images_seen": self.images_seen,
             "tick": self.tick,
             "tick_start": self.tick_start,
@@ -412,7 +429,12 @@ class _Run:
         }
 
     def restore(self, state: dict) -> None:
-        """Take up a state."""
+        """Take up a state. Raises InputError if it comes from other data."""
+        if state["data"] != self.store.content_hash:
+            raise InputError(
+                f"the run was begun on other images than those in {self.store.path}; give it its own data, or choose "
+                "another folder for a new run"
+            )
         for name in ("images_seen", "tick", "tick_start", "seconds", "skipped", "skipped_in_a_row"):
             setattr(self, name, state[name])
         self.stage = tuple(state["stage"]) if state["stage"] else None
@@ -480,26 +502,6 @@ def _batches(config: TrainingConfig, store: Store, images_seen: int) -> Iterator
 # --- setting up
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is cuda, else mps, else cpu. Raises InputError where it is not there."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
-    if not available.get(name.split(":")[0], False):
-        usable = ", ".join(kind for kind, there in available.items() if there)
-        raise InputError(f"device {name} is not available here; use auto or one of: {usable}")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    return torch.device(name)
-
-
-def set_precision(precision: str) -> None:
-    """Let the GPU round the factors of products to tf32, or not ("float32"; convolutions do by default)."""
-    mode = "tf32" if precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = mode
-    torch.backends.cudnn.conv.fp32_precision = mode
-
-
 def _check_store(config: TrainingConfig, store: Store) -> None:
     g = config.generator
     if g.resolution > store.resolution or g.channels != store.channels:
@@ -522,6 +524,8 @@ _MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "schedule
 def _settle_run_folder(config: TrainingConfig, run_dir: Path, *, write: bool) -> None:
     """Create the folder and its run.json, or check that the run in it is this one."""
     path = run_dir / "run.json"
+    if not path.exists() and list(run_dir.glob("state-*.pt")):
+        raise InputError(f"{run_dir} holds training states but no run.json; restore it, or choose another folder")
     if path.exists():
         try:
             before = to_dict(from_dict(TrainingConfig, json.loads(path.read_text())))
@@ -538,7 +542,8 @@ def _settle_run_folder(config: TrainingConfig, run_dir: Path, *, write: bool) ->
             run_dir.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
             raise InputError(f"{run_dir} is a file; choose another folder for the run") from None
-        write_atomically(path, (json.dumps(to_dict(config), indent=2) + "\n").encode())
+        with atomic_file(path) as file:
+            file.write((json.dumps(to_dict(config), indent=2) + "\n").encode())
     distributed.barrier()
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stylegan.config import check_finite
 from stylegan.errors import InputError
 
 Score = Callable[[Tensor], Tensor]  # images [N, C, H, W] -> scores [N]
@@ -35,6 +36,7 @@ class LossConfig:
     stability (lazy regularisation; Karras et al., 2020, appendix B). 1 in the paper."""
 
     def __post_init__(self) -> None:
+        check_finite(self)
         if min(self.r1_gamma, self.r2_gamma, self.gp_weight, self.drift_weight) < 0 or self.penalty_interval < 1:
             raise InputError(
                 "r1_gamma, r2_gamma, gp_weight and drift_weight must be 0 or more, penalty_interval 1 or more"

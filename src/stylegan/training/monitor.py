@@ -10,29 +10,32 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan.images import grid, save_image, write_atomically
+from stylegan.images import atomic_file, grid, save_image
 from stylegan.networks import ops
 
 
 class Means:
-    """Averages of named quantities since the last reading, summed on the device: adding never waits for it."""
+    """Averages of named quantities since the last reading, summed on the device: adding never waits for it.
+
+    A step whose numbers are not finite is left out.
+    """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._sums: dict[str, Tensor] = {}  # of the values, and how many they are: [2]
 
     def add(self, name: str, values: Tensor) -> None:
         """Count in all elements of `values`."""
-        total = values.detach().double().sum()
+        values = values.detach()
+        values = values if values.device.type == "mps" else values.double()  # which has no float64
+        finite = values.isfinite()
+        total = torch.stack([values.where(finite, 0).sum(), finite.sum()])
         self._sums[name] = self._sums[name] + total if name in self._sums else total
-        self._counts[name] = self._counts.get(name, 0) + values.numel()
 
     def read(self) -> dict[str, float]:
         """The averages; counting begins anew."""
-        means = {name: (total / self._counts[name]).item() for name, total in self._sums.items()}
+        sums = {name: total.tolist() for name, total in self._sums.items()}
         self._sums.clear()
-        self._counts.clear()
-        return means
+        return {name: total / count for name, (total, count) in sums.items() if count}
 
 
 class Monitor:
@@ -41,25 +44,29 @@ class Monitor:
     def __init__(
         self, run_dir: Path, total_images: int, images_seen: int, *, active: bool = True, progress: bool = True
     ) -> None:
-        self.run_dir, self.active, self._progress = run_dir, active, progress
+        self.run_dir, self.active, self._progress, self._status = run_dir, active, progress, ""
         self._bar = tqdm(
             total=total_images / 1000,
             initial=images_seen / 1000,
             unit="kimg",
             disable=None if active and progress else True,  # None: only where someone watches
             dynamic_ncols=True,
-            bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg [{elapsed}<{remaining}{postfix}]",
+            bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg [{elapsed}{postfix}]",
         )
         self._board = None
         if active:
             _truncate_stats(run_dir / "stats.jsonl", images_seen)
             self._board = _tensorboard(run_dir, images_seen)
 
-    def progress(self, images_seen: int, images_per_second: float, resolution: int, fade: float) -> None:
+    def progress(
+        self, images_seen: int, images_per_second: float, seconds_left: float, resolution: int, fade: float
+    ) -> None:
         """Move the bar."""
         self._bar.n = min(images_seen / 1000, self._bar.total)
-        growing = f", fade {1 - fade:.0%}" if fade > 0 else ""
-        self._bar.set_postfix_str(f"{resolution}x{resolution}{growing}, {images_per_second:.1f} img/s")
+        growing = f" fading in ({1 - fade:.0%})" if fade > 0 else ""
+        left = tqdm.format_interval(seconds_left)
+        self._status = f"{resolution}x{resolution}{growing}, {images_per_second:.1f} img/s, about {left} left"
+        self._bar.set_postfix_str(self._status)
 
     def say(self, message: str) -> None:
         """Print a line without disturbing the bar."""
@@ -71,10 +78,9 @@ class Monitor:
         if not self.active:
             return
         if self._bar.disable and self._progress:
-            size, speed = record["resolution"], record["images_per_second"]
-            self.say(f"{record['images_seen'] / 1000:.1f} kimg, {size}x{size}, {speed:.1f} img/s")
+            self.say(f"{record['images_seen'] / 1000:.1f} kimg, {self._status}")
         with (self.run_dir / "stats.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            file.write(json.dumps(record, allow_nan=False) + "\n")
         if self._board is not None:
             for name, value in record.items():
                 self._board.add_scalar(name, value, record["images_seen"])
@@ -113,7 +119,8 @@ def _truncate_stats(path: Path, images_seen: int) -> None:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue  # a line cut short by the kill
-    write_atomically(path, "".join(kept).encode())
+    with atomic_file(path) as file:
+        file.write("".join(kept).encode())
 
 
 def _tensorboard(run_dir: Path, images_seen: int):

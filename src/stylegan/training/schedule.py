@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.constructors import PrimitiveConstructorSpec
 
+from stylegan.config import check_finite
 from stylegan.errors import InputError
 from stylegan.networks.layers import log2, resolutions
 
@@ -17,8 +18,11 @@ def _by_resolution(kind: type) -> PrimitiveConstructorSpec:
 
     def read(words: list[str]) -> dict:
         try:
-            pairs = (pair.split(":") for pair in words[0].split(","))
-            return {int(resolution): kind(value) for resolution, value in pairs}
+            pairs = [pair.split(":") for pair in words[0].split(",")]
+            table = {int(resolution): kind(value) for resolution, value in pairs}
+            if len(table) == len(pairs):
+                return table
+            raise ValueError
         except ValueError:
             raise ValueError(f"write {words[0]!r} as pairs of resolution and value, such as 4:32,64:16") from None
 
@@ -67,6 +71,7 @@ class ScheduleConfig:
     """Iterations for which the schedule is held before it is read again."""
 
     def __post_init__(self) -> None:
+        check_finite(self)
         if self.initial_resolution not in resolutions(1024):
             raise InputError(f"initial_resolution is {self.initial_resolution}; use a power of two from 4 to 1024")
         if min(self.stable_kimg, self.fade_kimg) < 0 or self.total_kimg <= 0 or self.repeats < 1:
@@ -77,6 +82,8 @@ class ScheduleConfig:
                 raise InputError(
                     f"{name} needs positive values, the first at resolution {self.initial_resolution} or below"
                 )
+            if not set(table) <= set(resolutions(1024)):
+                raise InputError(f"{name} has a resolution that is no power of two from 4 to 1024")
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,22 @@ def state_at(config: ScheduleConfig, resolution: int, images_seen: int) -> State
 def _from_there_on(table: dict[int, float], resolution: int) -> float:
     keys = sorted(table)
     return table[keys[bisect_right(keys, resolution) - 1]]
+
+
+def seconds_left(config: ScheduleConfig, resolution: int, images_seen: int, images_per_second: float) -> float:
+    """Estimate of the time a training still takes, from its speed now: every doubling is taken to halve the speed."""
+    now = state_at(config, resolution, images_seen).resolution
+    total, seconds, first = config.total_kimg * 1000, 0.0, min(config.initial_resolution, resolution)
+    for doublings, r in enumerate(resolutions(resolution, first)):
+        begins = (
+            max((doublings * config.stable_kimg + (doublings - 1) * config.fade_kimg) * 1000, 0) if doublings else 0
+        )
+        ends = (
+            total if r == resolution else ((doublings + 1) * config.stable_kimg + doublings * config.fade_kimg) * 1000
+        )
+        images = max(min(ends, total) - max(begins, images_seen), 0)
+        seconds += images / images_per_second * r / now
+    return seconds
 
 
 def groups(config: ScheduleConfig, resolution: int, images_seen: int = 0) -> Iterator[tuple[int, State]]:
