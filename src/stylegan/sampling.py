@@ -40,13 +40,13 @@ def w_center(generator: Generator, count: int = 10_000, seed: int = 0, labels: T
     The generator's own `w_avg` is the running average of training; this one belongs to the weights as they are.
     labels: one label [1] or row [1, label_count] for the centre of a class.
     """
-    device, total = generator.w_avg.device, 0.0
+    device, total = generator.w_avg.device, torch.zeros(generator.config.w_dim, dtype=torch.float64)
     stream = torch.Generator().manual_seed(seed)
     for start in range(0, count, 1000):
         z = torch.randn(min(1000, count - start), generator.config.z_dim, generator=stream)
         given = None if labels is None else labels.to(device).expand(len(z), *labels.shape[1:])
-        total = total + generator.mapping(z.to(device), given)[:, 0].double().sum(dim=0)
-    return (total / count).to(generator.w_avg.dtype)
+        total += generator.mapping(z.to(device), given)[:, 0].cpu().double().sum(dim=0)
+    return (total / count).to(generator.w_avg)
 
 
 def mix(w_a: Tensor, w_b: Tensor, layers: slice | Sequence[int]) -> Tensor:

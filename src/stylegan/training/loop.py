@@ -284,8 +284,8 @@ class _Run:
             index = index.to(self.device)
             labels = None
             if self.config.generator.label_count:
-                picks = self._uniform("labels of G", index).double() * len(self.labels)
-                labels = self.labels[picks.long()]
+                picks = (self._uniform("labels of G", index) * len(self.labels)).long()
+                labels = self.labels[picks.clamp(max=len(self.labels) - 1)]
             w, w_first = self._draw_w(now, "G", index, labels)
             w_sum += w_first.detach().sum(dim=0)
             scores = self.d(self._synthesize(w, now, "G", index), labels, fade=now.fade)
