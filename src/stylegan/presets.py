@@ -61,7 +61,7 @@ def demo(resolution: int, channels: int, label_count: int) -> TrainingConfig:
             config.schedule,
             stable_kimg=6,
             fade_kimg=8,
-            total_kimg=68,
+            total_kimg=56,
             batch_size={4: 32, 16: 16, 32: 8},  # the fastest at 8 x 8, the most steps at 32 x 32
             tick_kimg={4: 4},
         ),
