@@ -23,7 +23,7 @@ def test_python_of_the_readme(tmp_path, monkeypatch):
 
     def short(name, data):  # the same preset, for a moment instead of hours
         config = presets.preset(name, data)
-        brief = {"total_kimg": 0.03, "stable_kimg": 0.004, "fade_kimg": 0.004, "batch_size": {4: 4}}
+        brief = {"total_kimg": 0.03, "stable_kimg": 0.002, "fade_kimg": 0.002, "batch_size": {4: 4}}
         return replace(config, schedule=replace(config.schedule, **brief), grid=(2, 2))
 
     monkeypatch.setattr(stylegan, "preset", short, raising=False)
