@@ -125,7 +125,7 @@ class _Basis:
     labels: bool = False
     """Train a class-conditional network on the store's labels."""
     gpus: int | None = None
-    """Use the paper's batch sizes for 1, 2, 4 or 8 GPUs (config-f; 1 unless given)."""
+    """Use the paper's batch sizes for 1, 2, 4 or 8 GPUs (presets of the paper; 1 unless given)."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
 
@@ -141,7 +141,7 @@ def _train(arguments: Sequence[str]) -> int | None:
             chosen.preset, chosen.store, resolution=chosen.resolution, labels=chosen.labels, gpus=chosen.gpus
         )
         if chosen.store and not {"-h", "--help"} & set(arguments)
-        else presets.PRESETS["small"](64, 3, 0)
+        else presets.PRESETS["small"](presets.Shape(64))
     )
 
     def command(
@@ -169,11 +169,12 @@ def _generate(arguments: Sequence[str]) -> None:
         model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = "",
         *,
         seeds: str = "0-31",
-        psi: float = 0.7,
+        psi: float | None = None,
         cutoff: int | None = None,
         out: Path = Path("out"),
         class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
         noise: Literal["seeded", "fixed", "none"] = "seeded",
+        latents: int = 1,
         batch: int = 16,
         columns: int | None = None,
         device: str = "auto",
@@ -183,11 +184,13 @@ def _generate(arguments: Sequence[str]) -> None:
         Args:
             model: A model file, a run's folder, or a bundled model; left out, the bundled portraits.
             seeds: Numbers and ranges, such as 0-63 or 1,5,10-12.
-            psi: Truncation: 1 for full variety, towards 0 for more average and cleaner images.
+            psi: Truncation: 1 for full variety, towards 0 for more average and cleaner images. 0.7 unless given,
+                or 1 for a traditional generator without mapping layers, which cannot truncate.
             cutoff: How many layers are truncated; by default all up to 32 x 32.
             out: The folder for the pictures.
             class_: Draw this class (for a conditional model).
             noise: Each seed's own noise, the network's fixed planes, or none.
+            latents: Mix the styles of so many latents into each image, at random layers (table 2).
             batch: Images at a time; changes the speed, not the images.
             columns: Width of the grid, in images.
             device: cpu, cuda, mps, or auto.
@@ -197,22 +200,25 @@ def _generate(arguments: Sequence[str]) -> None:
 
         from stylegan import sampling, weights
         from stylegan.distributed import pick_device
-        from stylegan.images import grid, save_image, to_uint8
+        from stylegan.images import crop_padding, grid, save_image, to_uint8
 
         numbers = _seeds(seeds)
         if batch < 1 or (columns is not None and columns < 1) or (cutoff is not None and cutoff < 0):
             raise InputError("--batch and --columns must be 1 or more, --cutoff 0 or more")
-        if not math.isfinite(psi):
+        if psi is not None and not math.isfinite(psi):
             raise InputError(f"--psi is {psi}; give a number, such as 0.7")
         generator = weights.load(model or weights.DEFAULT_MODEL, pick_device(device))
         labels = _labels(generator.config.label_count, class_, len(numbers))
-        out.mkdir(parents=True, exist_ok=True)
-        batches = sampling.generate(generator, numbers, psi=psi, cutoff=cutoff, labels=labels, noise=noise, batch=batch)
+        if psi is None:
+            psi = 0.7 if generator.has_w else 1.0
+        drawing = {"psi": psi, "cutoff": cutoff, "labels": labels, "noise": noise, "latents": latents}
+        batches = sampling.generate(generator, numbers, **drawing, batch=batch)
         gridded = []  # the first of them, for the grid: all of a million would not fit into memory
         saved = iter(numbers)
         with tqdm(total=len(numbers), unit="img", disable=None if len(numbers) > batch else True) as bar:
             for drawn in batches:
-                drawn = to_uint8(drawn).cpu()
+                out.mkdir(parents=True, exist_ok=True)  # only now: what cannot be drawn leaves nothing behind
+                drawn = to_uint8(crop_padding(drawn, generator.config.aspect)).cpu()
                 for image in drawn:
                     save_image(image, out / f"seed{next(saved):04d}.png")
                 gridded += drawn[: MOST_IN_A_GRID - len(gridded)]
@@ -305,8 +311,8 @@ def _presets(arguments: Sequence[str]) -> None:
 
     def command() -> None:
         """List the named run configurations, one a line."""
-        for name, function in presets.PRESETS.items():
-            print(f"{name:<12} {function.__doc__.splitlines()[0]}")
+        for name in presets.PRESETS:
+            print(f"{name:<14} {presets.summary(name)}")
 
     _run(command, arguments, "presets")
 

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan import sampling
-from stylegan.images import grid
+from stylegan.images import crop_padding, grid
 from stylegan.networks.generator import Generator
 
 
@@ -25,16 +25,14 @@ def style_mixing(
 
     sources: seeds of the top row, whose styles are copied. destinations: seeds of the left column, which keep
     the rest. Unlabelled networks only. All images share one set of noise planes, so that only styles differ.
+    Raises InputError for a traditional generator, which has no styles.
     """
-    w_source = generator.truncate(sampling.w_of_seeds(generator, sources), psi)
-    w_destination = generator.truncate(sampling.w_of_seeds(generator, destinations), psi)
-    top = generator.synthesis(w_source, noise="fixed")
-    left = generator.synthesis(w_destination, noise="fixed")
-    cells = [torch.ones_like(top[:1]), top]  # an empty corner, then the sources
-    for w, image in zip(w_destination, left, strict=True):
-        mixed = sampling.mix(w[None].expand_as(w_source), w_source, layers)
-        cells += [image[None], generator.synthesis(mixed, noise="fixed")]
-    return grid(torch.cat(cells), columns=len(sources) + 1)
+    w_source, w_destination = (sampling.w_of_seeds(generator, seeds) for seeds in (sources, destinations))
+    mixed = [sampling.mix(w[None], w_source, layers) for w in w_destination]
+    rows = [w_source] + [torch.cat([w[None], row]) for w, row in zip(w_destination, mixed, strict=True)]
+    drawn = [generator.synthesis(generator.truncate(row, psi), noise="fixed") for row in rows]
+    cells = [torch.ones_like(drawn[0][:1]), *drawn]  # an empty corner, the sources, then row by row
+    return grid(crop_padding(torch.cat(cells), generator.config.aspect), columns=len(sources) + 1)
 
 
 def progress(grids: Sequence[Path], height: int, *, rows: int = 10, factor: int = 3) -> Image.Image:

@@ -1,8 +1,9 @@
 """Images between the three forms they take: files, uint8 arrays, and the [-1, 1] tensors of the networks."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import floor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,6 +49,17 @@ def grid(images: Tensor, columns: int | None = None, *, gap: int = 0) -> Tensor:
         top, left = i // columns * (height + gap), i % columns * (width + gap)
         sheet[:, top : top + height, left : left + width] = image
     return sheet
+
+
+def crop_padding(images: Tensor, aspect: Sequence[int]) -> Tensor:
+    """The part of square images [N, C, R, R] that is not padding: the centre, of width to height `aspect`.
+
+    Images of 512 x 384 padded to 512 x 512 (LSUN Car) have aspect (4, 3). The centre's edges are rounded outwards.
+    """
+    side, (width, height) = images.shape[3], aspect
+    rows, columns = side * min(1, height / width), side * min(1, width / height)
+    top, left = floor((side - rows) / 2), floor((side - columns) / 2)
+    return images[:, :, top : side - top, left : side - left]
 
 
 @contextmanager

@@ -1,6 +1,11 @@
-"""Named run configurations. Each is a function of the data's shape; what it leaves unsaid is the paper's."""
+"""Named run configurations: every experiment of the paper, and shorter ones. What they leave unsaid is the paper's.
 
-from dataclasses import replace
+Each is a function of the data's shape. Those of table 1 are written as the table reads, bottom to top: config f is
+what the defaults say, and each of the others takes one thing away from the next.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
 
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
@@ -12,19 +17,113 @@ from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig
 
 
-def paper(resolution: int, channels: int, label_count: int) -> TrainingConfig:
-    """The paper's config f, as for FFHQ: 25 million images, official batch sizes (--gpus 1, 2, 4 or 8)."""
-    shape = {"resolution": resolution, "channels": channels, "label_count": label_count}
+@dataclass(frozen=True)
+class Shape:
+    """What the data decides."""
+
+    resolution: int
+    channels: int = 3
+    label_count: int = 0
+
+
+# --- table 1
+
+
+def config_f(shape: Shape) -> TrainingConfig:
+    """Table 1, f: the paper's StyleGAN. 25 million images, mirrored; non-saturating loss with R1."""
     return TrainingConfig(
-        generator=GeneratorConfig(**shape),
-        discriminator=DiscriminatorConfig(**shape),
-        schedule=ScheduleConfig(initial_resolution=min(8, resolution)),
+        generator=GeneratorConfig(**vars(shape)),
+        discriminator=DiscriminatorConfig(**vars(shape)),
+        schedule=ScheduleConfig(initial_resolution=min(8, shape.resolution)),
     )
 
 
-def small(resolution: int, channels: int, label_count: int) -> TrainingConfig:
+def config_e(shape: Shape) -> TrainingConfig:
+    """Table 1, e: config f without mixing regularisation."""
+    return replace(config_f(shape), mixing_probability=0.0)
+
+
+def config_d(shape: Shape) -> TrainingConfig:
+    """Table 1, d: config e without noise inputs."""
+    return _with_generator(config_e(shape), use_noise=False)
+
+
+def config_c(shape: Shape) -> TrainingConfig:
+    """Table 1, c: config d with the traditional input, a dense layer, in place of the constant."""
+    return _with_generator(config_d(shape), const_input=False)
+
+
+def config_b(shape: Shape) -> TrainingConfig:
+    """Table 1, b: the tuned baseline. Config c without styles and mapping network: pixel norm, z at the input alone."""
+    config = _with_generator(config_c(shape), use_styles=False, use_instance_norm=False, use_pixel_norm=True)
+    return _with_mapping_layers(config, 0)
+
+
+def config_a(shape: Shape) -> TrainingConfig:
+    """Table 1, a: the Progressive GAN. Config b with nearest-neighbour resampling, WGAN-GP, 4 x 4 first, 12 million."""
+    config = config_b(shape)
+    z_dim = config.generator.z_dim
+    return replace(
+        config,
+        generator=replace(config.generator, use_blur=False, embed_labels=False, w_dim=z_dim + shape.label_count),
+        discriminator=replace(config.discriminator, use_blur=False, label_count=0),
+        schedule=replace(config.schedule, initial_resolution=4, total_kimg=12000.0),
+        loss=LossConfig(kind="wgan-gp"),
+    )
+
+
+# --- tables 2 and 4
+
+
+def mixing(percentage: int, shape: Shape) -> TrainingConfig:
+    """Table 2: config f with mixing regularisation for {} % of the training images."""
+    return replace(config_f(shape), mixing_probability=percentage / 100)
+
+
+def traditional(layers: int, shape: Shape) -> TrainingConfig:
+    """Table 4: the traditional generator of config b behind a mapping network of {} layers."""
+    return _with_mapping_layers(config_b(shape), layers)
+
+
+def mapping(layers: int, shape: Shape) -> TrainingConfig:
+    """Table 4: config f with a mapping network of {} layers."""
+    return _with_mapping_layers(config_f(shape), layers)
+
+
+# --- data sets of appendix C and E
+
+
+def ffhq(shape: Shape) -> TrainingConfig:
+    """FFHQ, 1024 x 1024: config f as it is."""
+    return config_f(shape)
+
+
+def celebahq(shape: Shape) -> TrainingConfig:
+    """CelebA-HQ, 1024 x 1024: config f with WGAN-GP and a learning rate of at most 0.002."""
+    config = config_f(shape)
+    rates = {resolution: min(rate, 0.002) for resolution, rate in config.schedule.learning_rate.items()}
+    return replace(
+        config, schedule=replace(config.schedule, learning_rate=rates), loss=replace(config.loss, kind="wgan-gp")
+    )
+
+
+def lsun(million_images: int, shape: Shape) -> TrainingConfig:
+    """LSUN, 256 x 256: config f for {} million images, not mirrored."""
+    config = config_f(shape)
+    return replace(config, schedule=replace(config.schedule, total_kimg=million_images * 1000.0), mirror=False)
+
+
+def lsun_car(shape: Shape) -> TrainingConfig:
+    """LSUN Car, 512 x 384 in a padded square: config f for 46 million images, not mirrored, padding never shown."""
+    return _with_generator(lsun(46, shape), aspect=(4, 3))
+
+
+# --- not of the paper
+
+
+def small(shape: Shape) -> TrainingConfig:
     """Thin networks and a short schedule: good pictures up to 64 x 64 in hours on a CPU, in minutes on a GPU."""
-    config = paper(resolution, channels, label_count)
+    config = config_f(shape)
     maps = FeatureMaps(base=2048, maximum=128)
     return replace(
         config,
@@ -33,7 +132,7 @@ def small(resolution: int, channels: int, label_count: int) -> TrainingConfig:
         ),
         discriminator=replace(config.discriminator, feature_maps=maps),
         schedule=ScheduleConfig(
-            initial_resolution=min(8, resolution),
+            initial_resolution=min(8, shape.resolution),
             stable_kimg=40,
             fade_kimg=20,
             total_kimg=600,
@@ -49,9 +148,9 @@ def small(resolution: int, channels: int, label_count: int) -> TrainingConfig:
     )
 
 
-def demo(resolution: int, channels: int, label_count: int) -> TrainingConfig:
+def demo(shape: Shape) -> TrainingConfig:
     """The first ten minutes: recognisable 32 x 32 portraits on two CPU cores."""
-    config = small(resolution, channels, label_count)
+    config = small(shape)
     maps = FeatureMaps(base=512, maximum=64)
     return replace(
         config,
@@ -73,11 +172,48 @@ def demo(resolution: int, channels: int, label_count: int) -> TrainingConfig:
     )
 
 
-PRESETS = {
-    "config-f": paper,
-    "small": small,
-    "demo": demo,
+def _with_generator(config: TrainingConfig, **changes) -> TrainingConfig:
+    return replace(config, generator=replace(config.generator, **changes))
+
+
+def _with_mapping_layers(config: TrainingConfig, layers: int) -> TrainingConfig:
+    """Without mapping layers w is as wide as z and what stands for the label."""
+    g = config.generator
+    return _with_generator(config, mapping_layers=layers, w_dim=g.w_dim if layers else g.z_dim + g.label_width)
+
+
+PAPER = {
+    "config-a": config_a,
+    "config-b": config_b,
+    "config-c": config_c,
+    "config-d": config_d,
+    "config-e": config_e,
+    "config-f": config_f,
+    "mixing-0": partial(mixing, 0),
+    "mixing-50": partial(mixing, 50),
+    "mixing-90": partial(mixing, 90),
+    "mixing-100": partial(mixing, 100),
+    "traditional-0": partial(traditional, 0),
+    "traditional-8": partial(traditional, 8),
+    "mapping-0": partial(mapping, 0),
+    "mapping-1": partial(mapping, 1),
+    "mapping-2": partial(mapping, 2),
+    "mapping-8": partial(mapping, 8),
+    "ffhq": ffhq,
+    "celebahq": celebahq,
+    "lsun-bedroom": partial(lsun, 70),
+    "lsun-car": lsun_car,
+    "lsun-cat": partial(lsun, 70),
 }
+PRESETS = {**PAPER, "small": small, "demo": demo}
+
+
+def summary(name: str) -> str:
+    """What a preset is, in one line."""
+    function = PRESETS[name]
+    if isinstance(function, partial):
+        return function.func.__doc__.splitlines()[0].format(*function.args)
+    return function.__doc__.splitlines()[0]
 
 
 def preset(
@@ -94,9 +230,9 @@ def preset(
     label_count = store.label_count if labels else 0
     if labels and not label_count:
         raise InputError(f"{data} has no labels; train without them")
-    config = PRESETS[name](store.resolution if resolution is None else resolution, store.channels, label_count)
+    config = PRESETS[name](Shape(store.resolution if resolution is None else resolution, store.channels, label_count))
     if gpus is not None:
-        if PRESETS[name] is not paper or gpus not in BATCH_SIZES:
-            raise InputError("gpus chooses among the paper's batch sizes: 1, 2, 4 or 8, with the preset config-f")
+        if name not in PAPER or gpus not in BATCH_SIZES:
+            raise InputError("gpus chooses among the paper's batch sizes: 1, 2, 4 or 8, with a preset of the paper")
         config = replace(config, schedule=replace(config.schedule, batch_size=dict(BATCH_SIZES[gpus])))
     return replace(config, data=str(data), preset=name)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stylegan.errors import InputError
 from stylegan.networks.generator import Generator
 
 
@@ -50,10 +51,38 @@ def w_center(generator: Generator, count: int = 10_000, seed: int = 0, labels: T
 
 
 def mix(w_a: Tensor, w_b: Tensor, layers: slice | Sequence[int]) -> Tensor:
-    """Style mixing: w_a with the given layers taken from w_b (section 3.1). Both [N or 1, num_layers, w_dim]."""
+    """Style mixing: w_a with the given layers taken from w_b (section 3.1). Both [N or 1, num_layers, w_dim].
+
+    Raises InputError for the w of a traditional generator, which is one for the whole image.
+    """
+    if w_a.shape[1] == 1:
+        raise InputError("a traditional generator has one input and no styles to mix; use a style-based one")
     mixed = w_a.expand(max(len(w_a), len(w_b)), -1, -1).clone()
     mixed[:, layers] = w_b[:, layers]
     return mixed
+
+
+@torch.no_grad()
+def w_of_crossed_seeds(generator: Generator, seeds: Sequence[int], latents: int, labels: Tensor | None = None) -> Tensor:
+    """w [N, num_layers, w_dim] of the seeds, each crossed with `latents - 1` more latents at random layers (table 2).
+
+    The seed's own w is used from the first layer on; the others, and the layers where they take over, are drawn
+    from the seed too. Raises InputError where the generator has fewer layers than that.
+    """
+    layers = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+    if not 1 <= latents <= layers:
+        raise InputError(f"{latents} latents cannot be mixed; this generator has 1 to {layers} layers for them")
+    w = w_of_seeds(generator, seeds, labels)
+    if latents == 1:
+        return w
+    streams = [np.random.RandomState([seed, latents, 2**31]) for seed in seeds]
+    crossovers = np.stack([np.sort(stream.permutation(layers - 1)[: latents - 1]) + 1 for stream in streams])
+    for i in range(latents - 1):
+        z = np.stack([stream.randn(generator.config.z_dim) for stream in streams]).astype(np.float32)
+        other = generator.mapping(torch.from_numpy(z).to(w), labels)
+        for row, first in enumerate(crossovers[:, i]):
+            w[row : row + 1] = mix(w[row : row + 1], other[row : row + 1], slice(int(first), None))
+    return w
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
@@ -80,17 +109,19 @@ def generate(
     cutoff: int | None = None,
     labels: Tensor | None = None,
     noise: Literal["seeded", "fixed", "none"] = "seeded",
+    latents: int = 1,
     batch: int = 16,
 ) -> Iterator[Tensor]:
     """Draw the images of the seeds, in order, as batches [n, channels, H, W] in about [-1, 1].
 
     A seed's image depends on the seed alone, not on its neighbours: latent and noise have streams of their own.
     psi, cutoff: truncation, see `Generator.truncate`. labels: one per seed. noise: "seeded" draws each seed's
-    own planes, "fixed" uses the network's, "none" leaves noise out.
+    own planes, "fixed" uses the network's, "none" leaves noise out. latents: how many each image is mixed from,
+    see `w_of_crossed_seeds`. Padding is drawn too; `images.crop_padding` takes it off.
     """
     for start in range(0, len(seeds), batch):
         chunk = seeds[start : start + batch]
         given = None if labels is None else labels[start : start + batch].to(generator.w_avg.device)
-        w = generator.truncate(w_of_seeds(generator, chunk, given), psi, cutoff)
+        w = generator.truncate(w_of_crossed_seeds(generator, chunk, latents, given), psi, cutoff)
         planes = noise_of_seeds(chunk, generator) if noise == "seeded" else noise
         yield generator.synthesis(w, noise=planes)

@@ -86,96 +86,129 @@ def read(path: Path | str) -> OfficialFile:
 
 
 # Options of the official functions -> ours.
-_GENERATOR_OPTIONS = {
+_COMMON_OPTIONS = {
     "resolution": "resolution",
     "num_channels": "channels",
     "label_size": "label_count",
+    "nonlinearity": "activation",
+    "use_wscale": "equalized",
+}
+_GENERATOR_OPTIONS = {
+    **_COMMON_OPTIONS,
     "latent_size": "z_dim",
     "dlatent_size": "w_dim",
     "mapping_layers": "mapping_layers",
     "mapping_fmaps": "mapping_width",
     "mapping_lrmul": "mapping_lr_multiplier",
     "normalize_latents": "normalize_z",
+    "use_styles": "use_styles",
     "const_input_layer": "const_input",
     "use_noise": "use_noise",
     "use_instance_norm": "use_instance_norm",
     "use_pixel_norm": "use_pixel_norm",
-    "nonlinearity": "activation",
-    "use_wscale": "equalized",
 }
 _DISCRIMINATOR_OPTIONS = {
-    "resolution": "resolution",
-    "num_channels": "channels",
-    "label_size": "label_count",
+    **_COMMON_OPTIONS,
     "mbstd_group_size": "group_size",
     "mbstd_num_features": "stddev_features",
-    "nonlinearity": "activation",
-    "use_wscale": "equalized",
 }
 _FEATURE_MAP_OPTIONS = {"fmap_base": "base", "fmap_decay": "decay", "fmap_max": "maximum"}
-
 
 # Options without a counterpart here that change nothing about weights or images.
 _INDIFFERENT = {"dtype", "structure", "randomize_noise", "force_clean_graph", "dlatent_broadcast", "is_template_graph"}
 _INDIFFERENT |= {"is_training", "is_validation", "dlatent_avg_beta", "style_mixing_prob"}
 _INDIFFERENT |= {"truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"}
-# Options that only one value of is known here.
-_FIXED = {"use_styles": True}
+# Options that are looked at one by one, below.
+_SPECIAL = {"blur_filter", "fused_scale", "mapping_nonlinearity"}
+
+# A network's options contain its siblings' too, so the whole family's names are known.
+_STYLEGAN_OPTIONS = {*_GENERATOR_OPTIONS, *_DISCRIMINATOR_OPTIONS, *_FEATURE_MAP_OPTIONS, *_INDIFFERENT, *_SPECIAL}
+_PROGRESSIVE_OPTIONS = {"use_pixelnorm", "pixelnorm_epsilon", "use_leakyrelu", "latent_size", "normalize_latents"}
+_PROGRESSIVE_OPTIONS |= {*_COMMON_OPTIONS, *_FEATURE_MAP_OPTIONS, *_INDIFFERENT, "fused_scale", "mbstd_group_size"}
+
+# Official defaults that differ from ours.
+_SMALL_GREY = {"resolution": 32, "num_channels": 1}
 
 
-def _config_fields(options: dict[str, Any], names: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Our configuration fields from official options, the official defaults filled in."""
-    options = defaults | options
-    known = {
-        *names,
-        *_FEATURE_MAP_OPTIONS,
-        *_INDIFFERENT,
-        *_FIXED,
-        "blur_filter",
-        "fused_scale",
-        "mapping_nonlinearity",
-    }
-    known |= {*_GENERATOR_OPTIONS, *_DISCRIMINATOR_OPTIONS}  # sub-networks are given their siblings' options too
+def _check_options(options: dict[str, Any], known: set[str]) -> None:
     if unknown := sorted(set(options) - known):
         raise InputError(f"the network was made with the option {unknown[0]}, which is not known here")
-    for name, value in _FIXED.items():
-        if options.get(name, value) != value:
-            raise InputError(f"the network was made with {name} = {options[name]}, which is not known here")
-    if "mapping_nonlinearity" in options and options["mapping_nonlinearity"] != options.get("nonlinearity", "lrelu"):
+    if options.get("mapping_nonlinearity", "lrelu") != options.get("nonlinearity", "lrelu"):
         raise InputError("the network has another nonlinearity in its mapping network, which is not known here")
-    fields = {ours: options[theirs] for theirs, ours in names.items() if theirs in options}
-    maps = {ours: options[theirs] for theirs, ours in _FEATURE_MAP_OPTIONS.items() if theirs in options}
-    blur = options.get("blur_filter", [1, 2, 1])
-    if blur not in (None, [1, 2, 1]):
+    if (blur := options.get("blur_filter")) not in (None, [1, 2, 1]):
         raise InputError(f"the network was made with the filter {blur}; only [1, 2, 1] and none are known here")
-    return fields | {"feature_maps": FeatureMaps(**maps), "use_blur": blur is not None}
+    if (epsilon := options.get("pixelnorm_epsilon", 1e-8)) != 1e-8:
+        raise InputError(f"the network was made with pixelnorm_epsilon = {epsilon}, which is not known here")
+
+
+def _config_fields(options: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Our configuration fields from official options."""
+    maps = {ours: options[theirs] for theirs, ours in _FEATURE_MAP_OPTIONS.items() if theirs in options}
+    fields = {ours: options[theirs] for theirs, ours in names.items() if theirs in options}
+    return fields | {"feature_maps": FeatureMaps(**maps)}
 
 
 def generator_from(network: OfficialNetwork) -> Generator:
-    """Build the style-based generator of an official G or Gs."""
-    if network.function != "G_style":
-        raise InputError(f"{network.function} is not a style-based generator")
-    config = GeneratorConfig(**_config_fields(network.options, _GENERATOR_OPTIONS, {}))
+    """Build the generator of an official G or Gs: of a StyleGAN, in any of its configurations, or a Progressive GAN."""
+    options = network.options
+    if network.function == "G_style":
+        _check_options(options, _STYLEGAN_OPTIONS)
+        fields = _config_fields(options, _GENERATOR_OPTIONS)
+        config = GeneratorConfig(**fields, use_blur=options.get("blur_filter", True) is not None)
+        fused_scale = options.get("fused_scale", "auto")
+    elif network.function == "G_paper":
+        _check_options(options, _PROGRESSIVE_OPTIONS)
+        config = _progressive_generator(_SMALL_GREY | options)
+        fused_scale = options.get("fused_scale", True)
+    else:
+        raise InputError(f"{network.function} is not the generator of a StyleGAN or Progressive GAN")
+
     variables = dict(network.variables)
     for component in network.components.values():
         variables |= component.variables
     lod = float(variables.pop("lod"))
-
-    w_avg = _tensor(variables.pop("dlatent_avg"))
-    fused_from = {"auto": 128, True: 8, False: 2048}[network.options.get("fused_scale", "auto")]
+    w_avg = _tensor(variables.pop("dlatent_avg", np.zeros(config.w_dim)))
+    fused_from = {"auto": 128, True: 8, False: 2048}[fused_scale]
     tensors = dict(generator_variable(n, value, config.resolution, fused_from) for n, value in variables.items())
     generator = _fill(Generator(config), tensors | {"w_avg": w_avg})
-    resolution, fade = config.resolution >> int(lod), lod - int(lod)
-    generator.synthesis.grown = (resolution, fade)
+    generator.synthesis.grown = (config.resolution >> int(lod), lod - int(lod))
     return generator.eval()
 
 
+def _progressive_generator(options: dict[str, Any]) -> GeneratorConfig:
+    """The generator of the Progressive GAN, config a."""
+    fields = _config_fields(options, _COMMON_OPTIONS)
+    z_dim = options.get("latent_size") or fields["feature_maps"].at_stage(0)
+    return GeneratorConfig(
+        **fields,
+        z_dim=z_dim,
+        w_dim=z_dim + fields.get("label_count", 0),
+        mapping_layers=0,
+        normalize_z=options.get("normalize_latents", True),
+        embed_labels=False,
+        use_styles=False,
+        const_input=False,
+        use_noise=False,
+        use_instance_norm=False,
+        use_pixel_norm=options.get("use_pixelnorm", True),
+        use_blur=False,
+        **({} if options.get("use_leakyrelu", True) else {"activation": "relu"}),
+    )
+
+
 def discriminator_from(network: OfficialNetwork) -> Discriminator:
-    """Build the discriminator of an official D of StyleGAN."""
-    if network.function != "D_basic":
-        raise InputError(f"{network.function} is not the discriminator of a StyleGAN")
-    defaults = {"resolution": 32, "num_channels": 1}
-    config = DiscriminatorConfig(**_config_fields(network.options, _DISCRIMINATOR_OPTIONS, defaults))
+    """Build the discriminator of an official D, of a StyleGAN or Progressive GAN."""
+    options = _SMALL_GREY | network.options
+    if network.function == "D_basic":
+        _check_options(options, _STYLEGAN_OPTIONS)
+        special = {"use_blur": options.get("blur_filter", True) is not None}
+    elif network.function == "D_paper":
+        _check_options(options, _PROGRESSIVE_OPTIONS)
+        options = options | {"label_size": 0}  # it scores without regard to the class
+        special = {"use_blur": False, "activate_first": not options.get("fused_scale", True)}
+    else:
+        raise InputError(f"{network.function} is not the discriminator of a StyleGAN or Progressive GAN")
+    config = DiscriminatorConfig(**_config_fields(options, _DISCRIMINATOR_OPTIONS), **special)
     tensors = dict(
         discriminator_variable(name, value, config.resolution)
         for name, value in network.variables.items()
@@ -218,7 +251,7 @@ def _generator_variable(name: str, value: np.ndarray, resolution: int, fused_fro
 
     r = int(scope.split("x")[0])
     layer, _, leaf = leaf.partition("/")
-    number = {"Const": 0, "Dense": 0, "Conv0_up": 0, "Conv": 1, "Conv1": 1}[layer]
+    number = {"Const": 0, "Dense": 0, "Conv0_up": 0, "Conv0": 0, "Conv": 1, "Conv1": 1}[layer]
     if leaf == "const":
         return f"synthesis.blocks.{r}.const", _tensor(value)[0]
     tensor = _weight(value)
@@ -250,7 +283,8 @@ def _discriminator_variable(name: str, value: np.ndarray, resolution: int) -> tu
     if scope.startswith("FromRGB_lod"):
         return f"blocks.{resolution >> int(scope[11:])}.from_rgb.{leaf}", _weight(value)
     layer, _, leaf = leaf.partition("/")
-    ours = {"Conv0": "conv0", "Conv1_down": "conv1", "Conv": "conv", "Dense0": "dense0", "Dense1": "dense1"}
+    ours = {"Conv0": "conv0", "Conv1_down": "conv1", "Conv1": "conv1"}
+    ours |= {"Conv": "conv", "Dense0": "dense0", "Dense1": "dense1"}
     return f"blocks.{scope.split('x')[0]}.{ours[layer]}.{leaf}", _weight(value)
 
 

@@ -1,4 +1,4 @@
-"""The discriminator: that of the Progressive GAN, with bilinear downsampling and leaky ReLU (appendix C)."""
+"""The discriminator: that of the Progressive GAN (config a), from config b on with bilinear downsampling (appendix C)."""
 
 from dataclasses import dataclass, field
 
@@ -28,7 +28,7 @@ class DiscriminatorConfig:
     channels: int = 3
     """1 (grey), 3 (RGB) or 4 (RGBA)."""
     label_count: int = 0
-    """Number of classes; 0 for unlabelled images."""
+    """Number of classes; 0 for unlabelled images, or to score images without regard to their class."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
     """Width of the network."""
     group_size: int = 4
@@ -37,6 +37,8 @@ class DiscriminatorConfig:
     """Maps that the minibatch standard deviation appends."""
     use_blur: bool = True
     """Binomial filter before each downsampling (bilinear resampling, appendix C)."""
+    activate_first: bool = False
+    """Downsample after the nonlinearity instead of before it, as an unfused Progressive GAN does."""
     activation: Activation = "lrelu"
     """Leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
@@ -59,14 +61,15 @@ class DiscriminatorBlock(nn.Module):
         maps, below = config.feature_maps(resolution), config.feature_maps(resolution // 2)
         self.from_rgb = Conv(config.channels, maps, kernel=1, equalized=config.equalized)
         self.conv0 = Conv(maps, maps, equalized=config.equalized)
-        self.conv1 = Conv(maps, below, resample="down", equalized=config.equalized)
+        self.conv1 = Conv(maps, below, resample=None if config.activate_first else "down", equalized=config.equalized)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H / 2, W / 2]"""
         x = activate(self.conv0(x), self.config.activation)
         if self.config.use_blur:
             x = ops.blur(x)
-        return activate(self.conv1(x), self.config.activation)
+        x = activate(self.conv1(x), self.config.activation)
+        return ops.downsample(x) if self.config.activate_first else x
 
 
 class DiscriminatorEpilogue(nn.Module):

@@ -1,4 +1,9 @@
-"""The style-based generator: figure 1b, top to bottom."""
+"""The generator of figure 1, top to bottom: style-based (b), or traditional (a) where `use_styles` is False.
+
+A traditional generator has the same convolutions. Its latent enters through a dense layer alone, and pixel norm
+stands where AdaIN does: the Progressive GAN's (config a), with a filter the tuned baseline's (config b), with mapping
+layers the "traditional 8" of table 4.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +34,7 @@ NoiseInput = Literal["random", "fixed", "none"] | Sequence[Tensor]
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What a style-based generator is made of. The defaults are the paper's (config f at 1024 x 1024)."""
+    """What a generator is made of. The defaults are the paper's (config f at 1024 x 1024)."""
 
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
@@ -48,9 +53,13 @@ class GeneratorConfig:
     mapping_lr_multiplier: float = 0.01
     """Learning rate of the mapping network relative to the rest (appendix C)."""
     normalize_z: bool = True
-    """Scale z to unit mean square before the mapping network."""
+    """Scale z, with what stands for the label, to unit mean square before the mapping network."""
+    embed_labels: bool = True
+    """Learn a vector for each class; False joins the one-hot label itself to z, as the Progressive GAN does."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
     """Width of the synthesis network."""
+    use_styles: bool = True
+    """Let w steer every layer through AdaIN; False is the traditional generator (figure 1a)."""
     const_input: bool = True
     """Start from a learned constant; False feeds w through a dense layer instead (config c)."""
     use_noise: bool = True
@@ -58,17 +67,23 @@ class GeneratorConfig:
     use_instance_norm: bool = True
     """Normalise before the style is applied: AdaIN, eq. 1."""
     use_pixel_norm: bool = False
-    """Normalise feature vectors as the Progressive GAN does; not used in the paper's style-based networks."""
+    """Normalise feature vectors as the Progressive GAN does (configs a and b)."""
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
     activation: Activation = "lrelu"
     """Leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
     """Equalised learning rate."""
+    aspect: tuple[int, ...] = (1, 1)
+    """Width to height of what is seen of an image: 4 3 for images padded above and below to a square."""
 
     def __post_init__(self) -> None:
         check_image_shape(self.resolution, self.channels, self.label_count)
-        mapped = self.z_dim * (2 if self.label_count else 1)
+        if len(self.aspect) != 2 or min(self.aspect) < 1:
+            raise InputError("aspect must be two numbers of 1 or more, such as 4 3")
+        if self.const_input and not self.use_styles:
+            raise InputError("a traditional generator (use_styles off) needs its latent as input: turn const_input off")
+        mapped = self.z_dim + self.label_width
         if self.mapping_layers == 0 and self.w_dim != mapped:
             raise InputError(f"without mapping layers w is z itself: set w_dim to {mapped}, not {self.w_dim}")
         check_finite(self)
@@ -79,20 +94,24 @@ class GeneratorConfig:
 
     @property
     def num_layers(self) -> int:
-        """Style inputs: two at each resolution, 18 at 1024 x 1024."""
-        return 2 * log2(self.resolution) - 2
+        """Style inputs: two at each resolution, 18 at 1024 x 1024; a traditional generator has one input."""
+        return 2 * log2(self.resolution) - 2 if self.use_styles else 1
+
+    @property
+    def label_width(self) -> int:
+        """How many numbers stand for the label in the mapping network's input."""
+        return self.z_dim if self.label_count and self.embed_labels else self.label_count
 
 
 class MappingNetwork(nn.Module):
-    """f: Z -> W, an MLP (figure 1b, left). Labels are embedded and joined to z first."""
+    """f: Z -> W, an MLP (figure 1b, left). Labels are joined to z first. Without layers w is the normalised z."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        width = config.z_dim
-        if config.label_count:
+        width = config.z_dim + config.label_width
+        if config.label_count and config.embed_labels:
             self.label_embedding = nn.Parameter(torch.randn(config.label_count, config.z_dim))
-            width += config.z_dim
         self.layers = nn.ModuleList()
         for i in range(config.mapping_layers):
             last = i == config.mapping_layers - 1
@@ -106,8 +125,8 @@ class MappingNetwork(nn.Module):
         """z [N, z_dim], labels [N] or [N, label_count] or None -> w [N, num_layers, w_dim], alike in all layers."""
         x = z
         if self.config.label_count:
-            embedding = one_hot(labels, self.config.label_count, len(z), z) @ self.label_embedding
-            x = torch.cat([x, embedding], dim=1)
+            label = one_hot(labels, self.config.label_count, len(z), z)
+            x = torch.cat([x, label @ self.label_embedding if self.config.embed_labels else label], dim=1)
         if self.config.normalize_z:
             x = ops.pixel_norm(x)
         for layer in self.layers:
@@ -115,15 +134,15 @@ class MappingNetwork(nn.Module):
         return x[:, None].expand(-1, self.config.num_layers, -1)
 
 
-class StyledLayer(nn.Module):
-    """What follows each convolution: noise, bias, nonlinearity, AdaIN (the grey boxes of figure 1b)."""
+class LayerEpilogue(nn.Module):
+    """What follows each convolution: noise, bias, nonlinearity, AdaIN (figure 1b), or pixel norm for it (1a)."""
 
     def __init__(self, config: GeneratorConfig, maps: int) -> None:
         super().__init__()
         self.config = config
         self.noise = Noise(maps) if config.use_noise else None
         self.bias = nn.Parameter(torch.zeros(maps))
-        self.style = Style(config.w_dim, maps, equalized=config.equalized)
+        self.style = Style(config.w_dim, maps, equalized=config.equalized) if config.use_styles else None
 
     def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> Tensor:
         """x [N, C, H, W], w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
@@ -132,6 +151,8 @@ class StyledLayer(nn.Module):
         x = activate(x + self.bias[:, None, None], self.config.activation)
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
+        if self.style is None:
+            return ops.instance_norm(x) if self.config.use_instance_norm else x
         scale, bias = self.style(w)
         if self.config.use_instance_norm:
             return ops.adain(x, scale, bias)
@@ -153,9 +174,9 @@ class SynthesisBlock(nn.Module):
         else:
             # the gain is a quarter of He's: the dense layer feeds 16 positions
             self.dense = Dense(config.w_dim, maps * 16, gain=2**0.5 / 4, bias=False, equalized=equalized)
-        self.layer0 = StyledLayer(config, maps)
+        self.layer0 = LayerEpilogue(config, maps)
         self.conv1 = Conv(maps, maps, bias=False, equalized=equalized)
-        self.layer1 = StyledLayer(config, maps)
+        self.layer1 = LayerEpilogue(config, maps)
         self.to_rgb = Conv(maps, config.channels, kernel=1, gain=1.0, equalized=equalized)
 
     def forward(self, x: Tensor | None, w: Tensor, planes: Sequence[Tensor | None]) -> Tensor:
@@ -196,7 +217,7 @@ class SynthesisNetwork(nn.Module):
     ) -> Tensor:
         """Draw images from w.
 
-        w: [N, num_layers, w_dim], one vector a layer. resolution: what to draw at; None is what the network has
+        w: [N, num_layers, w_dim], one vector a layer (one in all for a traditional generator). resolution: what to draw at; None is what the network has
         been grown to, with its fade. fade: the weight, in [0, 1], of the next lower resolution's image.
         noise: "random" draws fresh planes, "fixed" uses the network's own, "none" leaves noise out; or one plane
         [N or 1, 1, H, W] a layer.
@@ -206,6 +227,7 @@ class SynthesisNetwork(nn.Module):
             resolution, fade = self.grown[0], fade or self.grown[1]
         self._check(w, resolution, fade)
         planes = self._noise_planes(noise, resolution, w)
+        w = w if self.config.use_styles else w.expand(-1, len(planes), -1)  # only the input layer will look
 
         x = below = None
         for i, r in enumerate(resolutions(resolution)):
@@ -258,6 +280,11 @@ class Generator(nn.Module):
         self.synthesis = SynthesisNetwork(config)
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
+    @property
+    def has_w(self) -> bool:
+        """Whether there is an intermediate latent space to truncate in; else w is the normalised z and no more."""
+        return self.config.use_styles or self.config.mapping_layers > 0
+
     def forward(
         self,
         z: Tensor,
@@ -275,9 +302,12 @@ class Generator(nn.Module):
 
         w: [N, num_layers, w_dim]. psi 1 is the identity, 0 the average image, negative the "anti-face".
         cutoff: how many layers, None for all up to 32 x 32 (as in figure 2). center: another w_bar [w_dim].
+        Raises InputError where there is no W: in a traditional generator without mapping layers.
         """
         cutoff = 8 if cutoff is None else cutoff
         if psi == 1 or cutoff <= 0:
             return w
+        if not self.has_w:
+            raise InputError("a traditional generator without mapping layers has no W to truncate in; use psi 1")
         w_bar = self.w_avg if center is None else center
         return torch.cat([torch.lerp(w_bar, w[:, :cutoff], psi), w[:, cutoff:]], dim=1)

@@ -20,7 +20,8 @@ from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
 from stylegan.errors import InputError
-from stylegan.images import atomic_file
+from stylegan.images import atomic_file, crop_padding, grid
+from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.training import checkpoint, ema, losses
@@ -83,6 +84,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         g, d = self.generator, self.discriminator
         for name in ("resolution", "channels", "label_count"):
+            if name == "label_count" and d.label_count == 0:
+                continue  # the Progressive GAN's discriminator does not regard classes
             if getattr(g, name) != getattr(d, name):
                 raise InputError(
                     f"generator.{name} is {getattr(g, name)} but discriminator.{name} {getattr(d, name)}; "
@@ -92,6 +95,10 @@ class TrainingConfig:
             raise InputError(
                 f"schedule.initial_resolution is {self.schedule.initial_resolution}, above the full resolution "
                 f"{g.resolution}"
+            )
+        if self.mixing_probability > 0 and not g.use_styles:
+            raise InputError(
+                "a traditional generator (generator.use_styles off) has no styles to mix: set mixing_probability to 0"
             )
         check_finite(self)
         if not 0 <= self.seed < 2**63:
@@ -150,7 +157,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     if state is None:
         count = config.grid[0] * config.grid[1]
         reals, _ = Loader(store).batch(np.arange(min(count, store.count)), store.resolution)
-        monitor.save_grid(reals, "reals.png", config.generator.resolution, config.grid[0])
+        monitor.save_image(_sheet(config, reals), "reals.png")
         monitor.say(f"training in {run_dir}: {total_images / 1000:g} kimg on {device}; Ctrl-C saves and stops")
     else:
         monitor.say(f"resuming {run_dir} at {run.images_seen / 1000:.1f} kimg")
@@ -184,7 +191,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
             if tick:
                 run.tick, run.tick_start = run.tick + 1, run.images_seen
                 monitor.report(run.statistics(now, means, speed))
-                monitor.save_grid(run.samples(), f"fakes-{run.images_seen:010d}.png", *run.grid_shape)
+                monitor.save_image(_sheet(config, run.samples()), f"fakes-{run.images_seen:010d}.png")
 
             # save, then drop what is older
             if first_rank:
@@ -369,10 +376,6 @@ class _Run:
 
     # --- what is reported and saved
 
-    @property
-    def grid_shape(self) -> tuple[int, int]:
-        return self.config.generator.resolution, self.config.grid[0]
-
     def samples(self) -> Tensor:
         """The moving average's images of the first seeds, without truncation; classes in turn."""
         seeds = range(self.config.grid[0] * self.config.grid[1])
@@ -441,6 +444,13 @@ class _Run:
         self.resolution_and_fade = tuple(state["resolution_and_fade"])
         for name in ("g", "d", "g_ema", "g_adam", "d_adam"):
             getattr(self, name).load_state_dict(state[name])
+
+
+def _sheet(config: TrainingConfig, images: Tensor) -> Tensor:
+    """A grid of images [N, C, R, R], enlarged so that all grids of a run have one size, without padding."""
+    while images.shape[3] < config.generator.resolution:
+        images = ops.upsample(images)
+    return grid(crop_padding(images, config.generator.aspect), config.grid[0])
 
 
 # --- style mixing (section 3.1)

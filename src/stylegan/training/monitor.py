@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan.images import atomic_file, grid, save_image
-from stylegan.networks import ops
+from stylegan.images import atomic_file, save_image
 
 
 class Means:
@@ -86,12 +85,10 @@ class Monitor:
                 self._board.add_scalar(name, value, record["images_seen"])
             self._board.flush()
 
-    def save_grid(self, images: Tensor, name: str, resolution: int, columns: int) -> None:
-        """Save a grid of images, enlarged to `resolution` so that all grids of a run have one size."""
+    def save_image(self, image: Tensor, name: str) -> None:
+        """Save an image, [C, H, W] in about [-1, 1] or uint8, in the run's folder."""
         if self.active:
-            while images.shape[-1] < resolution:
-                images = ops.upsample(images)
-            save_image(grid(images, columns), self.run_dir / name)
+            save_image(image, self.run_dir / name)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
