@@ -69,9 +69,9 @@ def w_of_crossed_seeds(generator: Generator, seeds: Sequence[int], latents: int,
     The seed's own w is used from the first layer on; the others, and the layers where they take over, are drawn
     from the seed too. Raises InputError where the generator has fewer layers than that.
     """
-    layers = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+    layers = min(len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0])), generator.config.num_layers)
     if not 1 <= latents <= layers:
-        raise InputError(f"{latents} latents cannot be mixed; this generator has 1 to {layers} layers for them")
+        raise InputError(f"{latents} latents cannot be mixed: this generator has {layers} style inputs in use")
     w = w_of_seeds(generator, seeds, labels)
     if latents == 1:
         return w
@@ -80,8 +80,8 @@ def w_of_crossed_seeds(generator: Generator, seeds: Sequence[int], latents: int,
     for i in range(latents - 1):
         z = np.stack([stream.randn(generator.config.z_dim) for stream in streams]).astype(np.float32)
         other = generator.mapping(torch.from_numpy(z).to(w), labels)
-        for row, first in enumerate(crossovers[:, i]):
-            w[row : row + 1] = mix(w[row : row + 1], other[row : row + 1], slice(int(first), None))
+        first = torch.from_numpy(crossovers[:, i, None, None]).to(w.device)
+        w = torch.where(torch.arange(w.shape[1], device=w.device)[:, None] < first, w, other)
     return w
 
 
