@@ -41,7 +41,7 @@ def tiny_generator(resolution: int = 16, **options) -> Generator:
 
 def tiny_discriminator(resolution: int = 16, **options) -> Discriminator:
     torch.manual_seed(1)
-    return Discriminator(DiscriminatorConfig(resolution=resolution, feature_maps=TINY_MAPS, **options))
+    return Discriminator(DiscriminatorConfig(resolution=resolution, **({"feature_maps": TINY_MAPS} | options)))
 
 
 def write_store(path: Path, resolution: int = 16, count: int = 40, labels: int = 0, channels: int = 3) -> Path:

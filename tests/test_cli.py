@@ -206,7 +206,7 @@ def test_train_refuses(store, tmp_path, capsys):
     assert "labels" in refused(capsys, "train", store, tmp_path / "run", "--labels")
     for device in ("abacus", "cpu:x"):
         assert "device" in refused(capsys, "train", store, tmp_path / "run", "--device", device)
-    assert "config-f" in refused(capsys, "train", store, tmp_path / "run", "--gpus", "2")
+    assert "preset of the paper" in refused(capsys, "train", store, tmp_path / "run", "--gpus", "2")
     refused(capsys, "train", store, tmp_path / "run", "--resolution", "0")
     assert "batch of 6" in refused(capsys, "train", store, tmp_path / "run", "--schedule.batch-size", "4:6")
     (tmp_path / "file").write_text("")
@@ -243,6 +243,39 @@ def test_generate_refuses(model, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("")
     refused(capsys, "generate", model, "--out", tmp_path / "file")
+
+
+def test_generate_with_classes(tmp_path):
+    weights.save(tmp_path / "m.safetensors", weights.Model(tiny_generator(label_count=3)))
+
+    def drawn(*options):
+        assert run("generate", tmp_path / "m.safetensors", "--seeds", "0-3", "--out", tmp_path / "out", *options) == 0
+        return [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").glob("seed*.png"))]
+
+    in_turn, first, second = drawn(), drawn("--class", "0"), drawn("--class", "1")
+    assert [np.array_equal(a, b) for a, b in zip(in_turn, first, strict=True)] == [True, False, False, True]
+    assert [np.array_equal(a, b) for a, b in zip(in_turn, second, strict=True)] == [False, True, False, False]
+
+
+def test_generate_from_a_traditional_generator(tmp_path, capsys):
+    traditional = {"use_styles": False, "const_input": False, "use_instance_norm": False, "use_pixel_norm": True}
+    model = tmp_path / "m.safetensors"
+    weights.save(model, weights.Model(tiny_generator(**traditional, mapping_layers=0)))
+    out = ("--seeds", "0-3", "--out", tmp_path / "out")
+    assert "no W" in refused(capsys, "generate", model, "--psi", "0.7", *out)
+    assert "latents" in refused(capsys, "generate", model, "--latents", "2", *out)
+    assert not (tmp_path / "out").exists()
+    assert run("generate", model, *out) == 0  # without truncation then
+    assert len(list((tmp_path / "out").glob("seed*.png"))) == 4
+
+
+def test_generate_with_crossed_latents_and_padding(tmp_path, capsys):
+    model, out = tmp_path / "m.safetensors", ("--seeds", "0-3", "--out", tmp_path / "out")
+    weights.save(model, weights.Model(tiny_generator(aspect=(4, 3))))
+    assert "latents" in refused(capsys, "generate", model, "--latents", "7", *out)
+    assert run("generate", model, "--latents", "3", *out) == 0
+    with Image.open(tmp_path / "out" / "seed0000.png") as image:
+        assert image.size == (16, 12)
 
 
 def test_info_refuses(tmp_path, capsys):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from stylegan import figures, sampling, weights
 from stylegan.errors import InputError
-from stylegan.images import grid, save_image, to_uint8
+from stylegan.images import crop_padding, grid, save_image, to_uint8
 from stylegan.weights import Model, Provenance
 
 
@@ -147,6 +147,27 @@ def test_mixing_takes_layers_from_the_second():
     assert w1.eq(0).all()
 
 
+def test_crossed_latents():
+    """Table 2: each image from several latents, one after the other, whatever the batch."""
+    g = tiny_generator()
+    assert torch.equal(sampling.w_of_crossed_seeds(g, [3, 4], 1), sampling.w_of_seeds(g, [3, 4]))
+    for latents in (2, 3, 6):
+        w = sampling.w_of_crossed_seeds(g, range(20), latents)
+        assert torch.equal(w[:, 0], sampling.w_of_seeds(g, range(20))[:, 0])
+        changes = (w[:, 1:] != w[:, :-1]).any(dim=2)
+        assert (changes.sum(dim=1) == latents - 1).all()
+        assert latents == 6 or len(changes.unique(dim=0)) > 1  # not always at the same layers
+        assert torch.allclose(sampling.w_of_crossed_seeds(g, [7], latents)[0], w[7], atol=1e-6)
+    g.synthesis.grown = (8, 0.0)  # only layers in use are crossed
+    w = sampling.w_of_crossed_seeds(g, range(20), 4)
+    assert torch.equal(w[:, 3], w[:, 5])
+    for latents in (0, 5):
+        with pytest.raises(InputError, match="cannot be mixed"):
+            sampling.w_of_crossed_seeds(g, [1], latents)
+    images = torch.cat(list(sampling.generate(g, [1, 2], latents=2)))
+    assert not torch.allclose(images, torch.cat(list(sampling.generate(g, [1, 2]))))
+
+
 def test_style_mixing_figure():
     g = tiny_generator()
     sheet = figures.style_mixing(g, [1, 2, 3], [4, 5], slice(0, 2), psi=1.0)
@@ -162,7 +183,33 @@ def test_style_mixing_figure():
     assert torch.allclose(both[:, 16:32, 16:], both[:, :16, 16:], atol=1e-5)  # all styles from the source
 
 
+def test_padding_is_not_shown():
+    g = tiny_generator(aspect=(4, 3))
+    sheet = figures.style_mixing(g, [1], [4], slice(0, 2), psi=1.0)
+    assert sheet.shape == (3, 2 * 12, 2 * 16)
+    whole = next(sampling.generate(g, [1], noise="fixed"))
+    assert torch.allclose(sheet[:, :12, 16:], whole[0, :, 2:14], atol=1e-5)
+
+
 # --- images
+
+
+@pytest.mark.parametrize(
+    ("side", "aspect", "shape"),
+    [
+        (512, (4, 3), (384, 512)),
+        (8, (4, 3), (6, 8)),
+        (4, (4, 3), (4, 4)),
+        (16, (1, 2), (16, 8)),
+        (16, (1, 1), (16, 16)),
+    ],
+)
+def test_crop_padding(side, aspect, shape):
+    images = torch.zeros(2, 1, side, side)
+    top, left = (side - shape[0]) // 2, (side - shape[1]) // 2
+    images[:, :, top : side - top, left : side - left] = 1
+    seen = crop_padding(images, aspect)
+    assert seen.shape == (2, 1, *shape) and seen.eq(1).all()
 
 
 def test_conversion_to_uint8():

@@ -7,6 +7,7 @@ import torch
 from conftest import TINY_MAPS, tiny_discriminator, tiny_generator
 from torch.autograd import gradcheck, gradgradcheck
 
+from stylegan import figures, presets, sampling
 from stylegan.config import from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.networks import ops
@@ -68,7 +69,7 @@ def test_normalisations():
     assert (ops.pixel_norm(x).square().mean(dim=1) - 1).abs().max() < 1e-8
 
 
-# --- a style-based generator written a second time, from the fact sheet, step by step
+# --- the networks written a second time, from the fact sheet, step by step
 
 
 def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float, planes) -> torch.Tensor:
@@ -92,6 +93,8 @@ def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float
         if config.use_instance_norm:
             x = x - x.mean(dim=(2, 3), keepdim=True)
             x = x / (x.square().mean(dim=(2, 3), keepdim=True) + 1e-8).sqrt()
+        if not config.use_styles:
+            return x
         weight = state[f"{name}.style.affine.weight"]
         multiplier = 1 / math.sqrt(weight.shape[1]) if config.equalized else 1
         style = style_w.double() @ weight.T * multiplier + state[f"{name}.style.affine.bias"]
@@ -101,6 +104,8 @@ def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float
     def to_rgb(x, r):
         return conv(x, f"blocks.{r}.to_rgb", 1) + state[f"blocks.{r}.to_rgb.bias"].view(1, -1, 1, 1)
 
+    if not config.use_styles:
+        w = w.expand(-1, len(planes), -1)
     r, i, before = 4, 0, None
     if config.const_input:
         x = state["blocks.4.const"].expand(len(w), -1, -1, -1)
@@ -125,6 +130,14 @@ def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float
     return image
 
 
+TRADITIONAL = {
+    "use_styles": False,
+    "const_input": False,
+    "use_noise": False,
+    "use_instance_norm": False,
+    "use_pixel_norm": True,
+    "mapping_layers": 0,
+}
 OPTIONS = [
     {},
     {"channels": 1},
@@ -135,13 +148,21 @@ OPTIONS = [
     {"use_instance_norm": False, "use_pixel_norm": True},
     {"activation": "relu"},
     {"equalized": False},
+    {"const_input": False, "use_blur": False, "use_noise": False, "equalized": False},
+    {"feature_maps": FeatureMaps(base=100, decay=0.5, maximum=12), "w_dim": 6},
+    TRADITIONAL,
+    TRADITIONAL | {"use_blur": False, "use_noise": True},
+    TRADITIONAL | {"use_pixel_norm": False, "activation": "relu"},
+    TRADITIONAL | {"use_instance_norm": True, "mapping_layers": 2},
+    TRADITIONAL | {"equalized": False},
 ]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(o) or "default")
 def test_generator_equals_the_reference(options):
     g = tiny_generator(**options).double()
-    w = torch.randn(3, g.config.num_layers, 8, dtype=torch.float64)
+    w = torch.randn(3, g.config.num_layers, g.config.w_dim, dtype=torch.float64)
+    assert g.config.num_layers == (6 if g.config.use_styles else 1)
     for resolution, fade in ((16, 0.0), (16, 0.3), (8, 0.7), (4, 0.0)):
         planes = [torch.randn(3, 1, r, r, dtype=torch.float64) for r in g.synthesis.layer_resolutions(resolution)]
         ours = g.synthesis(w, resolution=resolution, fade=fade, noise=planes)
@@ -150,18 +171,38 @@ def test_generator_equals_the_reference(options):
 
 
 @pytest.mark.parametrize("labels", [0, 5])
-def test_mapping_equals_the_reference(labels):
-    g = tiny_generator(label_count=labels).double()
-    state = {k: v.double() for k, v in g.mapping.state_dict().items()}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"mapping_layers": 4, "mapping_width": 12, "w_dim": 6},
+        {"mapping_layers": 1, "mapping_activation": "relu"},
+        {"equalized": False, "mapping_lr_multiplier": 0.5},
+        {"normalize_z": False},
+        {"embed_labels": False},
+        {"embed_labels": False, "mapping_layers": 0},
+    ],
+    ids=lambda o: "-".join(o) or "default",
+)
+def test_mapping_equals_the_reference(options, labels):
+    if options.get("mapping_layers") == 0:
+        options = options | {"w_dim": 8 + labels}
+    g = tiny_generator(label_count=labels, **options).double()
+    config, state = g.config, {k: v.double() for k, v in g.mapping.state_dict().items()}
     z, chosen = random(4, 8), torch.tensor([0, 4, 2, 2])
-    x = torch.cat([z, state["label_embedding"][chosen]], dim=1) if labels else z
-    x = x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
-    for i in range(2):
+    x = z
+    if labels:
+        x = torch.cat([z, state["label_embedding"][chosen] if config.embed_labels else torch.eye(5)[chosen]], dim=1)
+    if config.normalize_z:
+        x = x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
+    multiplier = config.mapping_lr_multiplier
+    for i in range(config.mapping_layers):
         weight = state[f"layers.{i}.weight"]
-        x = x @ weight.T * (math.sqrt(2) / math.sqrt(weight.shape[1]) * 0.01) + state[f"layers.{i}.bias"] * 0.01
-        x = torch.where(x > 0, x, 0.2 * x)
+        he = math.sqrt(2) / math.sqrt(weight.shape[1]) if config.equalized else 1
+        x = x @ weight.T * (he * multiplier) + state[f"layers.{i}.bias"] * multiplier
+        x = torch.where(x > 0, x, (0.2 if config.mapping_activation == "lrelu" else 0) * x)
     w = g.mapping(z, chosen if labels else None)
-    assert w.shape == (4, 6, 8) and all(close(w[:, layer], x) for layer in range(6))
+    assert w.shape == (4, 6, config.w_dim) and all(close(w[:, layer], x) for layer in range(6))
     if labels:  # class numbers and one-hot rows say the same
         assert torch.equal(w, g.mapping(z, torch.nn.functional.one_hot(chosen, 5).double()))
 
@@ -185,12 +226,36 @@ def test_every_resolution_from_4_to_1024():
             assert d(images).shape == (1,)
 
 
-def test_parameter_counts_of_the_paper():
-    """26.2 million in the generator (figure 1), 23.1 million in the discriminator (fact sheet, section 1)."""
+def generator_parameters(config: GeneratorConfig) -> int:
+    """Counted by the official formulas, layer by layer."""
+    maps = [min(8192 // 2**stage, 512) for stage in range(11)]
+    count, inputs = 0, 512
+    for _ in range(config.mapping_layers):
+        count += inputs * 512 + 512
+    for k in range(2, 11):
+        n = maps[k - 1]
+        if k > 2:
+            count += 9 * maps[k - 2] * n
+        else:
+            count += 16 * n if config.const_input else 512 * 16 * n
+        count += 9 * n * n  # the second convolution
+        count += 2 * (n + (n if config.use_noise else 0) + (512 * 2 * n + 2 * n if config.use_styles else 0))
+        count += 3 * n + 3  # toRGB
+    return count
+
+
+@pytest.mark.parametrize("name", presets.PAPER)
+def test_parameter_counts(name):
+    config = presets.PAPER[name](presets.Shape(1024))
     with torch.device("meta"):
-        g, d = Generator(GeneratorConfig()), Discriminator(DiscriminatorConfig())
-    assert sum(p.numel() for p in g.parameters()) == 26_219_627
-    assert sum(p.numel() for p in d.parameters()) == 23_087_249
+        g, d = Generator(config.generator), Discriminator(config.discriminator)
+    count = sum(p.numel() for p in g.parameters())
+    assert count == generator_parameters(config.generator)
+    assert sum(p.numel() for p in d.parameters()) == 23_087_249  # fact sheet, section 1
+    if name in ("config-e", "config-f"):
+        assert count == 26_219_627  # figure 1: 26.2 million
+    if name in ("config-a", "config-b"):
+        assert round(count / 1e6, 1) == 23.1  # figure 1
 
 
 def test_initial_weights():
@@ -262,34 +327,78 @@ def test_labels_select_the_score():
         d(images)
 
 
-def test_discriminator_equals_the_reference():
-    d = tiny_discriminator().double()
-    state, images = d.state_dict(), random(8, 3, 16, 16)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"activation": "relu"},
+        {"equalized": False},
+        {"use_blur": False},
+        {"use_blur": False, "activate_first": True},
+        {"group_size": 1},
+        {"group_size": 2, "stddev_features": 4},
+        {"group_size": 8},
+        {"feature_maps": FeatureMaps(base=100, decay=0.5, maximum=12), "channels": 1},
+        {"label_count": 3},
+    ],
+    ids=lambda o: "-".join(o) or "default",
+)
+def test_discriminator_equals_the_reference(options):
+    d = tiny_discriminator(**options).double()
+    config, state, images = d.config, d.state_dict(), random(8, d.config.channels, 16, 16)
+    labels = torch.arange(8) % 3 if config.label_count else None
 
     def layer(x, name, gain=2**0.5):
         weight = state[f"{name}.weight"]
-        weight = weight * (gain / math.sqrt(weight[0].numel()))
+        weight = weight * (gain / math.sqrt(weight[0].numel()) if config.equalized else 1)
         if weight.ndim == 2:
             return x.flatten(1) @ weight.T + state[f"{name}.bias"]
         x = torch.nn.functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
         return x + state[f"{name}.bias"].view(1, -1, 1, 1)
 
-    def lrelu(x):
-        return torch.where(x > 0, x, 0.2 * x)
+    def act(x):
+        return torch.where(x > 0, x, (0.2 if config.activation == "lrelu" else 0) * x)
 
     def down(x):
         return (x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, 1::2]) / 4
 
     for fade in (0.0, 0.4):
-        x = lrelu(layer(images, "blocks.16.from_rgb"))
+        x = act(layer(images, "blocks.16.from_rgb"))
         for r in (16, 8):
-            x = ops.blur_reference(lrelu(layer(x, f"blocks.{r}.conv0")))
-            x = lrelu(down(layer(x, f"blocks.{r}.conv1")))
+            x = act(layer(x, f"blocks.{r}.conv0"))
+            x = ops.blur_reference(x) if config.use_blur else x
+            x = layer(x, f"blocks.{r}.conv1")
+            x = down(act(x)) if config.activate_first else act(down(x))
             if r == 16 and fade:
-                x = x + (lrelu(layer(down(images), "blocks.8.from_rgb")) - x) * fade
-        x = lrelu(layer(ops.minibatch_stddev_reference(x), "blocks.4.conv"))
-        scores = layer(lrelu(layer(x, "blocks.4.dense0")), "blocks.4.dense1", gain=1)
-        assert close(d(images, fade=fade), scores[:, 0])
+                x = x + (act(layer(down(images), "blocks.8.from_rgb")) - x) * fade
+        if config.group_size > 1:
+            x = ops.minibatch_stddev_reference(x, config.group_size, config.stddev_features)
+        x = act(layer(x, "blocks.4.conv"))
+        scores = layer(act(layer(x, "blocks.4.dense0")), "blocks.4.dense1", gain=1)
+        expected = scores[range(8), labels] if config.label_count else scores[:, 0]
+        assert close(d(images, labels, fade=fade), expected)
+
+
+# --- what a traditional generator cannot do
+
+
+def test_traditional_generators_have_no_styles():
+    g = tiny_generator(**TRADITIONAL)
+    w = g.mapping(torch.randn(2, 8))
+    assert w.shape == (2, 1, 8) and g.truncate(w, 1.0) is w
+    with pytest.raises(InputError, match="no W to truncate"):
+        g.truncate(w, 0.7)
+    with pytest.raises(InputError, match="no styles to mix"):
+        sampling.mix(w[:1], w, slice(0, 2))
+    with pytest.raises(InputError, match="no styles to mix"):
+        figures.style_mixing(g, [1], [2], slice(0, 2))
+    with pytest.raises(InputError, match="cannot be mixed"):
+        sampling.w_of_crossed_seeds(g, [1], 2)
+    with pytest.raises(InputError, match="const_input"):
+        GeneratorConfig(use_styles=False)
+    deep = tiny_generator(**TRADITIONAL | {"mapping_layers": 2})  # this one has a W
+    w = deep.mapping(torch.randn(2, 8))
+    assert torch.allclose(deep.truncate(w, 0.0), deep.w_avg.expand(2, 1, 8))
 
 
 # --- configurations

@@ -241,6 +241,19 @@ def test_pad_centres_on_black(height, width):
     np.testing.assert_array_equal(image, expected)
 
 
+def test_wide_is_cropped_to_4_to_3_and_padded():
+    stored = noise(40, 32)
+    image = decode(encode(stored), config(16, fit="wide"))
+    kept = stored[8:32].reshape(12, 2, 16, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_array_equal(image[2:14], np.rint(kept).astype(np.uint8))
+    assert not image[:2].any() and not image[14:].any()
+    with pytest.raises(Unusable, match=r"^wider than 4 to 3: 40 x 29$"):
+        decode(encode(noise(29, 40)), config(16, fit="wide"))
+    with pytest.raises(Unusable, match=r"^too small: 15 x 30$"):
+        decode(encode(noise(30, 15)), config(16, fit="wide"))
+    assert decode(encode(noise(30, 15)), config(16, fit="wide", allow_upscale=True)).shape == (16, 16, 3)
+
+
 def test_too_small_depends_on_the_side_that_is_used():
     data = encode(noise(6, 12))
     for fit in ("crop", "stretch"):
@@ -667,7 +680,7 @@ def test_existing_store_is_refused_before_the_work(tmp_path, monkeypatch):
     "options, message",
     [
         ({"resolution": 100}, "^resolution is 100; use a power of two from 4 to 1024$"),
-        ({"fit": "squeeze"}, "^fit is 'squeeze'; use crop, pad or stretch$"),
+        ({"fit": "squeeze"}, "^fit is 'squeeze'; use crop, pad, wide or stretch$"),
         ({"channels": 2}, r"^channels is 2; use 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\)$"),
         ({"classes": "some"}, "^classes is 'some'; use auto, folders or none$"),
         ({"limit": 0}, "^limit is 0; use 1 or more$"),

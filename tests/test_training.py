@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY_MAPS, write_store
+from PIL import Image
 from safetensors.torch import load_file
 
 from stylegan import presets, sampling, weights
@@ -223,6 +224,71 @@ def test_every_shape_of_data(tmp_path, resolution, channels, labels):
     labels = torch.tensor([1, 0]) if labels else None
     (images,) = sampling.generate(model, [1, 2], labels=labels)
     assert images.shape == (2, channels, resolution, resolution)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory) -> Path:
+    return write_store(tmp_path_factory.mktemp("data") / "labelled", labels=3)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_every_preset_trains_and_round_trips(labelled, tmp_path, name, labels):
+    """A few steps at 4 x 4 (a), 8 x 8 and 16 x 16, with tiny networks; then the model file, read and written again."""
+    if labels and name not in ("config-a", "config-b", "config-f", "traditional-8", "mapping-0"):
+        pytest.skip("one of each kind is enough with labels")
+    config = presets.preset(name, str(labelled), labels=labels)
+    g = replace(config.generator, z_dim=8, w_dim=8, mapping_width=8, feature_maps=TINY_MAPS) if not labels else None
+    if labels:  # the width of w follows from the label where there is no mapping network
+        own = config.generator
+        width = 8 if own.mapping_layers else 8 + (8 if own.embed_labels else 3)
+        g = replace(own, z_dim=8, w_dim=width, mapping_width=8, feature_maps=TINY_MAPS)
+    brief = replace(
+        config.schedule, stable_kimg=0.008, fade_kimg=0.008, total_kimg=0.06, batch_size={4: 4}, tick_kimg={4: 0.03}
+    )
+    discriminator = replace(config.discriminator, feature_maps=TINY_MAPS)
+    config = replace(config, generator=g, discriminator=discriminator, schedule=brief, grid=(3, 1), device="cpu")
+    outcome = train(config, tmp_path / "run", progress=False)
+    model = weights.load_model(outcome.model)
+    assert model.generator.config == g and model.provenance.preset == name
+    assert model.generator.synthesis.grown == (16, 0.0)
+    weights.save(tmp_path / "again.safetensors", model)
+    assert (tmp_path / "again.safetensors").read_bytes() == outcome.model.read_bytes()
+    drawn = [
+        torch.cat(list(sampling.generate(m, [1, 2], labels=torch.tensor([0, 2]) if labels else None)))
+        for m in (model.generator, weights.load(tmp_path / "again.safetensors"))
+    ]
+    assert torch.equal(*drawn) and drawn[0].isfinite().all()
+    with Image.open(tmp_path / "run" / "fakes-0000000064.png") as grid:
+        assert grid.size == (48, 12 if name == "lsun-car" else 16)
+
+
+def test_what_the_presets_change():
+    """One thing for each row of table 1, and what the tables and appendices say of the others."""
+    shape = presets.Shape(1024)
+    a, b, c, d, e, f = (presets.PRESETS[f"config-{letter}"](shape) for letter in "abcdef")
+    assert replace(e, mixing_probability=0.9) == f
+    assert replace(d, generator=replace(d.generator, use_noise=True)) == e
+    assert replace(c, generator=replace(c.generator, const_input=True)) == d
+    assert b.loss == f.loss and b.schedule == f.schedule and not b.generator.use_styles
+    assert (a.loss.kind, a.schedule.initial_resolution, a.schedule.total_kimg) == ("wgan-gp", 4, 12000)
+    assert not a.generator.use_blur and not a.discriminator.use_blur and b.discriminator.use_blur
+    for name, probability in (("mixing-0", 0), ("mixing-50", 0.5), ("mixing-90", 0.9), ("mixing-100", 1)):
+        assert presets.PRESETS[name](shape) == replace(f, mixing_probability=probability)
+    assert presets.PRESETS["traditional-0"](shape) == b
+    for depth in (0, 1, 2, 8):
+        assert presets.PRESETS[f"mapping-{depth}"](shape).generator == replace(f.generator, mapping_layers=depth)
+    names = ("celebahq", "lsun-bedroom", "lsun-car", "lsun-cat")
+    celebahq, bedroom, car, cat = (presets.PRESETS[name](shape) for name in names)
+    assert celebahq.loss.kind == "wgan-gp" and celebahq.mirror
+    assert max(celebahq.schedule.learning_rate.values()) == 0.002
+    assert [x.schedule.total_kimg for x in (bedroom, car, cat)] == [70000, 46000, 70000]
+    assert not (bedroom.mirror or car.mirror or cat.mirror) and car.generator.aspect == (4, 3)
+    assert presets.summary("mixing-50").endswith("50 % of the training images.")
+    with pytest.raises(InputError, match="no styles to mix"):
+        replace(b, mixing_probability=0.5)
+    with pytest.raises(InputError, match="label_count"):
+        replace(f, discriminator=replace(f.discriminator, label_count=3))
 
 
 @pytest.mark.parametrize("installed", [True, False])

@@ -63,7 +63,9 @@ def mix(w_a: Tensor, w_b: Tensor, layers: slice | Sequence[int]) -> Tensor:
 
 
 @torch.no_grad()
-def w_of_crossed_seeds(generator: Generator, seeds: Sequence[int], latents: int, labels: Tensor | None = None) -> Tensor:
+def w_of_crossed_seeds(
+    generator: Generator, seeds: Sequence[int], latents: int, labels: Tensor | None = None
+) -> Tensor:
     """w [N, num_layers, w_dim] of the seeds, each crossed with `latents - 1` more latents at random layers (table 2).
 
     The seed's own w is used from the first layer on; the others, and the layers where they take over, are drawn

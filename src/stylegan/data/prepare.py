@@ -46,8 +46,9 @@ class PrepareConfig:
 
     resolution: int = 256
     """Width and height of the prepared images in pixels: a power of two from 4 to 1024."""
-    fit: Literal["crop", "pad", "stretch"] = "crop"
-    """How an image becomes square: crop its centre, pad it with black, or stretch it."""
+    fit: Literal["crop", "pad", "wide", "stretch"] = "crop"
+    """How an image becomes square: crop its centre, pad it with black, crop it to 4:3 and pad that above and below
+    (wide, for LSUN Car; what is wider than 4:3 is left out), or stretch it."""
     channels: Literal[1, 3, 4] = 3
     """1 greyscale, 3 RGB, 4 RGB and alpha. With 1 and 3, transparent parts become white."""
     classes: Classes = "auto"
@@ -165,8 +166,8 @@ def prepare_portraits(
 
 def _check_config(config: PrepareConfig) -> None:
     _check_numbers(config.resolution, config.seed, limit=config.limit, workers=config.workers)
-    if config.fit not in ("crop", "pad", "stretch"):
-        raise InputError(f"fit is {config.fit!r}; use crop, pad or stretch")
+    if config.fit not in ("crop", "pad", "wide", "stretch"):
+        raise InputError(f"fit is {config.fit!r}; use crop, pad, wide or stretch")
     if config.channels not in (1, 3, 4):
         raise InputError(f"channels is {config.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
     if config.classes not in ("auto", "folders", "none"):
@@ -270,7 +271,7 @@ def _open(data: bytes, config: PrepareConfig) -> Image.Image:
         raise Unusable(f"decompression bomb: {width} x {height} pixels")
     if frames > 1 and image.format != "MPO":  # a phone's JPEG file: the picture, then its preview or depth
         raise Unusable(f"animated or of several pages ({frames} frames)")
-    used_side = max(width, height) if config.fit == "pad" else min(width, height)
+    used_side = max(width, height) if config.fit in ("pad", "wide") else min(width, height)
     if used_side < config.resolution and not config.allow_upscale:
         raise Unusable(f"too small: {width} x {height}")
     try:
@@ -318,7 +319,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
-    """Scale to R x R; for "pad", so that the longer side is R."""
+    """Scale to R x R; for "pad", so that the longer side is R; for "wide", to R x 3/4 R."""
     width, height = image.size
     resolution = config.resolution
     if config.fit == "crop":
@@ -328,6 +329,14 @@ def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
     if config.fit == "pad":
         side = max(width, height)
         return _resize(image, max(1, round(width * resolution / side)), max(1, round(height * resolution / side)))
+    if config.fit == "wide":
+        if width < resolution and not config.allow_upscale:
+            raise Unusable(f"too small: {width} x {height}")
+        rows = round(width * 3 / 4)
+        if height < rows:
+            raise Unusable(f"wider than 4 to 3: {width} x {height}")
+        top = (height - rows) // 2
+        return _resize(image.crop((0, top, width, top + rows)), resolution, resolution * 3 // 4)
     return _resize(image, resolution, resolution)
 
 

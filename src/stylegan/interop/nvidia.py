@@ -100,6 +100,7 @@ _GENERATOR_OPTIONS = {
     "mapping_layers": "mapping_layers",
     "mapping_fmaps": "mapping_width",
     "mapping_lrmul": "mapping_lr_multiplier",
+    "mapping_nonlinearity": "mapping_activation",
     "normalize_latents": "normalize_z",
     "use_styles": "use_styles",
     "const_input_layer": "const_input",
@@ -119,7 +120,7 @@ _INDIFFERENT = {"dtype", "structure", "randomize_noise", "force_clean_graph", "d
 _INDIFFERENT |= {"is_training", "is_validation", "dlatent_avg_beta", "style_mixing_prob"}
 _INDIFFERENT |= {"truncation_psi", "truncation_cutoff", "truncation_psi_val", "truncation_cutoff_val"}
 # Options that are looked at one by one, below.
-_SPECIAL = {"blur_filter", "fused_scale", "mapping_nonlinearity"}
+_SPECIAL = {"blur_filter", "fused_scale"}
 
 # A network's options contain its siblings' too, so the whole family's names are known.
 _STYLEGAN_OPTIONS = {*_GENERATOR_OPTIONS, *_DISCRIMINATOR_OPTIONS, *_FEATURE_MAP_OPTIONS, *_INDIFFERENT, *_SPECIAL}
@@ -133,8 +134,6 @@ _SMALL_GREY = {"resolution": 32, "num_channels": 1}
 def _check_options(options: dict[str, Any], known: set[str]) -> None:
     if unknown := sorted(set(options) - known):
         raise InputError(f"the network was made with the option {unknown[0]}, which is not known here")
-    if options.get("mapping_nonlinearity", "lrelu") != options.get("nonlinearity", "lrelu"):
-        raise InputError("the network has another nonlinearity in its mapping network, which is not known here")
     if (blur := options.get("blur_filter")) not in (None, [1, 2, 1]):
         raise InputError(f"the network was made with the filter {blur}; only [1, 2, 1] and none are known here")
     if (epsilon := options.get("pixelnorm_epsilon", 1e-8)) != 1e-8:

@@ -1,4 +1,4 @@
-"""The discriminator: that of the Progressive GAN (config a), from config b on with bilinear downsampling (appendix C)."""
+"""The discriminator: the Progressive GAN's (config a), from config b on with bilinear downsampling (appendix C)."""
 
 from dataclasses import dataclass, field
 

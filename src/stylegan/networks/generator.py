@@ -52,6 +52,8 @@ class GeneratorConfig:
     """Width of its hidden layers."""
     mapping_lr_multiplier: float = 0.01
     """Learning rate of the mapping network relative to the rest (appendix C)."""
+    mapping_activation: Activation = "lrelu"
+    """Its nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
     normalize_z: bool = True
     """Scale z, with what stands for the label, to unit mean square before the mapping network."""
     embed_labels: bool = True
@@ -71,7 +73,7 @@ class GeneratorConfig:
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
     activation: Activation = "lrelu"
-    """Leaky ReLU of slope 0.2, or ReLU."""
+    """The synthesis network's nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
     """Equalised learning rate."""
     aspect: tuple[int, ...] = (1, 1)
@@ -130,7 +132,7 @@ class MappingNetwork(nn.Module):
         if self.config.normalize_z:
             x = ops.pixel_norm(x)
         for layer in self.layers:
-            x = activate(layer(x), self.config.activation)
+            x = activate(layer(x), self.config.mapping_activation)
         return x[:, None].expand(-1, self.config.num_layers, -1)
 
 
@@ -217,8 +219,9 @@ class SynthesisNetwork(nn.Module):
     ) -> Tensor:
         """Draw images from w.
 
-        w: [N, num_layers, w_dim], one vector a layer (one in all for a traditional generator). resolution: what to draw at; None is what the network has
-        been grown to, with its fade. fade: the weight, in [0, 1], of the next lower resolution's image.
+        w: [N, num_layers, w_dim], one vector a layer (one in all for a traditional generator). resolution: what to
+        draw at; None is what the network has been grown to, with its fade. fade: the weight, in [0, 1], of the next
+        lower resolution's image.
         noise: "random" draws fresh planes, "fixed" uses the network's own, "none" leaves noise out; or one plane
         [N or 1, 1, H, W] a layer.
         Returns [N, channels, resolution, resolution] in about [-1, 1].
