@@ -39,9 +39,10 @@ def test_steps_equal_those_in_float64_on_the_cpu(config, resolution, fade):
             score, reals.to(device, dtype), fakes.detach(), config, 1.0, mix
         )
         loss.total.mean().backward()
-        of_d = [p.grad.cpu().double() for p in networks[1].parameters() if p.grad is not None]
+        # copies: on the CPU .double() is the gradient itself, to which the next pass adds
+        of_d = [p.grad.cpu().double().clone() for p in networks[1].parameters() if p.grad is not None]
         losses.generator_loss(score(fakes), config).mean().backward()
-        of_g = [p.grad.cpu().double() for p in networks[0].parameters() if p.grad is not None]
+        of_g = [p.grad.cpu().double().clone() for p in networks[0].parameters() if p.grad is not None]
         gradients.append(of_d + of_g)
     scale = max(gradient.norm() for gradient in gradients[0])
     for ours, truth in zip(gradients[1], gradients[0], strict=True):
