@@ -7,9 +7,9 @@ import torch
 from conftest import tiny_discriminator, tiny_generator
 
 from stylegan.distributed import set_precision
+from stylegan.randomness import draw
 from stylegan.training import losses
 from stylegan.training.losses import LossConfig
-from stylegan.training.randomness import draw
 
 pytestmark = [
     pytest.mark.gpu,

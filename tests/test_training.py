@@ -23,10 +23,10 @@ from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
+from stylegan.randomness import draw, draw_uniform
 from stylegan.training import checkpoint, ema
 from stylegan.training.loop import TrainingConfig, _Run, mix_styles, train
 from stylegan.training.losses import LossConfig
-from stylegan.training.randomness import draw, draw_uniform
 from stylegan.training.schedule import ScheduleConfig, groups, seconds_left, state_at
 
 

@@ -23,6 +23,9 @@ COMMANDS = {
     "prepare": "Turn images (a folder, a zip, or the built-in portraits) into a training store.",
     "train": "Train on a store, or go on with a run: repeat its command.",
     "generate": "Draw images from a model.",
+    "evaluate": "Measure a generator, or images, against a store: FID, KID, path lengths, separability, ...",
+    "classifiers": "Train attribute classifiers, for linear separability, on a store with attributes.",
+    "fetch": "Get the weights that metrics look at images with: inception, lpips.",
     "info": "Say what a model, training state, store or run is.",
     "demo": "The whole way in ten minutes: portraits, training, samples, style mixing.",
     "presets": "List the named run configurations.",
@@ -30,10 +33,10 @@ COMMANDS = {
 
 USAGE = f"""usage: stylegan COMMAND [OPTIONS]
 
-A style-based generator architecture for generative adversarial networks: prepare images, train, sample.
+A style-based generator architecture for generative adversarial networks: prepare images, train, sample, measure.
 
 commands:
-{chr(10).join(f"  {name:<10} {line}" for name, line in COMMANDS.items())}
+{chr(10).join(f"  {name:<12} {line}" for name, line in COMMANDS.items())}
 
 `stylegan COMMAND --help` tells more. `stylegan --version` prints {__version__}.
 """
@@ -228,6 +231,111 @@ def _generate(arguments: Sequence[str]) -> None:
         print(f"{len(numbers)} images and grid.png{first} in {out}")
 
     _run(command, arguments, "generate")
+
+
+def _evaluate(arguments: Sequence[str]) -> None:
+    from stylegan.metrics.evaluate import EvaluateConfig
+
+    def command(
+        what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+        config: Annotated[EvaluateConfig, tyro.conf.arg(name="")],
+        data: str | None = None,
+        record: Path | None = None,
+        directions: Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Measure a generator, or a set of images, against a set of reals.
+
+        Args:
+            what: A model file, a run's folder or a bundled model; or a store, folder or zip file of images.
+            data: The reals: a store, or a folder or zip file of images.
+            record: Where a line for each figure is added, and looked up before measuring: metrics.jsonl beside the
+                model unless given, in the current folder for a bundled model.
+            directions: Write the hyperplanes that ls finds in W (or Z) to this safetensors file.
+            device: cpu, cuda, mps, or auto.
+        """
+        from stylegan import distributed
+        from stylegan.metrics import evaluate
+
+        chosen = distributed.pick_device(device)
+        distributed.start(chosen)
+        evaluation, provenance, home = _measured(what, config, data, chosen)
+        lines = evaluate.evaluate(evaluation, record or home / "metrics.jsonl", provenance)
+        if directions is not None:
+            evaluate.save_directions(directions, evaluation)
+        if distributed.rank() == 0:
+            for line in lines:
+                values = "  ".join(f"{name} {value:.5g}" for name, value in line["values"].items())
+                print(f"{line['metric']:<10} {values}   ({line['count']} samples, {line['seconds']:.0f} s)")
+        distributed.stop()
+
+    _run(command, _metrics_apart(arguments), "evaluate")
+
+
+def _metrics_apart(arguments: Sequence[str]) -> list[str]:
+    """`--metrics a,b` as `--metrics a b`."""
+    apart: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.startswith("--metrics="):
+            apart += ["--metrics", *argument.removeprefix("--metrics=").split(",")]
+        else:
+            apart += argument.split(",") if before == "--metrics" else [argument]
+    return apart
+
+
+def _measured(what: str, config: Any, data: str | None, device: Any) -> tuple[Any, dict[str, Any], Path]:
+    """An evaluation of `what`, what its record says of it, and the folder for the record."""
+    from stylegan import weights
+    from stylegan.metrics import stream
+    from stylegan.metrics.evaluate import Evaluation
+
+    path = Path(what)
+    models = path.is_dir() and list(path.glob("model-*.safetensors"))
+    if path.suffix == ".zip" or (path.is_dir() and not models):
+        images = stream.open_images(path)
+        known = {"images": images.name, "images_identity": images.identity}
+        return Evaluation(config, device, images=images, data=data), known, Path()
+    file = weights.find(what)
+    model = weights.load_model(file)
+    known = {"images_seen": model.provenance.images_seen, "model": file.name}
+    home = Path() if file.parent == weights.PRETRAINED else file.parent
+    return Evaluation(config, device, generator=model.generator.to(device), data=data), known, home
+
+
+def _classifiers(arguments: Sequence[str]) -> None:
+    from stylegan.training.classifiers import ClassifierConfig, train_classifiers
+
+    def command(
+        store: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")],
+        file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+        config: Annotated[ClassifierConfig, tyro.conf.arg(name="")],
+    ) -> None:
+        """Train classifiers of a store's attributes (appendix C), for `stylegan evaluate --metrics ls`."""
+        accuracies = train_classifiers(store, file, config)
+        for name, accuracy in accuracies.items():
+            print(f"{name:<20} {accuracy:.1%} right of images not trained on")
+        print(f"done: {file}. Next: stylegan evaluate MODEL --metrics ls --classifiers {file}")
+
+    _run(command, arguments, "classifiers")
+
+
+def _fetch(arguments: Sequence[str]) -> None:
+    def command(
+        name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+        source: Path | None = None,
+    ) -> None:
+        """Get weights into the cache ($STYLEGAN_CACHE, or ~/.cache/stylegan), and check them.
+
+        Args:
+            name: inception (for fid, kid, pr and is) or lpips (for path lengths).
+            source: A folder that holds the files already, for machines without network.
+        """
+        from stylegan.metrics.extractors import fetch
+
+        for path in fetch(name, source):
+            print(path)
+
+    _run(command, arguments, "fetch")
 
 
 def _info(arguments: Sequence[str]) -> None:

@@ -94,7 +94,7 @@ def load_model(name: Path | str) -> Model:
 
 def bundled() -> list[str]:
     """Names of the models that come with the program."""
-    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors") if not path.stem.endswith("-classifiers"))
 
 
 def find(name: Path | str) -> Path:
@@ -153,7 +153,7 @@ def _load_safetensors(path: Path) -> Model:
 
     def network(prefix: str, build) -> nn.Module | None:
         own = {n.removeprefix(f"{prefix}."): t.float() for n, t in tensors.items() if n.startswith(f"{prefix}.")}
-        return _fill(build, own, path) if own else None
+        return fill(build, own, path) if own else None
 
     unknown = [name for name in tensors if name.split(".")[0] not in ("g_ema", "g", "d")]
     if unknown or not any(name.startswith("g_ema.") for name in tensors):
@@ -167,7 +167,7 @@ def _load_safetensors(path: Path) -> Model:
     return Model(generator, provenance, raw, discriminator)
 
 
-def _fill(build, tensors: dict[str, Tensor], path: Path) -> nn.Module:
+def fill(build, tensors: dict[str, Tensor], path: Path) -> nn.Module:
     """Build a network without drawing its initial weights, and give it these. Every one must fit."""
     with torch.device("meta"):
         network = build()

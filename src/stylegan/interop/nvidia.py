@@ -72,17 +72,29 @@ class OfficialFile:
 
 def read(path: Path | str) -> OfficialFile:
     """Read an official pickle of (G, D, Gs). Raises InputError where it is anything else."""
-    with Path(path).open("rb") as file:
-        try:
-            content = _Unpickler(file, encoding="latin1").load()
-        except (pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path} is not an official network file, or is damaged ({error})") from error
+    content = _unpickle(path)
     networks = isinstance(content, tuple) and all(isinstance(n, OfficialNetwork) for n in content)
     if not networks or len(content) != 3:
         raise InputError(f"{path} holds no (G, D, Gs), as the official training writes them")
     return OfficialFile(*content)
+
+
+def read_network(path: Path | str) -> OfficialNetwork:
+    """Read an official pickle of one network, such as an attribute classifier. Raises InputError."""
+    content = _unpickle(path)
+    if not isinstance(content, OfficialNetwork):
+        raise InputError(f"{path} holds no single network, as the official classifiers' files do")
+    return content
+
+
+def _unpickle(path: Path | str) -> Any:
+    with Path(path).open("rb") as file:
+        try:
+            return _Unpickler(file, encoding="latin1").load()
+        except (pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} is not an official network file, or is damaged ({error})") from error
 
 
 # Options of the official functions -> ours.
@@ -144,6 +156,8 @@ def _config_fields(options: dict[str, Any], names: dict[str, str]) -> dict[str, 
     """Our configuration fields from official options."""
     maps = {ours: options[theirs] for theirs, ours in _FEATURE_MAP_OPTIONS.items() if theirs in options}
     fields = {ours: options[theirs] for theirs, ours in names.items() if theirs in options}
+    if "group_size" in fields:
+        fields["group_size"] = max(1, fields["group_size"])  # 0 and 1 leave that layer out alike
     return fields | {"feature_maps": FeatureMaps(**maps)}
 
 

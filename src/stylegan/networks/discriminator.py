@@ -110,7 +110,16 @@ class Discriminator(nn.Module):
         a conditional discriminator needs them. fade: the weight, in [0, 1], of the path through the next lower
         resolution's fromRGB. N must be a multiple of the group size, or less than it. Returns [N].
         """
-        self._check(images, labels, fade)
+        if self.config.label_count and labels is None:
+            raise ValueError(f"a discriminator of {self.config.label_count} classes needs labels")
+        scores = self.outputs(images, fade=fade)
+        if self.config.label_count:  # each class has a score of its own; the label picks it
+            return (scores * one_hot(labels, self.config.label_count, len(images), scores)).sum(dim=1)
+        return scores[:, 0]
+
+    def outputs(self, images: Tensor, *, fade: float = 0.0) -> Tensor:
+        """The numbers of all classes, [N, max(label_count, 1)]; what an attribute classifier is asked for."""
+        self._check(images, fade)
         images = images.contiguous(memory_format=torch.channels_last)
         resolution, activation = images.shape[3], self.config.activation
 
@@ -120,13 +129,9 @@ class Discriminator(nn.Module):
             if r == resolution and fade > 0:
                 coarse = self.blocks[str(r // 2)].from_rgb(ops.downsample(images))
                 x = ops.fade_in(x, activate(coarse, activation), fade)
-        scores = self.blocks["4"](x)
+        return self.blocks["4"](x)
 
-        if self.config.label_count:  # each class has a score of its own; the label picks it
-            return (scores * one_hot(labels, self.config.label_count, len(images), scores)).sum(dim=1)
-        return scores[:, 0]
-
-    def _check(self, images: Tensor, labels: Tensor | None, fade: float) -> None:
+    def _check(self, images: Tensor, fade: float) -> None:
         config = self.config
         _, channels, height, width = images.shape
         if channels != config.channels or height != width or str(height) not in self.blocks:
@@ -134,7 +139,5 @@ class Discriminator(nn.Module):
                 f"images have shape {tuple(images.shape)}; expected [N, {config.channels}, R, R] "
                 f"with R a power of two from 4 to {config.resolution}"
             )
-        if config.label_count and labels is None:
-            raise ValueError(f"a discriminator of {config.label_count} classes needs labels")
         if not 0 <= fade <= 1 or (fade > 0 and height == 4):
             raise ValueError(f"fade is {fade}; use 0 to 1, and 0 at 4 x 4, which has nothing coarser")

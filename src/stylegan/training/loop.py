@@ -4,9 +4,9 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,14 +21,15 @@ from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
 from stylegan.errors import InputError
 from stylegan.images import atomic_file, crop_padding, grid
+from stylegan.metrics.evaluate import EvaluateConfig, Evaluation, check_tools, evaluate, is_best, read_record
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.randomness import draw, draw_uniform
 from stylegan.training import checkpoint, ema, losses
 from stylegan.training.losses import LossConfig
 from stylegan.training.monitor import Means, Monitor, peak_memory_mb
 from stylegan.training.optimizer import Adam
-from stylegan.training.randomness import draw, draw_uniform
 from stylegan.training.schedule import ScheduleConfig, State, groups, seconds_left
 
 MOST_SKIPPED_IN_A_ROW = 10
@@ -69,6 +70,10 @@ class TrainingConfig:
     """Of everything random in the run."""
     grid: tuple[int, ...] = (8, 8)
     """Columns and rows of the sample grids."""
+    evaluation: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(metrics=()))
+    """What is measured along the way, with the run's own mirroring; nothing unless metrics are named."""
+    evaluation_ticks: int = 10
+    """Measure every so many ticks, and at the end. The model with the best first figure is kept as best.safetensors."""
     model_ticks: int = 10
     """Save the model every so many ticks (the state: every tick)."""
     keep: int = 3
@@ -113,8 +118,10 @@ class TrainingConfig:
             )
         if not 0 <= self.mixing_probability <= 1 or len(self.grid) != 2 or min(self.grid) < 1:
             raise InputError("mixing_probability must be between 0 and 1, and grid two numbers of 1 or more")
-        if min(self.ema_kimg, self.model_ticks - 1, self.keep, self.micro_batch) < 0:
-            raise InputError("ema_kimg, keep and micro_batch must be 0 or more, and model_ticks 1 or more")
+        if min(self.ema_kimg, self.keep, self.micro_batch) < 0 or min(self.model_ticks, self.evaluation_ticks) < 1:
+            raise InputError(
+                "ema_kimg, keep and micro_batch must be 0 or more, model_ticks and evaluation_ticks 1 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -145,6 +152,9 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
         _micro_batches(config, batch_size)  # refuses what cannot be divided
     _settle_run_folder(config, run_dir, write=first_rank)
     run = _Run(config, device, store)
+    measuring = replace(config.evaluation, mirror=config.mirror)
+    evaluation = Evaluation(measuring, device, generator=run.g_ema, data=config.data, progress=False)
+    check_tools(evaluation)  # what is missing is said now, not after the first million images
 
     # go on from the newest state, if there is one
     state = checkpoint.load_newest(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))
@@ -192,6 +202,11 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
                 run.tick, run.tick_start = run.tick + 1, run.images_seen
                 monitor.report(run.statistics(now, means, speed))
                 monitor.save_image(_sheet(config, run.samples()), f"fakes-{run.images_seen:010d}.png")
+
+            # measure
+            due = done or run.tick % config.evaluation_ticks == 0
+            if tick and due and measuring.metrics:
+                run.measure(evaluation, run_dir, monitor.say)
 
             # save, then drop what is older
             if first_rank:
@@ -412,6 +427,17 @@ class _Run:
         weights.save(run_dir / f"model-{self.images_seen:010d}.safetensors", self.model())
         checkpoint.prune(run_dir, "model-*.safetensors", self.config.keep)
 
+    def measure(self, evaluation: Evaluation, run_dir: Path, say: Callable[[str], None]) -> None:
+        """Add the moving average's figures to metrics.jsonl, and keep the model if the first is the best so far."""
+        record = run_dir / "metrics.jsonl"
+        self.g_ema.synthesis.grown = self.resolution_and_fade
+        evaluation.forget_fakes()
+        lines = evaluate(evaluation, record, {"images_seen": self.images_seen})
+        for line in lines:
+            say(", ".join(f"{name} {value:.4g}" for name, value in line["values"].items()))
+        if distributed.rank() == 0 and is_best(lines[0], read_record(record)):
+            weights.save(run_dir / "best.safetensors", self.model())
+
     def state(self) -> dict:
         """Everything that the run's future depends on, besides its configuration and data."""
         return {
@@ -528,7 +554,8 @@ def _check_store(config: TrainingConfig, store: Store) -> None:
 
 
 # what may change between two runs of the same command
-_MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "schedule.total_kimg"}
+_MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "evaluation_ticks", "schedule.total_kimg"}
+_MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluateConfig)}
 
 
 def _settle_run_folder(config: TrainingConfig, run_dir: Path, *, write: bool) -> None:

@@ -54,7 +54,8 @@ class Monitor:
         )
         self._board = None
         if active:
-            _truncate_stats(run_dir / "stats.jsonl", images_seen)
+            for name in ("stats.jsonl", "metrics.jsonl"):
+                _truncate(run_dir / name, images_seen)
             self._board = _tensorboard(run_dir, images_seen)
 
     def progress(
@@ -105,8 +106,8 @@ def peak_memory_mb(device: torch.device) -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _truncate_stats(path: Path, images_seen: int) -> None:
-    """Drop what a killed run reported after the state that it is resumed from."""
+def _truncate(path: Path, images_seen: int) -> None:
+    """Drop what a killed run reported or measured after the state that it is resumed from."""
     if not path.exists():
         return
     kept = []

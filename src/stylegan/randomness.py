@@ -1,4 +1,4 @@
-"""Every random number of training, as a function of (seed, images seen, purpose, sample).
+"""Every random number of training and measuring, as a function of (seed, images seen, purpose, sample).
 
 The numbers come from hashing counters (splitmix64), not from a generator with a state: so a resumed run draws what
 the uninterrupted one would have, a sample's numbers do not depend on how a batch is divided over micro-batches and

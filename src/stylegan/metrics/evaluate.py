@@ -1,0 +1,384 @@
+"""Measure a generator, or a set of images, against a set of reals. `METRICS` says what there is."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from stylegan import distributed
+from stylegan.data.store import open_store
+from stylegan.errors import InputError
+from stylegan.images import atomic_file
+from stylegan.metrics import distances, stream
+from stylegan.metrics.classifiers import AttributeClassifiers, bundled_classifiers, load_classifiers
+from stylegan.metrics.extractors import Distance, Extractor, load_distance, load_extractor
+from stylegan.metrics.path_length import EPSILON, mean_without_outliers, path_length
+from stylegan.metrics.separability import Separability, separability
+from stylegan.metrics.stream import Images, Sampler
+from stylegan.networks.generator import Generator
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How is measured. The defaults are the official code's, but for labels and the noise of path lengths."""
+
+    metrics: tuple[str, ...] = ("fid50k",)
+    """Any of fid50k kid50k pr50k is50k ppl_zfull ppl_zend ppl_wfull ppl_wend ls, or all."""
+    count: int | None = None
+    """Samples, instead of each metric's own number; a figure at another count is another figure."""
+    extractor: str = "inception"
+    """Features of fid, kid, pr and is: inception (fetched), or inception=FILE, mobilenet-v2=FILE (safetensors)."""
+    distance: str = "lpips"
+    """Of path lengths: lpips (fetched), or mobilenet-v2=FILE."""
+    classifiers: str | None = None
+    """Of ls: a file of `stylegan classifiers`, a bundled one, or a folder of the official pickles."""
+    crop: Literal["face", "none"] = "face"
+    """Of path lengths: face as in the official code, for all data; none where it makes no sense."""
+    noise: Literal["fresh", "fixed"] = "fresh"
+    """Of path lengths: each pair of images has planes of its own, or all have the network's."""
+    labels: Literal["data", "none"] = "data"
+    """Classes that a conditional generator draws: as frequent as in the store, or none as in the official code."""
+    svm: Literal["converged", "official"] = "converged"
+    """Of ls: hyperplanes at their optimum, or as the official code's 1,000 iterations leave them, which fits worse
+    and takes some forty times as long."""
+    mirror: bool = False
+    """Flip half of the reals, as a training with mirroring saw them."""
+    seed: int = 0
+    """Of the samples."""
+    batch: int = 16
+    """Images at a time."""
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            if name not in METRICS and name != "all":
+                raise InputError(f"there is no metric {name}; use some of: {', '.join(METRICS)}, or all")
+        if self.batch < 1 or (self.count is not None and self.count < 2):
+            raise InputError("batch must be 1 or more, and count 2 or more")
+
+
+class Evaluation:
+    """What the metrics draw on. Everything is made when it is first asked for, and features are made once."""
+
+    def __init__(
+        self,
+        config: EvaluateConfig,
+        device: torch.device,
+        *,
+        generator: Generator | None = None,
+        images: Images | None = None,
+        data: Path | str | None = None,
+        progress: bool = True,
+    ) -> None:
+        """generator or images: what is measured. data: the reals, a store (or a folder or zip file)."""
+        self.config, self.device, self.generator, self.progress = config, device, generator, progress
+        self.data = data
+        self._fakes, self._features = images, {}
+        self.separability: dict[str, Separability] = {}
+        """What `ls` found in each space, for whoever wants the hyperplanes."""
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        if self.generator is None:
+            raise InputError("this metric needs a generator, not a set of images; use fid50k, kid50k, pr50k or is50k")
+        labels = None
+        if self.generator.config.label_count and self.config.labels == "data":
+            labels = open_store(self._need_data()).labels
+            if labels is None:
+                raise InputError(f"the generator has classes but {self.data} has none; use labels none")
+        return Sampler(self.generator, seed=self.config.seed, labels=labels)
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        return load_extractor(self.config.extractor).to(self.device)
+
+    @cached_property
+    def distance(self) -> Distance:
+        return load_distance(self.config.distance).to(self.device)
+
+    @cached_property
+    def classifiers(self) -> AttributeClassifiers:
+        return load_classifiers(self.config.classifiers or self._fitting_classifiers()).to(self.device)
+
+    @cached_property
+    def reals(self) -> Images:
+        return stream.open_images(self._need_data(), mirror=self.config.mirror)
+
+    @property
+    def fakes(self) -> Images:
+        return self._fakes or stream.images_of_generator(self.sampler)
+
+    def features(self, which: Literal["reals", "fakes"], count: int) -> dict[str, Tensor]:
+        """Features and logits of so many images, or of all where there are fewer."""
+        images = self.reals if which == "reals" else self.fakes
+        count = count if images.count is None else min(count, images.count)
+        if (which, count) not in self._features:
+            options = {"batch": self.config.batch, "device": self.device, "progress": self.progress}
+            self._features[which, count] = stream.extract_cached(images, self.extractor, count, **options)
+        return self._features[which, count]
+
+    def forget_fakes(self) -> None:
+        """Say that the generator has changed."""
+        self._features = {key: found for key, found in self._features.items() if key[0] == "reals"}
+
+    def in_batches(self, count: int, name: str) -> Iterator[np.ndarray]:
+        return stream.numbers_in_batches(count, self.config.batch, name, progress=self.progress)
+
+    def _need_data(self) -> Path | str:
+        if self.data is None:
+            raise InputError("this metric compares with reals; name a store with --data")
+        return self.data
+
+    def _fitting_classifiers(self) -> str:
+        """The bundled classifiers of the store's attributes."""
+        if self.data is not None:
+            wanted = set(open_store(self.data).attribute_names)
+            for name in bundled_classifiers():
+                if wanted == set(load_classifiers(name).names):
+                    return name
+        raise InputError(
+            "ls needs attribute classifiers: name some with --classifiers, or train them on a store with attributes: "
+            "stylegan classifiers STORE FILE"
+        )
+
+
+# --- the metrics; each takes an evaluation and a count and returns its values
+
+
+def fid(evaluation: Evaluation, count: int) -> dict[str, float]:
+    """Frechet inception distance (Heusel et al., 2017)."""
+    fakes, reals = (evaluation.features(which, count)["features"] for which in ("fakes", "reals"))
+    return {"fid": distances.frechet(distances.moments(fakes), distances.moments(reals))}
+
+
+def kid(evaluation: Evaluation, count: int) -> dict[str, float]:
+    """Kernel inception distance (Binkowski et al., 2018), mean and deviation over 100 subsets."""
+    fakes, reals = (evaluation.features(which, count)["features"] for which in ("fakes", "reals"))
+    mean, deviation = distances.kid(fakes, reals)
+    return {"kid": mean, "kid_std": deviation}
+
+
+def precision_recall(evaluation: Evaluation, count: int) -> dict[str, float]:
+    """Improved precision and recall (Kynkaanniemi et al., 2019)."""
+    fakes, reals = (evaluation.features(which, count)["features"] for which in ("fakes", "reals"))
+    precision, recall = distances.precision_recall(fakes, reals)
+    return {"precision": precision, "recall": recall}
+
+
+def inception_score(evaluation: Evaluation, count: int) -> dict[str, float]:
+    """Inception score (Salimans et al., 2016), mean and deviation over 10 splits."""
+    logits = evaluation.features("fakes", count)["logits"]
+    if not logits.shape[1]:
+        raise InputError(f"the extractor {evaluation.config.extractor} has no logits for is50k; use inception")
+    mean, deviation = distances.inception_score(logits)
+    return {"is": mean, "is_std": deviation}
+
+
+def perceptual_path_length(
+    evaluation: Evaluation, count: int, *, space: Literal["z", "w"], sampling: Literal["full", "end"]
+) -> dict[str, float]:
+    """Perceptual path length (section 4.1): eq. 2 in Z, eq. 3 in W; along the whole path, or at its start alone."""
+    sampler, config = evaluation.sampler, evaluation.config
+    if space == "w" and not sampler.generator.has_w:
+        raise InputError("a traditional generator without mapping layers has no W; use ppl_zfull and ppl_zend")
+
+    def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
+        for numbers in evaluation.in_batches(count, f"ppl_{space}{sampling}"):
+            label, noise = sampler.label(numbers), sampler.noise(numbers) if config.noise == "fresh" else "fixed"
+            if not isinstance(noise, str):
+                noise = [torch.cat([plane, plane]) for plane in noise]  # the same for both ends
+            t = torch.zeros(len(numbers), device=evaluation.device)
+            if sampling == "full":
+                t = sampler.uniform(numbers, "t")
+            found = path_length(
+                lambda z, label=label: sampler.generator.mapping(z, label),
+                lambda w, noise=noise: stream.to_rgb(sampler.generator.synthesis(w, noise=noise)),
+                evaluation.distance,
+                sampler.z(numbers, "first z"),
+                sampler.z(numbers, "second z"),
+                t,
+                space=space,
+                crop=config.crop,
+            )
+            yield numbers, found
+
+    found = stream.gather((count,), parts(), evaluation.device)
+    return {f"ppl_{space}{sampling}": mean_without_outliers(found)}
+
+
+def linear_separability(evaluation: Evaluation, count: int) -> dict[str, float]:
+    """Linear separability in Z and, where there is one, in W (section 4.2)."""
+    sampler, classifiers = evaluation.sampler, evaluation.classifiers
+    z_dim, w_dim = sampler.generator.config.z_dim, sampler.generator.config.w_dim
+
+    def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
+        for numbers in evaluation.in_batches(count, "ls"):
+            z, w = sampler.z(numbers), sampler.w(numbers)
+            images = sampler.generator.synthesis(w, noise=sampler.noise(numbers))
+            yield numbers, torch.cat([z, w[:, -1], classifiers(images)], dim=1)
+
+    with torch.no_grad():
+        rows = stream.gather((count, z_dim + w_dim + len(classifiers.names)), parts(), evaluation.device)
+    z, w, logits = rows.split([z_dim, w_dim, len(classifiers.names)], dim=1)
+    converged = evaluation.config.svm == "converged"
+    spaces = {"z": z, "w": w} if sampler.generator.has_w else {"z": z}
+    evaluation.separability = {
+        name: separability(latents, logits, converged=converged, workers=(os.cpu_count() or 1) if converged else 1)
+        for name, latents in spaces.items()
+    }
+    return {f"ls_{name}": found.score for name, found in evaluation.separability.items()}
+
+
+def _ppl(space: Literal["z", "w"], sampling: Literal["full", "end"]) -> Callable:
+    return lambda evaluation, count: perceptual_path_length(evaluation, count, space=space, sampling=sampling)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric, how many samples it takes, what it looks at the images with, and which way is better."""
+
+    measure: Callable[[Evaluation, int], dict[str, float]]
+    count: int
+    looks_with: Literal["extractor", "distance", "classifiers"]
+    better: Literal["lower", "higher"] = "lower"
+
+
+METRICS = {
+    "fid50k": Metric(fid, 50_000, "extractor"),
+    "kid50k": Metric(kid, 50_000, "extractor"),
+    "pr50k": Metric(precision_recall, 50_000, "extractor", "higher"),
+    "is50k": Metric(inception_score, 50_000, "extractor", "higher"),
+    "ppl_zfull": Metric(_ppl("z", "full"), 100_000, "distance"),
+    "ppl_zend": Metric(_ppl("z", "end"), 100_000, "distance"),
+    "ppl_wfull": Metric(_ppl("w", "full"), 100_000, "distance"),
+    "ppl_wend": Metric(_ppl("w", "end"), 100_000, "distance"),
+    "ls": Metric(linear_separability, 200_000, "classifiers"),
+}
+
+
+# --- all of them, with a record
+
+
+def evaluate(evaluation: Evaluation, record: Path, provenance: dict[str, Any]) -> list[dict[str, Any]]:
+    """Measure what the configuration names and add a line for each to the file `record`, as soon as it is done.
+
+    provenance: what else the lines say (the model's name, images_seen, ...). A metric whose line is there already, with
+    all the same settings, is not measured again. Returns the lines, old and new.
+    """
+    distributed.set_precision("float32")  # a path length's epsilon drowns in anything less
+    known = read_record(record)
+    lines = []
+    for name in _names(evaluation):
+        settings = _settings(evaluation, name, provenance)
+        line = next((k for k in known if {key: k.get(key) for key in settings} == settings), None)
+        if line is None:
+            start = time.perf_counter()
+            values = METRICS[name].measure(evaluation, settings["count"])
+            line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
+            if distributed.rank() == 0:
+                add_to_record(record, line)
+        lines.append(line)
+    return lines
+
+
+def read_record(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, without one that was cut short."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+def add_to_record(path: Path, line: dict[str, Any]) -> None:
+    """Add a line to a metrics.jsonl."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cut_short = path.exists() and not path.read_bytes().endswith(b"\n")
+    with path.open("a") as file:
+        file.write("\n" * cut_short + json.dumps(line) + "\n")
+
+
+def is_best(line: dict[str, Any], record: list[dict[str, Any]]) -> bool:
+    """Whether the first value of a line is the best of its metric in a record, at the same count."""
+    name = next(iter(line["values"]))
+    rivals = [k["values"][name] for k in record if k["metric"] == line["metric"] and k["count"] == line["count"]]
+    best = max(rivals) if METRICS[line["metric"]].better == "higher" else min(rivals)
+    return line["values"][name] == best
+
+
+def checksum(generator: Generator) -> str:
+    """SHA-256 (hex) of a generator's weights and buffers as float32."""
+    digest = hashlib.sha256()
+    for name, tensor in generator.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _names(evaluation: Evaluation) -> list[str]:
+    names = evaluation.config.metrics
+    if "all" not in names:
+        return list(dict.fromkeys(names))
+    if evaluation.generator is None:
+        return [name for name, metric in METRICS.items() if metric.looks_with == "extractor"]
+    return [name for name in METRICS if evaluation.generator.has_w or not name.startswith("ppl_w")]
+
+
+def _settings(evaluation: Evaluation, name: str, provenance: dict[str, Any]) -> dict[str, Any]:
+    """Everything that a figure depends on."""
+    config, metric = evaluation.config, METRICS[name]
+    tool = getattr(evaluation, metric.looks_with)
+    settings = provenance | {
+        "metric": name,
+        "count": config.count or metric.count,
+        "seed": config.seed,
+        "truncation": 1.0,
+        metric.looks_with: getattr(tool, "name", config.classifiers),
+        "checksum": tool.checksum,
+    }
+    if evaluation.generator is not None:
+        settings |= {"model_checksum": checksum(evaluation.generator)}
+        if evaluation.generator.config.label_count:
+            settings |= {"labels": config.labels}
+    if metric.looks_with == "extractor":
+        settings |= {"resize": tool.resize}
+        if name != "is50k":
+            settings |= {"reals": evaluation.reals.name, "reals_identity": evaluation.reals.identity}
+    if metric.looks_with == "classifiers":
+        settings |= {"svm": config.svm}
+    if metric.looks_with == "distance":
+        settings |= {"crop": config.crop, "noise": config.noise, "epsilon": EPSILON}
+    return settings
+
+
+def save_directions(path: Path, evaluation: Evaluation) -> None:
+    """Write the hyperplanes of the attributes, for editing: `normals` [A, D] and `offsets` [A], names in the header.
+
+    They are those of W, or of Z where there is no W. Raises InputError where `ls` has not been measured just now.
+    """
+    if not evaluation.separability:
+        raise InputError("directions come from ls: measure it (in a new record, if it is there already)")
+    space = "w" if "w" in evaluation.separability else "z"
+    found = evaluation.separability[space]
+    header = {"kind": "stylegan-directions", "space": space, "attributes": evaluation.classifiers.names}
+    tensors = {"normals": found.normals.float().contiguous(), "offsets": found.offsets.float().contiguous()}
+    if distributed.rank() == 0:
+        with atomic_file(path) as file:
+            file.write(serialize(tensors, {"stylegan": json.dumps(header)}))
+
+
+def check_tools(evaluation: Evaluation) -> None:
+    """Load what the metrics will need, so that what is missing is said before a training, not in it."""
+    for name in _names(evaluation):
+        getattr(evaluation, METRICS[name].looks_with)

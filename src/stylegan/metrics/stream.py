@@ -1,0 +1,206 @@
+"""Images in batches, and what extractors make of them; the reals' features are kept in the cache."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
+from torch import Tensor
+from tqdm import tqdm
+
+from stylegan import distributed
+from stylegan.data.sources import open_source
+from stylegan.data.store import Store, open_store
+from stylegan.errors import InputError
+from stylegan.images import atomic_file, to_uint8
+from stylegan.metrics.extractors import Extractor, cache_folder
+from stylegan.networks.generator import Generator
+from stylegan.randomness import draw, draw_uniform
+
+# --- sources of images
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images that can be asked for by number: `batch(numbers)` gives uint8 [n, C, H, W]."""
+
+    name: str
+    identity: str
+    """A hash of their content; "" where that is not known, so that nothing is cached."""
+    count: int | None
+    """How many there are; None for a generator, which has no end."""
+    batch: Callable[[np.ndarray], Tensor]
+
+
+def images_of_store(store: Store, *, mirror: bool = False) -> Images:
+    """A store's images at full resolution, in its (random) order, and again from the first when it ends.
+
+    mirror: flip half of them, as training saw them.
+    """
+    stored = store.images()
+
+    def batch(numbers: np.ndarray) -> Tensor:
+        images = stored[numbers % store.count]
+        if mirror:
+            flip = draw_uniform((), 0, 0, "mirroring of the reals", torch.from_numpy(numbers)).numpy() < 0.5
+            images[flip] = images[flip, :, ::-1]
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    return Images(store.path.name, store.content_hash + ("/mirrored" if mirror else ""), store.count, batch)
+
+
+def images_of_source(source: Path | str) -> Images:
+    """The images of a folder or zip file as they are; those of one batch must have one size."""
+    listing = open_source(source, "none")
+    items = sorted(listing.items, key=lambda item: item.name)
+
+    def batch(numbers: np.ndarray) -> Tensor:
+        arrays = []
+        for number in numbers:
+            with Image.open(io.BytesIO(items[number % len(items)].read())) as image:
+                arrays.append(np.asarray(image.convert("RGB")))
+        if len({array.shape for array in arrays}) > 1:
+            raise InputError(f"the images in {source} have several sizes; bring them to one with: stylegan prepare")
+        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
+
+    return Images(Path(source).name, "", len(items), batch)
+
+
+def open_images(source: Path | str, *, mirror: bool = False) -> Images:
+    """A store, a folder or a zip file of images. Raises InputError where it is none."""
+    if (Path(source) / "dataset.json").exists() and (Path(source) / "images-0004.npy").exists():
+        return images_of_store(open_store(source), mirror=mirror)
+    if mirror:
+        raise InputError(f"{source} is no store; mirroring is for stores")
+    return images_of_source(source)
+
+
+class Sampler:
+    """A generator's images by number: z, noise and label of each depend on its number and the seed alone."""
+
+    def __init__(self, generator: Generator, *, seed: int = 0, labels: np.ndarray | None = None) -> None:
+        """labels: the classes that images are drawn of, in their frequencies; None for the zero label."""
+        self.generator, self.seed = generator, seed
+        self.labels = None if labels is None else torch.tensor(labels)
+        self.device = generator.w_avg.device
+
+    def z(self, numbers: np.ndarray, purpose: str = "z") -> Tensor:
+        """[n, z_dim]"""
+        return draw((self.generator.config.z_dim,), self.seed, 0, f"{purpose} of metrics", self._index(numbers))
+
+    def uniform(self, numbers: np.ndarray, purpose: str) -> Tensor:
+        """[n] in [0, 1)"""
+        return draw_uniform((), self.seed, 0, f"{purpose} of metrics", self._index(numbers))
+
+    def label(self, numbers: np.ndarray) -> Tensor | None:
+        """Class numbers [n], or None."""
+        if self.labels is None:
+            return None
+        place = (self.uniform(numbers, "label") * len(self.labels)).long()
+        return self.labels.to(self.device)[place.clamp(max=len(self.labels) - 1)]
+
+    def noise(self, numbers: np.ndarray) -> list[Tensor] | str:
+        """Fresh planes for each image."""
+        if not self.generator.config.use_noise:
+            return "none"
+        sizes = self.generator.synthesis.layer_resolutions(self.generator.synthesis.grown[0])
+        areas = [size * size for size in sizes]
+        planes = draw((sum(areas),), self.seed, 0, "noise of metrics", self._index(numbers)).split(areas, dim=1)
+        return [plane.reshape(-1, 1, size, size) for plane, size in zip(planes, sizes, strict=True)]
+
+    @torch.no_grad()
+    def w(self, numbers: np.ndarray) -> Tensor:
+        """[n, num_layers, w_dim], not truncated: metrics measure the whole distribution."""
+        return self.generator.mapping(self.z(numbers), self.label(numbers))
+
+    @torch.no_grad()
+    def draw(self, numbers: np.ndarray) -> Tensor:
+        """Images [n, C, H, W] in about [-1, 1], padding included."""
+        return self.generator.synthesis(self.w(numbers), noise=self.noise(numbers))
+
+    def _index(self, numbers: np.ndarray) -> Tensor:
+        return torch.from_numpy(numbers).to(self.device)
+
+
+def images_of_generator(sampler: Sampler) -> Images:
+    """What a generator draws, without end."""
+    return Images("generator", "", None, lambda numbers: to_uint8(sampler.draw(numbers)))
+
+
+def to_rgb(images: Tensor) -> Tensor:
+    """Grey images [N, 1, H, W] as three equal channels; of RGBA the colours."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
+
+
+# --- streams
+
+
+def numbers_in_batches(count: int, batch: int, name: str, *, progress: bool = True) -> Iterator[np.ndarray]:
+    """This process's share of the numbers 0 to count - 1, batch by batch, with a progress bar.
+
+    The batches are the same for any number of processes; so are then the results.
+    """
+    batches = [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
+    own = batches[distributed.rank() :: distributed.world_size()]
+    shown = progress and distributed.rank() == 0
+    with tqdm(total=sum(map(len, own)), unit="img", desc=name, disable=None if shown else True) as bar:
+        for numbers in own:
+            yield numbers
+            bar.update(len(numbers))
+
+
+def gather(
+    shape: tuple[int, ...], parts: Iterable[tuple[np.ndarray, Tensor]], device: torch.device, dtype=torch.float32
+) -> Tensor:
+    """Rows of that shape on the CPU, from this process's parts (numbers [n], rows [n, ...]) and the others'."""
+    rows = torch.zeros(shape, dtype=dtype)
+    for numbers, part in parts:
+        rows[torch.from_numpy(numbers)] = part.to("cpu", dtype)
+    if distributed.world_size() > 1:
+        there = rows.to(device)
+        distributed.all_reduce_sum([there])
+        rows = there.cpu()
+    return rows
+
+
+@torch.no_grad()
+def extract(
+    images: Images, extractor: Extractor, count: int, *, batch: int, device: torch.device, progress: bool = True
+) -> dict[str, Tensor]:
+    """Features [count, F] and logits [count, C] of images 0 to count - 1; without logits C is 0."""
+
+    def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
+        for numbers in numbers_in_batches(count, batch, f"features of {images.name}", progress=progress):
+            features, logits = extractor(to_rgb(images.batch(numbers).to(device)))
+            yield numbers, features if logits is None else torch.cat([features, logits], dim=1)
+
+    rows = gather((count, extractor.feature_count + extractor.logit_count), parts(), device)
+    features, logits = rows.split([extractor.feature_count, extractor.logit_count], dim=1)
+    return {"features": features.contiguous(), "logits": logits.contiguous()}
+
+
+def extract_cached(images: Images, extractor: Extractor, count: int, **options) -> dict[str, Tensor]:
+    """`extract`, from the cache where these images have been seen by this extractor."""
+    if not images.identity:
+        return extract(images, extractor, count, **options)
+    key = hashlib.sha256(f"{images.identity}/{extractor.name}/{extractor.checksum}/{count}".encode()).hexdigest()
+    path = cache_folder() / f"features-{key[:32]}.safetensors"
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        pass
+    except (SafetensorError, OSError):
+        pass  # damaged: made again
+    found = extract(images, extractor, count, **options)
+    if distributed.rank() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as file:
+            file.write(serialize(found))
+    return found

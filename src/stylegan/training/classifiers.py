@@ -1,0 +1,125 @@
+"""Training attribute classifiers from a store's labelled attributes (appendix C)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from stylegan import distributed
+from stylegan.config import check_finite
+from stylegan.data.store import Store, open_store
+from stylegan.errors import InputError
+from stylegan.images import from_uint8
+from stylegan.metrics.classifiers import AttributeClassifiers, save_classifiers
+from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
+from stylegan.networks.layers import FeatureMaps
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """How classifiers are trained. The defaults are the paper's; one network learns all attributes."""
+
+    resolution: int | None = None
+    """Height and width that images are judged at; the store's unless given, at most 256."""
+    feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
+    """Width of the network."""
+    kimg: float = 150.0
+    """Thousands of images to train on."""
+    batch_size: int = 8
+    """Images in a step."""
+    learning_rate: float = 0.001
+    """Of Adam."""
+    held_out: float = 0.1
+    """Share of the store that is not trained on, for the accuracies."""
+    seed: int = 0
+    """Of the weights and the order of the images."""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto for the best there is."""
+    half: bool = False
+    """Write float16, half the size."""
+
+    def __post_init__(self) -> None:
+        check_finite(self)
+        if self.kimg <= 0 or self.batch_size < 1 or self.learning_rate <= 0 or not 0 < self.held_out < 1:
+            raise InputError(
+                "kimg and learning_rate must be above 0, batch_size 1 or more and held_out between 0 and 1"
+            )
+
+
+def train_classifiers(
+    data: Path | str, path: Path | str, config: ClassifierConfig | None = None, *, progress: bool = True
+) -> dict[str, float]:
+    """Train classifiers of all attributes of the store `data` and write them to the file `path`.
+
+    Returns each attribute's accuracy on images that were held out. Raises InputError where the store has no
+    attributes or fewer images than that needs.
+    """
+    config = config or ClassifierConfig()
+    store, device = open_store(data), distributed.pick_device(config.device)
+    if store.attributes is None:
+        raise InputError(f"{data} has no attributes to learn; prepare portraits, or a source with attributes")
+    resolution = config.resolution or min(store.resolution, 256)
+    train_count = store.count - max(1, round(store.count * config.held_out))
+    if train_count < config.batch_size:
+        raise InputError(f"{data} has {store.count} images, too few to train on and to hold some out")
+
+    torch.manual_seed(config.seed)
+    network = Discriminator(
+        DiscriminatorConfig(
+            resolution=resolution,
+            channels=store.channels,
+            label_count=len(store.attribute_names),
+            feature_maps=config.feature_maps,
+            group_size=1,
+        )
+    ).to(device)
+    adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    images, attributes = store.images(resolution), torch.tensor(store.attributes)
+    with tqdm(total=round(config.kimg * 1000), unit="img", disable=None if progress else True) as bar:
+        for index in _order(train_count, config):
+            # sigmoid(2 logit) is the probability; softplus(-2 logit) the loss where the attribute is there
+            sign = attributes[index].to(device).float() * 2 - 1
+            loss = F.softplus(-2 * sign * network.outputs(_batch(images, index, device))).mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            bar.update(len(index))
+
+    accuracies = _accuracies(network, store, images, range(train_count, store.count), device)
+    notes = f"trained on {store.path.name} ({store.content_hash[:16]}), {config.kimg:g} kimg"
+    classifiers = AttributeClassifiers(list(store.attribute_names), [network])
+    save_classifiers(path, classifiers, half=config.half, notes=notes)
+    return accuracies
+
+
+def _order(count: int, config: ClassifierConfig) -> Iterator[np.ndarray]:
+    """Batches of image numbers, an epoch after the other, until `kimg` is reached."""
+    rng, left, done = np.random.default_rng(config.seed), np.empty(0, dtype=np.int64), 0
+    while done < config.kimg * 1000:
+        if len(left) < config.batch_size:
+            left = np.concatenate([left, rng.permutation(count)])
+        batch, left = left[: config.batch_size], left[config.batch_size :]
+        yield batch
+        done += len(batch)
+
+
+def _batch(images: np.ndarray, index: np.ndarray, device: torch.device) -> Tensor:
+    """Images [N, C, R, R] in [-1, 1]."""
+    return from_uint8(torch.from_numpy(images[index]).permute(0, 3, 1, 2).to(device))
+
+
+@torch.no_grad()
+def _accuracies(
+    network: Discriminator, store: Store, images: np.ndarray, held_out: range, device: torch.device
+) -> dict[str, float]:
+    hits = torch.zeros(len(store.attribute_names))
+    for start in range(held_out.start, held_out.stop, 100):
+        index = np.arange(start, min(start + 100, held_out.stop))
+        found = network.outputs(_batch(images, index, device)).cpu() > 0
+        hits += (found == torch.tensor(store.attributes[index])).sum(dim=0)
+    return dict(zip(store.attribute_names, (hits / len(held_out)).tolist(), strict=True))

@@ -1,0 +1,547 @@
+"""Measuring: extractors, path lengths, classifiers, the record; against torch-fidelity and closed forms."""
+
+import hashlib
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_MAPS, tiny_discriminator, tiny_generator, write_store
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from stylegan import cli, weights
+from stylegan.data.prepare import prepare_portraits
+from stylegan.data.store import open_store
+from stylegan.errors import InputError
+from stylegan.metrics import evaluate as evaluating
+from stylegan.metrics import extractors, stream
+from stylegan.metrics.classifiers import AttributeClassifiers, load_classifiers, save_classifiers
+from stylegan.metrics.evaluate import METRICS, EvaluateConfig, Evaluation, evaluate, read_record
+from stylegan.metrics.extractors import Download, InceptionV3, load_distance, load_extractor
+from stylegan.metrics.path_length import mean_without_outliers, path_length, prepare_images
+from stylegan.networks.layers import FeatureMaps
+from stylegan.training.classifiers import ClassifierConfig, train_classifiers
+from stylegan.training.loop import train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def network_file(tmp_path_factory) -> str:
+    """A file of the MobileNetV2's kind: one convolution, then the mean."""
+    path = tmp_path_factory.mktemp("network") / "tiny.safetensors"
+    torch.manual_seed(0)
+    operations = [
+        [0, "CONV_2D", 16, ["in"], "a", [0.0, 6.0]],
+        [1, "CONV_2D", 1, ["a"], "b", [-100.0, 100.0]],
+        [2, "AVERAGE_POOL_2D", 1, ["b"], "out", [-100.0, 100.0]],
+    ]
+    tensors = {"w0": torch.randn(8, 3, 3, 3), "b0": torch.randn(8), "w1": torch.randn(5, 8, 1, 1), "b1": torch.randn(5)}
+    save_file(tensors, path, {"ops": json.dumps(operations)})
+    return f"mobilenet-v2={path}"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    weights.save(path, weights.Model(tiny_generator(), weights.Provenance(images_seen=77)))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("STYLEGAN_CACHE", str(tmp_path / "cache"))
+
+
+def run(*arguments) -> int:
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+# --- extractors
+
+
+@pytest.fixture(scope="module")
+def inception():
+    """Inception-v3 with random weights, and the file of them that torch-fidelity reads."""
+    pytest.importorskip("torch_fidelity")
+    from torch_fidelity import feature_extractor_inceptionv3 as fidelity
+
+    torch.manual_seed(0)
+    blank = fidelity.FeatureExtractorInceptionV3.__new__(fidelity.FeatureExtractorInceptionV3)
+    original = torch.load
+    fidelity.torch.load = lambda *args, **kwargs: {}
+    blank_load = fidelity.FeatureExtractorInceptionV3.load_state_dict
+    fidelity.FeatureExtractorInceptionV3.load_state_dict = lambda self, state: None
+    try:
+        blank.__init__("blank", ["2048"], feature_extractor_weights_path="none")
+    finally:
+        fidelity.torch.load = original
+        fidelity.FeatureExtractorInceptionV3.load_state_dict = blank_load
+    with torch.no_grad():
+        for module in blank.modules():  # statistics as after a training, so that signals neither die nor explode
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight)
+    return {name: tensor.clone() for name, tensor in blank.state_dict().items()}
+
+
+def test_inception_is_that_of_torch_fidelity(inception, tmp_path):
+    """The same figures from the same pictures, by their program and by ours."""
+    torch_fidelity = pytest.importorskip("torch_fidelity")
+    rng = np.random.RandomState(0)
+    for name, base in (("a", 90), ("b", 140)):
+        (tmp_path / name).mkdir()
+        for i in range(24):
+            pixels = rng.normal(base, 40, (3, 40, 3)).repeat(12, axis=0)[:32]
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / name / f"{i:02d}.png")
+    torch.save(inception, tmp_path / "inception.pth")
+    save_file(inception, tmp_path / "inception.safetensors")
+    theirs = torch_fidelity.calculate_metrics(
+        input1=str(tmp_path / "a"),
+        input2=str(tmp_path / "b"),
+        cuda=False,
+        fid=True,
+        kid=True,
+        isc=True,
+        prc=True,
+        kid_subset_size=24,
+        feature_extractor="inception-v3-compat",
+        feature_extractor_weights_path=str(tmp_path / "inception.pth"),
+        save_cpu_ram=True,
+        cache=False,
+        verbose=False,
+    )
+    config = EvaluateConfig(
+        ("fid50k", "kid50k", "is50k", "pr50k"), extractor=f"inception={tmp_path / 'inception.safetensors'}"
+    )
+    images = stream.open_images(tmp_path / "a")
+    evaluation = Evaluation(config, CPU, images=images, data=tmp_path / "b", progress=False)
+    lines = evaluate(evaluation, tmp_path / "metrics.jsonl", {})
+    ours = {name: value for line in lines for name, value in line["values"].items()}
+    for name, key in (
+        ("fid", "frechet_inception_distance"),
+        ("kid", "kernel_inception_distance_mean"),
+        ("is", "inception_score_mean"),
+        ("is_std", "inception_score_std"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+    ):
+        assert ours[name] == pytest.approx(theirs[key], rel=1e-4, abs=1e-7), name
+
+
+def test_inception_gives_features_and_logits(inception):
+    network = InceptionV3(inception, "x")
+    features, logits = network(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8))
+    assert features.shape == (2, 2048) and logits.shape == (2, 1008)
+
+
+def test_mobilenet_is_that_of_the_tool(tmp_path):
+    """The stand-in reads the file of image_distance.py and sees what that sees."""
+    from conftest import SHARED
+
+    file = SHARED / "data/mobilenet-v2/mobilenet_v2_features.safetensors"
+    if not file.exists():
+        pytest.skip(f"the network's file is not at {file}")
+    specification = __import__("importlib.util").util.spec_from_file_location(
+        "tool", SHARED / "tools/image_distance.py"
+    )
+    tool = __import__("importlib.util").util.module_from_spec(specification)
+    specification.loader.exec_module(tool)
+    images = np.random.RandomState(0).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    theirs = tool.Features()(torch.stack([tool.tensor(Image.fromarray(image), 32) for image in images]))
+    ours, logits = load_extractor(f"mobilenet-v2={file}")(torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert logits is None and torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_lpips_loads_offline_and_is_a_distance():
+    pytest.importorskip("torch_fidelity")
+    from torchvision.models import vgg16
+
+    torch.manual_seed(0)
+    maps = (64, 128, 256, 512, 512)
+    linear = {f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(maps)}
+    before = torch.hub.get_dir()
+    distance = extractors.LPIPS(vgg16(weights=None).state_dict(), linear, "x").eval()
+    assert torch.hub.get_dir() == before
+    a, b = torch.rand(2, 3, 32, 32) * 255, torch.rand(2, 3, 32, 32) * 255
+    assert distance(a, a).tolist() == [0, 0]
+    assert (distance(a, b) > 0).all() and torch.allclose(distance(a, b), distance(b, a))
+
+
+@pytest.mark.parametrize("text", ["resnet", "mobilenet-v2", "resnet=x.safetensors", "inception=nowhere.safetensors"])
+def test_extractors_that_are_not_there(text):
+    with pytest.raises(InputError):
+        load_extractor(text)
+
+
+def test_what_has_not_been_fetched_is_asked_for(tmp_path):
+    for load, name in ((load_extractor, "inception"), (load_distance, "lpips")):
+        with pytest.raises(InputError, match=f"stylegan fetch {name}"):
+            load(name)
+    (tmp_path / "x.safetensors").write_text("no weights")
+    with pytest.raises(InputError, match=r"x\.safetensors"):
+        load_extractor(f"mobilenet-v2={tmp_path / 'x.safetensors'}")
+
+
+def test_fetch(tmp_path, monkeypatch, capsys):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "w.pth").write_bytes(b"weights")
+    right = hashlib.sha256(b"weights").hexdigest()
+    monkeypatch.setitem(
+        extractors.DOWNLOADS, "inception", [Download((tmp_path / "there" / "w.pth").as_uri(), right, "")]
+    )
+    assert run("fetch", "inception") == 0
+    path = tmp_path / "cache" / "w.pth"
+    assert capsys.readouterr().out.strip() == str(path) and path.read_bytes() == b"weights"
+    (tmp_path / "there" / "w.pth").unlink()
+    assert run("fetch", "inception") == 0  # it is there already
+    path.write_bytes(b"damaged")
+    assert run("fetch", "inception") == 2  # and must be had again, which now fails
+    assert "--source" in capsys.readouterr().err
+    (tmp_path / "there" / "w.pth").write_bytes(b"another file")
+    assert run("fetch", "inception", "--source", tmp_path / "there") == 2
+    assert "not the file" in capsys.readouterr().err
+    assert path.read_bytes() == b"damaged" and len(list((tmp_path / "cache").iterdir())) == 1
+    assert run("fetch", "resnet") == 2
+
+
+def test_checksums_look_like_checksums():
+    for items in extractors.DOWNLOADS.values():
+        for item in items:
+            assert len(item.sha256) == 64 and item.url.startswith("https://")
+            digits = item.name.removesuffix(".pth").rsplit("-", 1)[-1]  # some names end in the hash's beginning
+            assert item.sha256.startswith(digits) or not digits.isalnum() or digits == "lpips"
+
+
+# --- path length
+
+
+def square(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return (a - b).square().sum(dim=(1, 2, 3))
+
+
+def pairs(count: int, size: int):
+    stream_ = torch.Generator().manual_seed(5)
+    z1, z2 = torch.randn(2, count, size, dtype=torch.float64, generator=stream_)
+    return z1, z2, torch.rand(count, dtype=torch.float64, generator=stream_)
+
+
+@pytest.mark.parametrize("crop", ["face", "none"])
+def test_path_length_of_a_linear_generator(crop):
+    """In W: |A (w2 - w1)|^2 of the part that is seen, whatever t and epsilon; in Z a chord of the circle."""
+    torch.manual_seed(0)
+    matrix = torch.randn(24, 3 * 16 * 16, dtype=torch.float64)
+
+    def synthesis(w):
+        return (w @ matrix).view(-1, 3, 16, 16)
+
+    def seen(images):
+        images = images[:, :, 6:14, 4:12] if crop == "face" else images
+        return (images * 127.5).square().sum(dim=(1, 2, 3))
+
+    z1, z2, t = pairs(10, 24)
+    found = path_length(lambda z: z, synthesis, square, z1, z2, t, space="w", crop=crop)
+    assert torch.allclose(found, seen(synthesis(z2 - z1)), rtol=1e-6, atol=0)
+
+    unit = torch.nn.functional.normalize
+    a, b = unit(z1), unit(z2)
+    angle = torch.acos((a * b).sum(dim=1, keepdim=True))
+
+    def on_circle(t):
+        return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+
+    t = t[:, None]
+    expected = seen(synthesis(on_circle(t + 1e-4) - on_circle(t))) / 1e-8
+    found = path_length(lambda z: z, synthesis, square, z1, z2, t[:, 0], space="z", crop=crop)
+    assert torch.allclose(found, expected, rtol=1e-6, atol=0)
+
+
+def test_path_length_of_a_constant_generator_is_zero():
+    z1, z2, t = pairs(4, 8)
+    for space in ("z", "w"):
+        found = path_length(lambda z: z, lambda w: torch.ones(len(w), 3, 8, 8), square, z1, z2, t, space=space)
+        assert found.tolist() == [0, 0, 0, 0]
+
+
+def test_outliers_are_left_out():
+    values = torch.arange(1000.0)[torch.randperm(1000)]
+    values[values == 999] = 1e9
+    low, high = 9, 990  # the 1st percentile from below and the 99th from above, both included
+    assert mean_without_outliers(values) == pytest.approx((low + high) / 2)
+    assert mean_without_outliers(torch.tensor([3.0])) == 3
+
+
+def test_images_for_the_distance():
+    images = torch.rand(2, 3, 1024, 1024) * 2 - 1
+    seen = prepare_images(images, "face")
+    assert seen.shape == (2, 3, 256, 256)
+    assert seen[0, 0, 0, 0].item() == pytest.approx(
+        (images[0, 0, 384:386, 256:258].mean().item() + 1) * 127.5, rel=1e-5
+    )
+    assert prepare_images(images[:, :, :64, :64], "none").shape == (2, 3, 64, 64)
+
+
+# --- evaluations
+
+
+def figures(config: EvaluateConfig, data: Path, folder: Path, generator=None) -> dict[str, float]:
+    evaluation = Evaluation(config, CPU, generator=generator or tiny_generator(), data=data, progress=False)
+    lines = evaluate(evaluation, folder / "metrics.jsonl", {})
+    return {name: value for line in lines for name, value in line["values"].items()}
+
+
+def test_the_batch_does_not_matter(store, network_file, tmp_path):
+    names = ("fid50k", "kid50k", "pr50k", "ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend")
+    config = EvaluateConfig(names, count=30, extractor=network_file, distance=network_file, crop="none")
+    one = figures(config, store, tmp_path / "a")
+    other = figures(replace(config, batch=7), store, tmp_path / "b")
+    assert set(one) == set(other) and len(one) == 9
+    for name in one:  # the distances of path lengths are differences of nearly equal images, in float32
+        assert other[name] == pytest.approx(one[name], rel=2e-2 if name.startswith("ppl") else 1e-4, abs=1e-6), name
+    assert figures(replace(config, seed=1), store, tmp_path / "c")["fid"] != one["fid"]
+
+
+def test_two_processes_equal_one(store, model, network_file, tmp_path):
+    """torchrun gives the figures of one process, to the bit."""
+    options = ["--data", store, "--metrics", "fid50k,ppl_wend", "--count", "20", "--extractor", network_file]
+    options += ["--distance", network_file, "--device", "cpu", "--batch", "8"]
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    assert run("evaluate", model, *options, "--record", one) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "stylegan", "evaluate", model, *options, "--record", two]
+    done = subprocess.run(
+        [str(part) for part in command],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "STYLEGAN_CACHE": str(tmp_path / "another")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    values = [[line["values"] for line in read_record(path)] for path in (one, two)]
+    assert values[0] == values[1] and len(values[0]) == 2
+
+
+def test_a_set_against_itself(store, network_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ("--data", store, "--metrics", "all", "--extractor", network_file.replace("is50k", ""))
+    assert run("evaluate", store, *options) == 2  # is50k is among all, and this extractor has no logits
+    assert run("evaluate", store, *options[:2], "--metrics", "fid50k,pr50k", *options[4:]) == 0
+    lines = read_record(tmp_path / "metrics.jsonl")
+    values = {name: value for line in lines for name, value in line["values"].items()}
+    assert values["fid"] == pytest.approx(0, abs=1e-6) and values["precision"] == values["recall"] == 1
+
+
+def test_record_and_resume(store, model, network_file, tmp_path, capsys):
+    record = tmp_path / "metrics.jsonl"
+    options = ("--data", store, "--count", "20", "--extractor", network_file, "--record", record, "--device", "cpu")
+    assert run("evaluate", model, "--metrics", "fid50k", *options) == 0
+    (line,) = read_record(record)
+    told = {"images_seen", "model", "metric", "count", "seed", "truncation", "extractor", "checksum", "resize"}
+    assert told | {"model_checksum", "reals", "reals_identity", "values", "seconds"} <= set(line)
+    assert line["images_seen"] == 77 and line["count"] == 20
+    record.write_text(record.read_text().replace(str(line["values"]["fid"]), "123.5"))
+    with record.open("a") as file:
+        file.write('{"metric": "cut sho')
+    assert run("evaluate", model, "--metrics", "fid50k", *options) == 0
+    assert "123.5" in capsys.readouterr().out  # looked up, not measured again
+    assert run("evaluate", model, "--metrics", "fid50k", "--seed", "1", *options) == 0
+    assert len(read_record(record)) == 2
+
+
+def test_features_of_reals_are_kept(store, network_file, tmp_path):
+    images, extractor = stream.open_images(store), load_extractor(network_file)
+    options = {"batch": 8, "device": CPU, "progress": False}
+    made = stream.extract_cached(images, extractor, 20, **options)
+    (file,) = (tmp_path / "cache").iterdir()
+    assert torch.equal(load_file(file)["features"], made["features"])
+    kept = stream.extract_cached(replace(images, batch=None), extractor, 20, **options)  # nothing is drawn
+    assert torch.equal(kept["features"], made["features"])
+    file.write_bytes(b"damaged")
+    assert torch.equal(stream.extract_cached(images, extractor, 20, **options)["features"], made["features"])
+    mirrored = stream.extract_cached(stream.open_images(store, mirror=True), extractor, 20, **options)
+    assert mirrored["features"].shape == made["features"].shape and len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_mirrored_reals():
+    class Two:
+        path, content_hash, count = Path("x"), "h", 2
+
+        def images(self):
+            return np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+
+    plain, mirrored = stream.images_of_store(Two()), stream.images_of_store(Two(), mirror=True)
+    a, b = plain.batch(np.arange(40)), mirrored.batch(np.arange(40))
+    same = [torch.equal(x, y) for x, y in zip(a, b, strict=True)]
+    flipped = [torch.equal(x.flip(2), y) for x, y in zip(a, b, strict=True)]
+    assert all(s != f for s, f in zip(same, flipped, strict=True)) and 5 < sum(flipped) < 35
+
+
+def test_labels_are_drawn_as_the_store_has_them(tmp_path):
+    data = open_store(write_store(tmp_path / "store", labels=3))
+    sampler = stream.Sampler(tiny_generator(label_count=3), labels=data.labels)
+    labels = sampler.label(np.arange(3000))
+    assert np.allclose(np.bincount(labels) / 3000, np.bincount(data.labels) / data.count, atol=0.05)
+    assert stream.Sampler(tiny_generator(label_count=3)).label(np.arange(3)) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--metrics", "fod"), "no metric fod"),
+        (("--metrics", "fid50k", "--count", "1"), "count"),
+        (("--metrics", "fid50k"), "name a store"),
+        (("--metrics", "ls"), "attribute classifiers"),
+        (("--metrics", "ls", "--classifiers", "nowhere"), "no classifiers nowhere"),
+        (("--metrics", "ppl_wend", "--directions", "d.safetensors", "--distance", "lpips"), "stylegan fetch lpips"),
+    ],
+)
+def test_evaluate_refuses(model, network_file, tmp_path, capsys, options, message):
+    arguments = ("--extractor", network_file, "--record", tmp_path / "metrics.jsonl", "--device", "cpu", *options)
+    assert run("evaluate", model, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_what_a_traditional_generator_has_no_w_for(store, network_file, tmp_path):
+    options = {"use_styles": False, "const_input": False, "use_instance_norm": False, "use_pixel_norm": True}
+    g = tiny_generator(**options, mapping_layers=0)
+    config = EvaluateConfig(("ppl_wfull",), count=8, distance=network_file)
+    with pytest.raises(InputError, match="ppl_zfull"):
+        figures(config, store, tmp_path, g)
+    assert figures(replace(config, metrics=("ppl_zfull",)), store, tmp_path, g)["ppl_zfull"] > 0
+    evaluation = Evaluation(replace(config, metrics=("all",)), CPU, generator=g, data=store)
+    assert "ppl_wfull" not in evaluating._names(evaluation) and "ppl_zend" in evaluating._names(evaluation)
+
+
+# --- attribute classifiers
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "portraits"
+    prepare_portraits(path, count=300, resolution=16, workers=1, progress=False)
+    return path
+
+
+def test_classifiers_learn_and_round_trip(portraits, tmp_path, capsys):
+    file = tmp_path / "c.safetensors"
+    config = ClassifierConfig(feature_maps=FeatureMaps(base=128, maximum=16), kimg=3, learning_rate=0.003, device="cpu")
+    accuracies = train_classifiers(portraits, file, config, progress=False)
+    assert accuracies["dark_background"] > 0.85 and len(accuracies) == 20
+    classifiers = load_classifiers(file)
+    assert classifiers.names == list(open_store(portraits).attribute_names) and len(classifiers.checksum) == 64
+    images = torch.randn(3, 3, 16, 16)
+    assert classifiers(images).shape == (3, 20)
+    larger = images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert torch.allclose(classifiers(larger), classifiers(images), atol=1e-5)
+    with pytest.raises(InputError, match="16 x 16 or more"):
+        classifiers(torch.randn(1, 3, 8, 8))
+
+
+def test_separability_of_a_generator(portraits, tmp_path, capsys):
+    """The whole way on the command line; of random networks, so that only its form is judged."""
+    model, file = tmp_path / "m.safetensors", tmp_path / "c.safetensors"
+    weights.save(model, weights.Model(tiny_generator()))
+    options = ["--kimg", "0.08", "--feature-maps.base", "64", "--feature-maps.maximum", "8", "--device", "cpu"]
+    assert run("classifiers", portraits, file, *options) == 0
+    assert "dark_background" in capsys.readouterr().out
+    options = ("--metrics", "ls", "--count", "200", "--classifiers", file, "--device", "cpu")
+    assert run("evaluate", model, *options, "--directions", tmp_path / "d.safetensors") == 0
+    (line,) = read_record(tmp_path / "metrics.jsonl")
+    assert line["values"]["ls_w"] >= 1 and 1 <= line["values"]["ls_z"] <= 2**20
+    directions = load_file(tmp_path / "d.safetensors")
+    assert directions["normals"].shape == (20, 8) and directions["offsets"].shape == (20,)
+
+
+def test_classifier_files_that_are_none(tmp_path, store):
+    (tmp_path / "x.safetensors").write_text("nothing")
+    save_file({"a": torch.zeros(1)}, tmp_path / "y.safetensors")
+    for name in ("x.safetensors", "y.safetensors"):
+        with pytest.raises(InputError, match=name):
+            load_classifiers(tmp_path / name)
+    with pytest.raises(InputError, match="no attributes"):
+        train_classifiers(store, tmp_path / "c.safetensors", progress=False)
+
+
+def test_official_classifiers(tmp_path, monkeypatch):
+    """A folder of pickles of one network each, named and ordered by their files."""
+    module = types.ModuleType("dnnlib.tflib.network")
+    module.Network = type("Network", (), {"__module__": "dnnlib.tflib.network"})
+    for name in ("dnnlib", "dnnlib.tflib"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "dnnlib.tflib.network", module)
+    ours = [tiny_discriminator(16, group_size=1, use_blur=use_blur) for use_blur in (True, False)]
+    names = {"conv0": "Conv0", "conv1": "Conv1_down", "conv": "Conv", "dense0": "Dense0", "dense1": "Dense1"}
+    for number, (d, attribute) in enumerate(zip(ours, ("male", "5-o-clock-shadow"), strict=True)):
+        variables = [("lod", np.float32(0))]
+        for name, tensor in d.state_dict().items():
+            _, r, layer, leaf = name.split(".")
+            scope = f"FromRGB_lod{5 - int(r).bit_length()}" if layer == "from_rgb" else f"{r}x{r}/{names[layer]}"
+            array = tensor.permute(2, 3, 1, 0) if tensor.ndim == 4 else tensor.T if tensor.ndim == 2 else tensor
+            variables.append((f"{scope}/{leaf}", array.numpy()))
+        network = module.Network()
+        blur = [1, 2, 1] if d.config.use_blur else None
+        options = {"num_channels": 3, "resolution": 16, "fmap_base": 64, "fmap_max": 8, "mbstd_group_size": 0}
+        network.__dict__ |= {
+            "version": 3,
+            "build_func_name": "D_basic",
+            "static_kwargs": options | {"blur_filter": blur},
+            "variables": variables,
+        }
+        with (tmp_path / f"celebahq-classifier-{number:02d}-{attribute}.pkl").open("wb") as file:
+            pickle.dump(network, file, protocol=4)
+    classifiers = load_classifiers(tmp_path)
+    assert classifiers.names == ["male", "5-o-clock-shadow"]
+    images = torch.randn(2, 3, 16, 16)
+    expected = torch.stack([d(images) for d in ours], dim=1)
+    assert torch.allclose(classifiers(images), expected, atol=1e-5)
+    save_classifiers(tmp_path / "all.safetensors", classifiers)
+    assert torch.equal(load_classifiers(tmp_path / "all.safetensors")(images), classifiers(images))
+
+
+# --- in training
+
+
+def test_training_measures_and_keeps_the_best(store, network_file, tmp_path):
+    from test_training import tiny_config
+
+    measured = EvaluateConfig(("fid50k", "ppl_wend"), count=20, extractor=network_file, distance=network_file)
+    config = tiny_config(store, evaluation=measured, evaluation_ticks=2)
+    train(config, tmp_path / "run", progress=False)
+    lines = read_record(tmp_path / "run" / "metrics.jsonl")
+    fids = [(line["values"]["fid"], line["images_seen"]) for line in lines if line["metric"] == "fid50k"]
+    assert len(fids) >= 3 and fids[-1][1] == 400 and all(math.isfinite(fid) for fid, _ in fids)
+    best = weights.load_model(tmp_path / "run" / "best.safetensors")
+    assert best.provenance.images_seen == min(fids)[1]
+    plain = train(tiny_config(store), tmp_path / "plain", progress=False)  # measuring changes nothing
+    assert (tmp_path / "run" / plain.model.name).read_bytes() == plain.model.read_bytes()
+    with pytest.raises(InputError, match="stylegan fetch inception"):  # said before the training begins
+        train(tiny_config(store, evaluation=EvaluateConfig(("fid50k",))), tmp_path / "none", progress=False)
+
+
+def test_the_table_of_metrics():
+    assert (
+        METRICS["ls"].count == 200_000 and METRICS["ppl_wfull"].count == 100_000 and METRICS["fid50k"].count == 50_000
+    )
+    assert all(metric.looks_with in ("extractor", "distance", "classifiers") for metric in METRICS.values())
+
+
+def test_classifiers_of_several_networks_keep_their_order():
+    networks = [tiny_discriminator(16, group_size=1), tiny_discriminator(16, group_size=1, label_count=2)]
+    classifiers = AttributeClassifiers(["a", "b", "c"], networks)
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.allclose(classifiers(images)[:, 1:], networks[1].outputs(images)) and TINY_MAPS.maximum == 8
