@@ -5,6 +5,9 @@
 #
 # Every network is a run in OUT; repeat the command to go on after an interruption. JOBS runs are trained at a time
 # (1), small ones at RESOLUTION (32) for KIMG thousand images (200); full ones on GPUS GPUs each (8).
+#
+# Full runs are measured by FID (`stylegan fetch inception` and `stylegan fetch lpips` first), small ones by KID at
+# COUNT samples (2000) in the features of a small network, a file in $STYLEGAN_SHARED (or another: FEATURES).
 set -euo pipefail
 scale=${1:-} store=${2:-} out=${3:-}
 if [[ ! $scale =~ ^(small|full)$ || -z $store || -z $out ]]; then
@@ -14,10 +17,15 @@ fi
 mkdir -p "$out"
 stylegan=(stylegan)
 if [ "$scale" = full ]; then
-    options=(--gpus "${GPUS:-8}" --keep 0)
+    options=(--gpus "${GPUS:-8}" --keep 0 --evaluation.metrics fid50k)
+    measures=()
     [ "${GPUS:-8}" = 1 ] || stylegan=(torchrun --nproc-per-node "${GPUS:-8}" -m stylegan)
 else
+    features=mobilenet-v2=${FEATURES:-${STYLEGAN_SHARED:-../shared}/data/mobilenet-v2/mobilenet_v2_features.safetensors}
+    measures=(--count "${COUNT:-2000}" --extractor "$features" --distance "$features" --crop none)
     options=(
+        --evaluation.metrics kid50k --evaluation.count "${COUNT:-2000}" --evaluation.extractor "$features"
+        --evaluation-ticks 1
         --resolution "${RESOLUTION:-32}" --schedule.total-kimg "${KIMG:-200}"
         --schedule.stable-kimg 30 --schedule.fade-kimg 30 --schedule.batch-size "${BATCH:-4:32}"
         --schedule.learning-rate 4:0.002 --schedule.tick-kimg "4:${TICK:-20}"
@@ -40,3 +48,15 @@ train() {
         "${command[@]}" >"$run.log" 2>&1 &
     fi
 }
+
+# measure RUN METRICS [OPTIONS]: more figures of a run's last model
+measure() {
+    "${stylegan[@]}" evaluate "$out/$1" --data "$store" --metrics "$2" "${measures[@]}" "${@:3}"
+}
+
+# table RUN...: the lowest and the last figure of each
+table() {
+    wait
+    (cd "$out" && python "$here/lowest.py" "$@")
+}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

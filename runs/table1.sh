@@ -13,5 +13,4 @@
 source "$(dirname "$0")/common.sh"
 for preset in config-a config-b config-c config-d config-e config-f; do train "$preset" 0; done
 for preset in config-b config-f; do train "$preset" 1; train "$preset" 2; done
-wait
-python "$(dirname "$0")/measure.py" "$store" "$out"/config-?-?
+table config-?-?

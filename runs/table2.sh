@@ -9,4 +9,9 @@
 source "$(dirname "$0")/common.sh"
 for preset in config-e mixing-50 config-f mixing-100; do train "$preset"; done
 wait
-python "$(dirname "$0")/measure.py" "$store" "$out"/{config-e,mixing-50,config-f,mixing-100}-0 --latents 1 2 3 4
+for run in config-e-0 mixing-50-0 config-f-0 mixing-100-0; do
+    for latents in 2 3 4; do
+        measure "$run" "$([ "$scale" = full ] && echo fid50k || echo kid50k)" --latents "$latents" --mirror
+    done
+done
+table config-e-0 mixing-50-0 config-f-0 mixing-100-0

@@ -11,4 +11,10 @@
 source "$(dirname "$0")/common.sh"
 for preset in config-b config-d config-e mixing-50 config-f; do train "$preset"; done
 wait
-python "$(dirname "$0")/measure.py" "$store" "$out"/{config-b,config-d,config-e,mixing-50,config-f}-0
+# separability takes attribute classifiers of the data: CLASSIFIERS, a file or a folder of the official ones
+ls=${CLASSIFIERS:+,ls}
+measure config-b-0 "ppl_zfull,ppl_zend$ls" ${CLASSIFIERS:+--classifiers "$CLASSIFIERS"}
+for run in config-d-0 config-e-0 mixing-50-0 config-f-0; do
+    measure "$run" "ppl_wfull,ppl_wend$ls" ${CLASSIFIERS:+--classifiers "$CLASSIFIERS"}
+done
+table config-b-0 config-d-0 config-e-0 mixing-50-0 config-f-0

@@ -13,4 +13,12 @@
 source "$(dirname "$0")/common.sh"
 for preset in config-b traditional-8 mapping-0 mapping-1 mapping-2 config-f; do train "$preset"; done
 wait
-python "$(dirname "$0")/measure.py" "$store" "$out"/{config-b,traditional-8,mapping-0,mapping-1,mapping-2,config-f}-0
+# separability takes attribute classifiers of the data: CLASSIFIERS, a file or a folder of the official ones
+ls=${CLASSIFIERS:+,ls}
+for run in config-b-0 traditional-8-0 mapping-0-0; do
+    measure "$run" "ppl_zfull,ppl_zend$ls" ${CLASSIFIERS:+--classifiers "$CLASSIFIERS"}
+done
+for run in traditional-8-0 mapping-1-0 mapping-2-0 config-f-0; do
+    measure "$run" "ppl_wfull,ppl_wend$ls" ${CLASSIFIERS:+--classifiers "$CLASSIFIERS"}
+done
+table config-b-0 traditional-8-0 mapping-0-0 mapping-1-0 mapping-2-0 config-f-0

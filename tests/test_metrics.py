@@ -389,6 +389,15 @@ def test_mirrored_reals():
     assert all(s != f for s, f in zip(same, flipped, strict=True)) and 5 < sum(flipped) < 35
 
 
+def test_crossed_latents_of_the_sampler():
+    g, numbers = tiny_generator(), np.arange(20)
+    one, three = stream.Sampler(g).w(numbers), stream.Sampler(g, latents=3).w(numbers)
+    assert torch.equal(three[:, 0], one[:, 0])
+    assert ((three[:, 1:] != three[:, :-1]).any(dim=2).sum(dim=1) == 2).all()
+    with pytest.raises(InputError, match="cannot be mixed"):
+        stream.Sampler(g, latents=7).w(numbers)
+
+
 def test_labels_are_drawn_as_the_store_has_them(tmp_path):
     data = open_store(write_store(tmp_path / "store", labels=3))
     sampler = stream.Sampler(tiny_generator(label_count=3), labels=data.labels)

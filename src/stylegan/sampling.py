@@ -71,20 +71,37 @@ def w_of_crossed_seeds(
     The seed's own w is used from the first layer on; the others, and the layers where they take over, are drawn
     from the seed too. Raises InputError where the generator has fewer layers than that.
     """
-    layers = min(len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0])), generator.config.num_layers)
-    if not 1 <= latents <= layers:
-        raise InputError(f"{latents} latents cannot be mixed: this generator has {layers} style inputs in use")
+    layers = layers_in_use(generator, latents)
     w = w_of_seeds(generator, seeds, labels)
     if latents == 1:
         return w
     streams = [np.random.RandomState([seed, latents, 2**31]) for seed in seeds]
     crossovers = np.stack([np.sort(stream.permutation(layers - 1)[: latents - 1]) + 1 for stream in streams])
-    for i in range(latents - 1):
+    others = []
+    for _ in range(latents - 1):
         z = np.stack([stream.randn(generator.config.z_dim) for stream in streams]).astype(np.float32)
-        other = generator.mapping(torch.from_numpy(z).to(w), labels)
-        first = torch.from_numpy(crossovers[:, i, None, None]).to(w.device)
-        w = torch.where(torch.arange(w.shape[1], device=w.device)[:, None] < first, w, other)
-    return w
+        others.append(generator.mapping(torch.from_numpy(z).to(w), labels))
+    return cross([w, *others], torch.from_numpy(crossovers).to(w.device))
+
+
+def cross(ws: Sequence[Tensor], crossovers: Tensor) -> Tensor:
+    """Styles of several w [N, num_layers, w_dim], one after the other.
+
+    crossovers: int64 [N, len(ws) - 1], the layers, ascending, from which the second, third, ... is used.
+    """
+    crossed, layer = ws[0], torch.arange(ws[0].shape[1], device=ws[0].device)[:, None]
+    for w, first in zip(ws[1:], crossovers.T, strict=True):
+        crossed = torch.where(layer < first[:, None, None], crossed, w)
+    return crossed
+
+
+def layers_in_use(generator: Generator, latents: int) -> int:
+    """How many style inputs a generator has at what it has been grown to. Raises InputError if `latents` is more."""
+    grown = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+    layers = min(grown, generator.config.num_layers)
+    if not 1 <= latents <= layers:
+        raise InputError(f"{latents} latents cannot be mixed: this generator has {layers} style inputs in use")
+    return layers
 
 
 def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:

@@ -29,9 +29,10 @@ FORMAT_VERSION = 1
 class AttributeClassifiers(nn.Module):
     """Binary classifiers of images, frozen: one name and one logit an attribute."""
 
-    def __init__(self, names: list[str], networks: list[Discriminator], checksum: str = "") -> None:
+    def __init__(self, names: list[str], networks: list[Discriminator], *, name: str = "", checksum: str = "") -> None:
+        """names: of the attributes. name, checksum: of the file they come from."""
         super().__init__()
-        self.names, self.checksum = list(names), checksum
+        self.names, self.name, self.checksum = list(names), name, checksum
         self.networks = nn.ModuleList(networks).eval().requires_grad_(False)
         self.resolution = networks[0].config.resolution
 
@@ -95,7 +96,7 @@ def load_classifiers(name: Path | str) -> AttributeClassifiers:
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a file of attribute classifiers, or is damaged ({error})") from error
     networks = fill(lambda: nn.ModuleList(Discriminator(config) for config in configs), tensors, path)
-    return AttributeClassifiers(names, list(networks), checksum_of([path]))
+    return AttributeClassifiers(names, list(networks), name=path.stem, checksum=checksum_of([path]))
 
 
 def bundled_classifiers() -> list[str]:
@@ -117,4 +118,4 @@ def _from_pickles(paths: list[Path]) -> AttributeClassifiers:
     """The official classifiers, named after their files: celebahq-classifier-00-male.pkl, ..."""
     networks = [nvidia.discriminator_from(nvidia.read_network(path)) for path in paths]
     names = [re.sub(r".*classifier-\d+-", "", path.stem) for path in paths]
-    return AttributeClassifiers(names, networks, checksum_of(paths))
+    return AttributeClassifiers(names, networks, name=paths[0].parent.name, checksum=checksum_of(paths))

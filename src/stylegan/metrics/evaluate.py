@@ -51,6 +51,8 @@ class EvaluateConfig:
     svm: Literal["converged", "official"] = "converged"
     """Of ls: hyperplanes at their optimum, or as the official code's 1,000 iterations leave them, which fits worse
     and takes some forty times as long."""
+    latents: int = 1
+    """Of fid, kid, pr and is: mix so many latents into each image, at random layers (table 2)."""
     mirror: bool = False
     """Flip half of the reals, as a training with mirroring saw them."""
     seed: int = 0
@@ -62,8 +64,8 @@ class EvaluateConfig:
         for name in self.metrics:
             if name not in METRICS and name != "all":
                 raise InputError(f"there is no metric {name}; use some of: {', '.join(METRICS)}, or all")
-        if self.batch < 1 or (self.count is not None and self.count < 2):
-            raise InputError("batch must be 1 or more, and count 2 or more")
+        if min(self.batch, self.latents) < 1 or (self.count is not None and self.count < 2):
+            raise InputError("batch and latents must be 1 or more, and count 2 or more")
 
 
 class Evaluation:
@@ -95,7 +97,7 @@ class Evaluation:
             labels = open_store(self._need_data()).labels
             if labels is None:
                 raise InputError(f"the generator has classes but {self.data} has none; use labels none")
-        return Sampler(self.generator, seed=self.config.seed, labels=labels)
+        return Sampler(self.generator, seed=self.config.seed, labels=labels, latents=self.config.latents)
 
     @cached_property
     def extractor(self) -> Extractor:
@@ -222,7 +224,8 @@ def linear_separability(evaluation: Evaluation, count: int) -> dict[str, float]:
 
     def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
         for numbers in evaluation.in_batches(count, "ls"):
-            z, w = sampler.z(numbers), sampler.w(numbers)
+            z = sampler.z(numbers)
+            w = sampler.generator.mapping(z, sampler.label(numbers))
             images = sampler.generator.synthesis(w, noise=sampler.noise(numbers))
             yield numbers, torch.cat([z, w[:, -1], classifiers(images)], dim=1)
 
@@ -344,13 +347,15 @@ def _settings(evaluation: Evaluation, name: str, provenance: dict[str, Any]) -> 
         "count": config.count or metric.count,
         "seed": config.seed,
         "truncation": 1.0,
-        metric.looks_with: getattr(tool, "name", config.classifiers),
+        metric.looks_with: tool.name,
         "checksum": tool.checksum,
     }
     if evaluation.generator is not None:
         settings |= {"model_checksum": checksum(evaluation.generator)}
         if evaluation.generator.config.label_count:
             settings |= {"labels": config.labels}
+        if metric.looks_with == "extractor":
+            settings |= {"latents": config.latents}
     if metric.looks_with == "extractor":
         settings |= {"resize": tool.resize}
         if name != "is50k":

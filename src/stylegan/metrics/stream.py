@@ -23,6 +23,7 @@ from stylegan.images import atomic_file, to_uint8
 from stylegan.metrics.extractors import Extractor, cache_folder
 from stylegan.networks.generator import Generator
 from stylegan.randomness import draw, draw_uniform
+from stylegan.sampling import cross, layers_in_use
 
 # --- sources of images
 
@@ -85,9 +86,14 @@ def open_images(source: Path | str, *, mirror: bool = False) -> Images:
 class Sampler:
     """A generator's images by number: z, noise and label of each depend on its number and the seed alone."""
 
-    def __init__(self, generator: Generator, *, seed: int = 0, labels: np.ndarray | None = None) -> None:
-        """labels: the classes that images are drawn of, in their frequencies; None for the zero label."""
-        self.generator, self.seed = generator, seed
+    def __init__(
+        self, generator: Generator, *, seed: int = 0, labels: np.ndarray | None = None, latents: int = 1
+    ) -> None:
+        """labels: the classes that images are drawn of, in their frequencies; None for the zero label.
+
+        latents: how many each image is mixed from, at random layers (table 2).
+        """
+        self.generator, self.seed, self.latents = generator, seed, latents
         self.labels = None if labels is None else torch.tensor(labels)
         self.device = generator.w_avg.device
 
@@ -95,9 +101,9 @@ class Sampler:
         """[n, z_dim]"""
         return draw((self.generator.config.z_dim,), self.seed, 0, f"{purpose} of metrics", self._index(numbers))
 
-    def uniform(self, numbers: np.ndarray, purpose: str) -> Tensor:
-        """[n] in [0, 1)"""
-        return draw_uniform((), self.seed, 0, f"{purpose} of metrics", self._index(numbers))
+    def uniform(self, numbers: np.ndarray, purpose: str, shape: tuple[int, ...] = ()) -> Tensor:
+        """[n, *shape] in [0, 1)"""
+        return draw_uniform(shape, self.seed, 0, f"{purpose} of metrics", self._index(numbers))
 
     def label(self, numbers: np.ndarray) -> Tensor | None:
         """Class numbers [n], or None."""
@@ -118,7 +124,13 @@ class Sampler:
     @torch.no_grad()
     def w(self, numbers: np.ndarray) -> Tensor:
         """[n, num_layers, w_dim], not truncated: metrics measure the whole distribution."""
-        return self.generator.mapping(self.z(numbers), self.label(numbers))
+        layers, label = layers_in_use(self.generator, self.latents), self.label(numbers)
+        w = self.generator.mapping(self.z(numbers), label)
+        if self.latents == 1:
+            return w
+        others = [self.generator.mapping(self.z(numbers, f"z {i}"), label) for i in range(1, self.latents)]
+        order = self.uniform(numbers, "crossovers", (layers - 1,)).argsort(dim=1)[:, : self.latents - 1]
+        return cross([w, *others], order.sort(dim=1).values + 1)
 
     @torch.no_grad()
     def draw(self, numbers: np.ndarray) -> Tensor:
