@@ -18,7 +18,7 @@ from conftest import TINY_MAPS, tiny_discriminator, tiny_generator, write_store
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stylegan import cli, weights
+from stylegan import cli, distributed, weights
 from stylegan.data.prepare import prepare_portraits
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
@@ -263,7 +263,7 @@ def test_path_length_of_a_linear_generator(crop):
         return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
     t = t[:, None]
-    expected = seen(synthesis(on_circle(t + 1e-4) - on_circle(t))) / 1e-8
+    expected = seen(synthesis(on_circle(t + 1e-4) - on_circle(t))) / 1e-8 * 24  # z has the length sqrt(24)
     found = path_length(lambda z: z, synthesis, square, z1, z2, t[:, 0], space="z", crop=crop)
     assert torch.allclose(found, expected, rtol=1e-6, atol=0)
 
@@ -315,7 +315,16 @@ def test_the_batch_does_not_matter(store, network_file, tmp_path):
 
 def test_two_processes_equal_one(store, model, network_file, tmp_path):
     """torchrun gives the figures of one process, to the bit."""
-    options = ["--data", store, "--metrics", "fid50k,ppl_wend", "--count", "20", "--extractor", network_file]
+    options = [
+        "--data",
+        store,
+        "--metrics",
+        "fid50k,kid50k,pr50k,ppl_wend",
+        "--count",
+        "20",
+        "--extractor",
+        network_file,
+    ]
     options += ["--distance", network_file, "--device", "cpu", "--batch", "8"]
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
     assert run("evaluate", model, *options, "--record", one) == 0
@@ -331,15 +340,18 @@ def test_two_processes_equal_one(store, model, network_file, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     values = [[line["values"] for line in read_record(path)] for path in (one, two)]
-    assert values[0] == values[1] and len(values[0]) == 2
+    assert values[0] == values[1] and len(values[0]) == 4
 
 
 def test_a_set_against_itself(store, network_file, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = ("--data", store, "--metrics", "all", "--extractor", network_file.replace("is50k", ""))
-    assert run("evaluate", store, *options) == 2  # is50k is among all, and this extractor has no logits
-    assert run("evaluate", store, *options[:2], "--metrics", "fid50k,pr50k", *options[4:]) == 0
+    options = ("--data", store, "--extractor", network_file)
+    assert run("evaluate", store, *options, "--metrics", "is50k") == 2
+    assert "no logits" in capsys.readouterr().err
+    assert run("evaluate", store, *options, "--metrics", "all") == 0  # but is50k, for which there are no logits
     lines = read_record(tmp_path / "metrics.jsonl")
+    assert [line["metric"] for line in lines] == ["fid50k", "kid50k", "pr50k"]
+    assert all(line["count"] == line["reals_count"] == 40 for line in lines)  # not 50,000
     values = {name: value for line in lines for name, value in line["values"].items()}
     assert values["fid"] == pytest.approx(0, abs=1e-6) and values["precision"] == values["recall"] == 1
 
@@ -359,6 +371,50 @@ def test_record_and_resume(store, model, network_file, tmp_path, capsys):
     assert "123.5" in capsys.readouterr().out  # looked up, not measured again
     assert run("evaluate", model, "--metrics", "fid50k", "--seed", "1", *options) == 0
     assert len(read_record(record)) == 2
+
+
+def test_folders_are_known_by_their_content(network_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.RandomState(0)
+    for folder in ("a/out", "b/out", "reals"):
+        Path(folder).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(rng.randint(0, 256, (16, 16, 3)).astype(np.uint8)).save(f"{folder}/{i}.png")
+    options = ("--data", "reals", "--metrics", "fid50k", "--extractor", network_file)
+    assert run("evaluate", "a/out", *options) == 0 and run("evaluate", "b/out", *options) == 0
+    values = [line["values"]["fid"] for line in read_record(Path("metrics.jsonl"))]
+    assert len(values) == 2 and values[0] != values[1]
+    Path("b/out/3.png").write_bytes(b"damaged")
+    capsys.readouterr()
+    assert run("evaluate", "b/out", *options) == 2
+    assert "3.png" in capsys.readouterr().err
+
+
+def test_the_best_is_of_the_same_kind():
+    def line(fid, **changes):
+        return {"metric": "fid50k", "values": {"fid": fid}, "checksum": "a", "images_seen": fid} | changes
+
+    record = [line(5.0, checksum="b"), line(float("nan")), line(9.0), line(8.0)]
+    assert evaluating.is_best(line(8.0), record) and not evaluating.is_best(line(9.0), record)
+    higher = [{"metric": "pr50k", "values": {"precision": p}} for p in (0.5, 0.7)]
+    assert evaluating.is_best(higher[1], higher) and not evaluating.is_best(higher[0], higher)
+
+
+def test_strict_float32_is_for_the_moment(store, network_file, tmp_path):
+    distributed.set_precision("tf32")
+    try:
+        figures(EvaluateConfig(("fid50k",), count=8, extractor=network_file), store, tmp_path)
+        assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "tf32"
+    finally:
+        distributed.set_precision("float32")
+
+
+def test_a_growing_generator_is_measured_at_full_size(store, network_file, tmp_path):
+    g = tiny_generator()
+    g.synthesis.grown = (4, 0.0)
+    assert stream.Sampler(g).draw(np.arange(2)).shape == (2, 3, 16, 16)
+    config = EvaluateConfig(("fid50k", "ppl_wend"), count=8, extractor=network_file, distance=network_file, crop="none")
+    assert all(math.isfinite(value) for value in figures(config, store, tmp_path, g).values())
 
 
 def test_features_of_reals_are_kept(store, network_file, tmp_path):
@@ -414,7 +470,9 @@ def test_labels_are_drawn_as_the_store_has_them(tmp_path):
         (("--metrics", "fid50k"), "name a store"),
         (("--metrics", "ls"), "attribute classifiers"),
         (("--metrics", "ls", "--classifiers", "nowhere"), "no classifiers nowhere"),
-        (("--metrics", "ppl_wend", "--directions", "d.safetensors", "--distance", "lpips"), "stylegan fetch lpips"),
+        (("--metrics", "ppl_wend", "--directions", "d.safetensors"), "add it to --metrics"),
+        (("--metrics", "ls", "--directions", "nowhere/d.safetensors"), "no folder nowhere"),
+        (("--metrics", "ppl_wend,fid50k", "--distance", "lpips"), "stylegan fetch lpips"),
     ],
 )
 def test_evaluate_refuses(model, network_file, tmp_path, capsys, options, message):
@@ -428,7 +486,7 @@ def test_evaluate_refuses(model, network_file, tmp_path, capsys, options, messag
 def test_what_a_traditional_generator_has_no_w_for(store, network_file, tmp_path):
     options = {"use_styles": False, "const_input": False, "use_instance_norm": False, "use_pixel_norm": True}
     g = tiny_generator(**options, mapping_layers=0)
-    config = EvaluateConfig(("ppl_wfull",), count=8, distance=network_file)
+    config = EvaluateConfig(("ppl_wfull",), count=8, distance=network_file, extractor=network_file)
     with pytest.raises(InputError, match="ppl_zfull"):
         figures(config, store, tmp_path, g)
     assert figures(replace(config, metrics=("ppl_zfull",)), store, tmp_path, g)["ppl_zfull"] > 0
@@ -458,7 +516,9 @@ def test_classifiers_learn_and_round_trip(portraits, tmp_path, capsys):
     larger = images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     assert torch.allclose(classifiers(larger), classifiers(images), atol=1e-5)
     with pytest.raises(InputError, match="16 x 16 or more"):
-        classifiers(torch.randn(1, 3, 8, 8))
+        classifiers.check(tiny_generator(8).config)
+    with pytest.raises(InputError, match="no folder"):
+        train_classifiers(portraits, tmp_path / "nowhere" / "c.safetensors", config, progress=False)
 
 
 def test_separability_of_a_generator(portraits, tmp_path, capsys):
@@ -471,9 +531,87 @@ def test_separability_of_a_generator(portraits, tmp_path, capsys):
     options = ("--metrics", "ls", "--count", "200", "--classifiers", file, "--device", "cpu")
     assert run("evaluate", model, *options, "--directions", tmp_path / "d.safetensors") == 0
     (line,) = read_record(tmp_path / "metrics.jsonl")
-    assert line["values"]["ls_w"] >= 1 and 1 <= line["values"]["ls_z"] <= 2**20
+    assert set(line["values"]) == {"ls_w", "ls_z"}
     directions = load_file(tmp_path / "d.safetensors")
     assert directions["normals"].shape == (20, 8) and directions["offsets"].shape == (20,)
+    assert run("evaluate", model, *options, "--directions", tmp_path / "e.safetensors") == 0  # known, but wanted again
+    assert torch.equal(load_file(tmp_path / "e.safetensors")["normals"], directions["normals"])
+
+
+class Brightness(torch.nn.Module):
+    """A classifier that looks at how light an image is."""
+
+    names, name, checksum, resolution = ["light"], "brightness", "x", 16
+    networks = [types.SimpleNamespace(config=types.SimpleNamespace(channels=3))]  # noqa: RUF012
+
+    def check(self, generator):
+        pass
+
+    def forward(self, images):
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+
+@pytest.mark.parametrize("svm", ["converged", "official"])
+def test_separability_finds_the_space_that_is_linear(store, tmp_path, svm):
+    """The image's brightness is linear in w, and w a bent function of z: W is separable, Z is not."""
+    g = tiny_generator()
+
+    class Bent(torch.nn.Module):
+        def forward(self, z, labels=None):
+            return torch.stack([z[:, 0] * z[:, 1], *z.T[1:]], dim=1)[:, None].expand(-1, 6, -1)
+
+    g.mapping = Bent()
+    g.synthesis.forward = lambda w, noise: w[:, 0, 0, None, None, None].expand(-1, 3, 16, 16)
+    config = EvaluateConfig(("ls",), count=2000, svm=svm)
+    evaluation = Evaluation(config, CPU, generator=g, data=store, progress=False)
+    evaluation.classifiers = Brightness()
+    values = evaluate(evaluation, tmp_path / "metrics.jsonl", {})[0]["values"]
+    assert values["ls_w"] == pytest.approx(1, abs=0.01) and values["ls_z"] > 1.8
+    normal = evaluation.separability["w"].normals[0]
+    assert normal[0] > 0.98
+
+
+@pytest.mark.parametrize("metric", ["ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend"])
+@pytest.mark.parametrize("noise", ["fresh", "fixed"])
+def test_path_lengths_of_an_evaluation(store, tmp_path, metric, noise):
+    """A linear generator under a quadratic distance: the closed form on the same latents, outliers left out."""
+    g = tiny_generator().double()
+    torch.manual_seed(1)
+    bend, matrix = torch.randn(8, 8, dtype=torch.float64), torch.randn(8, 3 * 16 * 16, dtype=torch.float64)
+    g.mapping.forward = lambda z, labels=None: (z.double() @ bend)[:, None].expand(-1, 6, -1)
+    planes = []
+
+    def synthesis(w, noise):
+        planes.append(noise)
+        return (w[:, 0] @ matrix).view(-1, 3, 16, 16)
+
+    g.synthesis.forward = synthesis
+    config = EvaluateConfig((metric,), count=200, batch=64, crop="none", noise=noise)
+    evaluation = Evaluation(config, CPU, generator=g, data=store, progress=False)
+    evaluation.distance = square
+    square.name, square.checksum = "square", "x"
+    found = evaluate(evaluation, tmp_path / "metrics.jsonl", {})[0]["values"][metric]
+
+    numbers = np.arange(200)
+    z1, z2 = (evaluation.sampler.z(numbers, f"{which} z").double() for which in ("first", "second"))
+    t = evaluation.sampler.uniform(numbers, "t").double()[:, None] if metric.endswith("full") else torch.zeros(200, 1)
+    if metric.startswith("ppl_w"):
+        change = (z2 - z1) * 1e-4
+    else:
+        unit = torch.nn.functional.normalize
+        a, b = unit(z1), unit(z2)
+        angle = torch.acos((a * b).sum(dim=1, keepdim=True))
+        ends = [(torch.sin((1 - s) * angle) * a + torch.sin(s * angle) * b) / torch.sin(angle) for s in (t, t + 1e-4)]
+        change = (ends[1] - ends[0]) * 8**0.5
+    distances = (change @ bend @ matrix * 127.5).square().sum(dim=1) / 1e-8
+    # the samples are float32, in which t + epsilon is off by up to 6e-4 of epsilon
+    assert found == pytest.approx(mean_without_outliers(distances), rel=1e-3)
+    for given in planes:
+        if noise == "fixed":
+            assert given == "fixed"
+        else:  # both ends of a pair have the same planes, each pair its own
+            first, second = given[3].chunk(2)
+            assert torch.equal(first, second) and not torch.equal(first[0], first[1])
 
 
 def test_classifier_files_that_are_none(tmp_path, store):

@@ -25,7 +25,7 @@ from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.randomness import draw, draw_uniform
 from stylegan.training import checkpoint, ema
-from stylegan.training.loop import TrainingConfig, _Run, mix_styles, train
+from stylegan.training.loop import Run, TrainingConfig, mix_styles, train
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import ScheduleConfig, groups, seconds_left, state_at
 
@@ -161,7 +161,7 @@ def test_resume_after_sigkill_is_exact(finished, store, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_save_and_stop(store, tmp_path, number, monkeypatch, capsys):
     config = tiny_config(store)
-    true_step, steps = _Run.step_generator, []
+    true_step, steps = Run.step_generator, []
 
     def interrupted(run, now, means):
         steps.append(None)
@@ -169,7 +169,7 @@ def test_signals_save_and_stop(store, tmp_path, number, monkeypatch, capsys):
             os.kill(os.getpid(), number)
         true_step(run, now, means)
 
-    monkeypatch.setattr(_Run, "step_generator", interrupted)
+    monkeypatch.setattr(Run, "step_generator", interrupted)
     outcome = train(replace(config, schedule=replace(config.schedule, total_kimg=50)), tmp_path / "run", progress=False)
     assert outcome.stopped_by == number and 0 < outcome.images_seen < 50_000
     state = checkpoint.load_newest(tmp_path / "run", warn=print)
@@ -379,7 +379,7 @@ def assert_alike(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], config:
 
     Adam makes full steps of gradients that are rounding alone, so single weights may differ by a step.
     """
-    start = _Run(config, torch.device("cpu"), open_store(config.data))
+    start = Run(config, torch.device("cpu"), open_store(config.data))
     for prefix, network in (("g", start.g), ("d", start.d)):
         moved = differ = 0.0
         for name, value in network.named_parameters():

@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "Measure a generator, or images, against a store: FID, KID, path lengths, separability, ...",
     "classifiers": "Train attribute classifiers, for linear separability, on a store with attributes.",
     "fetch": "Get the weights that metrics look at images with: inception, lpips.",
+    "bench": "How fast this machine samples and trains, and how long a whole training would take.",
     "info": "Say what a model, training state, store or run is.",
     "demo": "The whole way in ten minutes: portraits, training, samples, style mixing.",
     "presets": "List the named run configurations.",
@@ -254,37 +255,33 @@ def _evaluate(arguments: Sequence[str]) -> None:
             directions: Write the hyperplanes that ls finds in W (or Z) to this safetensors file.
             device: cpu, cuda, mps, or auto.
         """
+        from datetime import timedelta
+
         from stylegan import distributed
         from stylegan.metrics import evaluate
 
         chosen = distributed.pick_device(device)
-        distributed.start(chosen)
+        distributed.start(chosen, patience=timedelta(days=1))  # the SVMs are fitted in one process
         evaluation, provenance, home = _measured(what, config, data, chosen)
+        evaluation.wants_directions = directions is not None
+        if directions is not None and not directions.absolute().parent.is_dir():
+            raise InputError(f"there is no folder {directions.parent} for the directions; make it first")
         lines = evaluate.evaluate(evaluation, record or home / "metrics.jsonl", provenance)
-        if directions is not None:
-            evaluate.save_directions(directions, evaluation)
         if distributed.rank() == 0:
             for line in lines:
                 values = "  ".join(f"{name} {value:.5g}" for name, value in line["values"].items())
                 print(f"{line['metric']:<10} {values}   ({line['count']} samples, {line['seconds']:.0f} s)")
+        if directions is not None:
+            evaluate.save_directions(directions, evaluation)
         distributed.stop()
 
-    _run(command, _metrics_apart(arguments), "evaluate")
-
-
-def _metrics_apart(arguments: Sequence[str]) -> list[str]:
-    """`--metrics a,b` as `--metrics a b`."""
-    apart: list[str] = []
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        if argument.startswith("--metrics="):
-            apart += ["--metrics", *argument.removeprefix("--metrics=").split(",")]
-        else:
-            apart += argument.split(",") if before == "--metrics" else [argument]
-    return apart
+    _run(command, arguments, "evaluate")
 
 
 def _measured(what: str, config: Any, data: str | None, device: Any) -> tuple[Any, dict[str, Any], Path]:
     """An evaluation of `what`, what its record says of it, and the folder for the record."""
+    from dataclasses import replace
+
     from stylegan import weights
     from stylegan.metrics import stream
     from stylegan.metrics.evaluate import Evaluation
@@ -297,6 +294,8 @@ def _measured(what: str, config: Any, data: str | None, device: Any) -> tuple[An
         return Evaluation(config, device, images=images, data=data), known, Path()
     file = weights.find(what)
     model = weights.load_model(file)
+    if config.mirror is None and (run := file.parent / "run.json").exists():
+        config = replace(config, mirror=bool(json.loads(run.read_text()).get("mirror")))
     known = {"images_seen": model.provenance.images_seen, "model": file.name}
     home = Path() if file.parent == weights.PRETRAINED else file.parent
     return Evaluation(config, device, generator=model.generator.to(device), data=data), known, home
@@ -336,6 +335,72 @@ def _fetch(arguments: Sequence[str]) -> None:
             print(path)
 
     _run(command, arguments, "fetch")
+
+
+def _bench(arguments: Sequence[str]) -> None:
+    def command(
+        *,
+        preset: str = "config-f",
+        resolution: int = 64,
+        resolutions: tuple[int, ...] = (),
+        batch: tuple[int, ...] = (),
+        work: tuple[Literal["sample", "train"], ...] = ("sample", "train"),
+        precision: Literal["float32", "tf32"] = "float32",
+        reference: bool = False,
+        seconds: float = 3.0,
+        json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+        device: str = "auto",
+    ) -> None:
+        """Measure sampling and training, in images a second and in products of two 4096 x 4096 matrices ("gemm").
+
+        Args:
+            preset: The configuration whose networks, losses and batch sizes are measured.
+            resolution: Its full resolution.
+            resolutions: Where to measure; every resolution that training passes through unless given.
+            batch: Batch sizes; the preset's own for each resolution unless given.
+            work: sample, train, or both.
+            precision: As for training.
+            reference: Measure the plain forms beside the fast ones as well, and print the gain.
+            seconds: How long each row is repeated; the best time counts.
+            json_: Print JSON, a line for each row.
+            device: cpu, cuda, mps, or auto.
+        """
+        from dataclasses import replace
+
+        from stylegan import bench, distributed, presets
+        from stylegan.networks import layers
+        from stylegan.training.schedule import from_there_on
+
+        if preset not in presets.PRESETS:
+            raise InputError(f"there is no preset {preset}; use one of: {', '.join(presets.PRESETS)}")
+        if batch and min(batch) < 1:
+            raise InputError("--batch must be 1 or more")
+        config = replace(presets.PRESETS[preset](presets.Shape(resolution)), device=device, precision=precision)
+        every = layers.resolutions(resolution, config.schedule.initial_resolution)
+        if not set(resolutions) <= set(layers.resolutions(resolution)):
+            raise InputError(f"--resolutions must be powers of two from 4 to {resolution}")
+        chosen = distributed.pick_device(device)
+        distributed.set_precision(precision)
+        gemm, rows = bench.gemm_seconds(chosen), []
+        if not json_:
+            print(f"{chosen}, {precision}; one gemm takes {gemm:.3f} s\n{bench.HEADER}")
+        for kind in work:
+            for r in resolutions or every:
+                for size in batch or (int(from_there_on(config.schedule.batch_size, r)),):
+                    row = bench.measure(config, kind, r, size, gemm, seconds=seconds)
+                    rows.append(row)
+                    gain = None
+                    if reference:
+                        with bench.reference_paths():
+                            gain = bench.measure(config, kind, r, size, gemm, seconds=seconds).seconds / row.seconds
+                    print(
+                        json.dumps(bench.as_dict(row) | {"gain": gain}) if json_ else bench.line(row, gain), flush=True
+                    )
+        whole = bench.schedule_seconds(config, rows)
+        if whole is not None and not json_:
+            print(f"all {config.schedule.total_kimg:g} kimg of {preset} on this device: about {whole / 3600:.1f} hours")
+
+    _run(command, arguments, "bench")
 
 
 def _info(arguments: Sequence[str]) -> None:

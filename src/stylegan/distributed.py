@@ -5,13 +5,18 @@ runs give wrong gradients where a penalty differentiates twice.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from stylegan.errors import InputError
+
+T = TypeVar("T")
 
 
 def pick_device(name: str) -> torch.device:
@@ -35,12 +40,25 @@ def set_precision(precision: str) -> None:
     torch.backends.cudnn.conv.fp32_precision = mode
 
 
-def start(device: torch.device) -> None:
-    """Join the group that torchrun has set up, if it has."""
+@contextmanager
+def strict_float32() -> Iterator[None]:
+    """Inside, products are float32 throughout, whatever `set_precision` has said before."""
+    settings = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    before = [setting.fp32_precision for setting in settings]
+    set_precision("float32")
+    try:
+        yield
+    finally:
+        for setting, mode in zip(settings, before, strict=True):
+            setting.fp32_precision = mode
+
+
+def start(device: torch.device, patience: timedelta | None = None) -> None:
+    """Join the group that torchrun has set up, if it has. patience: how long to wait for the others at most."""
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
 
 
 def stop() -> None:
@@ -68,6 +86,15 @@ def all_reduce_sum(tensors: Iterable[Tensor]) -> None:
     dist.all_reduce(flat)
     for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Do something in the first process only, and give its result (which must be picklable) to all."""
+    if world_size() == 1:
+        return work()
+    box = [work() if rank() == 0 else None]
+    dist.broadcast_object_list(box)
+    return box[0]
 
 
 def any_process(flag: bool, device: torch.device) -> bool:

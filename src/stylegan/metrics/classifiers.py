@@ -21,6 +21,7 @@ from stylegan.images import atomic_file
 from stylegan.interop import nvidia
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
+from stylegan.networks.generator import GeneratorConfig
 from stylegan.weights import PRETRAINED, fill
 
 FORMAT_VERSION = 1
@@ -36,16 +37,18 @@ class AttributeClassifiers(nn.Module):
         self.networks = nn.ModuleList(networks).eval().requires_grad_(False)
         self.resolution = networks[0].config.resolution
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, A] of images [N, C, H, W] in [-1, 1], larger ones box-filtered to the classifiers' resolution.
-
-        Raises InputError for images that are smaller.
-        """
-        if images.shape[3] < self.resolution:
+    def check(self, generator: GeneratorConfig) -> None:
+        """Raise InputError if a generator's images cannot be judged."""
+        channels = self.networks[0].config.channels
+        if generator.resolution < self.resolution or (channels != 3 and generator.channels != channels):
             raise InputError(
-                f"the classifiers want images of {self.resolution} x {self.resolution} or more, these have "
-                f"{images.shape[3]} x {images.shape[2]}; train some with: stylegan classifiers STORE FILE"
+                f"the classifiers want images of {self.resolution} x {self.resolution} or more with {channels} "
+                f"channels, the generator's are {generator.resolution} x {generator.resolution} with "
+                f"{generator.channels}; train some with: stylegan classifiers STORE FILE"
             )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [N, A] of images [N, C, H, W] in [-1, 1], larger ones box-filtered to the classifiers' resolution."""
         while images.shape[3] > self.resolution:
             images = ops.downsample(images)
         return torch.cat([network.outputs(images) for network in self.networks], dim=1)

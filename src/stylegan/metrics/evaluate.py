@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -53,15 +54,17 @@ class EvaluateConfig:
     and takes some forty times as long."""
     latents: int = 1
     """Of fid, kid, pr and is: mix so many latents into each image, at random layers (table 2)."""
-    mirror: bool = False
-    """Flip half of the reals, as a training with mirroring saw them."""
+    mirror: bool | None = None
+    """Flip half of the reals; unless given, as the model's training did, where its run.json is beside it."""
     seed: int = 0
     """Of the samples."""
     batch: int = 16
     """Images at a time."""
 
     def __post_init__(self) -> None:
-        for name in self.metrics:
+        names = tuple(name for text in self.metrics for name in text.split(",") if name)
+        object.__setattr__(self, "metrics", names)  # fid50k,ls is as good as fid50k ls
+        for name in names:
             if name not in METRICS and name != "all":
                 raise InputError(f"there is no metric {name}; use some of: {', '.join(METRICS)}, or all")
         if min(self.batch, self.latents) < 1 or (self.count is not None and self.count < 2):
@@ -85,8 +88,15 @@ class Evaluation:
         self.config, self.device, self.generator, self.progress = config, device, generator, progress
         self.data = data
         self._fakes, self._features = images, {}
+        self.wants_directions = False
+        """Measure `ls` even where the record has its figure."""
         self.separability: dict[str, Separability] = {}
         """What `ls` found in each space, for whoever wants the hyperplanes."""
+
+    @property
+    def exact(self) -> torch.device:
+        """Where float64 is computed."""
+        return self.device if self.device.type == "cuda" else torch.device("cpu")
 
     @cached_property
     def sampler(self) -> Sampler:
@@ -94,9 +104,12 @@ class Evaluation:
             raise InputError("this metric needs a generator, not a set of images; use fid50k, kid50k, pr50k or is50k")
         labels = None
         if self.generator.config.label_count and self.config.labels == "data":
-            labels = open_store(self._need_data()).labels
-            if labels is None:
-                raise InputError(f"the generator has classes but {self.data} has none; use labels none")
+            store, classes = open_store(self._need_data()), self.generator.config.label_count
+            if store.label_count != classes:
+                raise InputError(
+                    f"the generator has {classes} classes but {self.data} has {store.label_count}; use --labels none"
+                )
+            labels = store.labels
         return Sampler(self.generator, seed=self.config.seed, labels=labels, latents=self.config.latents)
 
     @cached_property
@@ -113,16 +126,20 @@ class Evaluation:
 
     @cached_property
     def reals(self) -> Images:
-        return stream.open_images(self._need_data(), mirror=self.config.mirror)
+        return stream.open_images(self._need_data(), mirror=bool(self.config.mirror))
 
     @property
     def fakes(self) -> Images:
         return self._fakes or stream.images_of_generator(self.sampler)
 
+    def count(self, which: Literal["reals", "fakes"], wanted: int) -> int:
+        """How many images are looked at: so many, or all where there are fewer."""
+        images = self.reals if which == "reals" else self.fakes
+        return wanted if images.count is None else min(wanted, images.count)
+
     def features(self, which: Literal["reals", "fakes"], count: int) -> dict[str, Tensor]:
         """Features and logits of so many images, or of all where there are fewer."""
-        images = self.reals if which == "reals" else self.fakes
-        count = count if images.count is None else min(count, images.count)
+        images, count = self.reals if which == "reals" else self.fakes, self.count(which, count)
         if (which, count) not in self._features:
             options = {"batch": self.config.batch, "device": self.device, "progress": self.progress}
             self._features[which, count] = stream.extract_cached(images, self.extractor, count, **options)
@@ -159,28 +176,26 @@ class Evaluation:
 def fid(evaluation: Evaluation, count: int) -> dict[str, float]:
     """Frechet inception distance (Heusel et al., 2017)."""
     fakes, reals = (evaluation.features(which, count)["features"] for which in ("fakes", "reals"))
-    return {"fid": distances.frechet(distances.moments(fakes), distances.moments(reals))}
+    return {"fid": distributed.on_first(lambda: distances.frechet(distances.moments(fakes), distances.moments(reals)))}
 
 
 def kid(evaluation: Evaluation, count: int) -> dict[str, float]:
     """Kernel inception distance (Binkowski et al., 2018), mean and deviation over 100 subsets."""
     fakes, reals = (evaluation.features(which, count)["features"] for which in ("fakes", "reals"))
-    mean, deviation = distances.kid(fakes, reals)
+    mean, deviation = distributed.on_first(lambda: distances.kid(fakes.to(evaluation.exact), reals))
     return {"kid": mean, "kid_std": deviation}
 
 
 def precision_recall(evaluation: Evaluation, count: int) -> dict[str, float]:
     """Improved precision and recall (Kynkaanniemi et al., 2019)."""
     fakes, reals = (evaluation.features(which, count)["features"] for which in ("fakes", "reals"))
-    precision, recall = distances.precision_recall(fakes, reals)
+    precision, recall = distributed.on_first(lambda: distances.precision_recall(fakes.to(evaluation.exact), reals))
     return {"precision": precision, "recall": recall}
 
 
 def inception_score(evaluation: Evaluation, count: int) -> dict[str, float]:
     """Inception score (Salimans et al., 2016), mean and deviation over 10 splits."""
     logits = evaluation.features("fakes", count)["logits"]
-    if not logits.shape[1]:
-        raise InputError(f"the extractor {evaluation.config.extractor} has no logits for is50k; use inception")
     mean, deviation = distances.inception_score(logits)
     return {"is": mean, "is_std": deviation}
 
@@ -190,8 +205,6 @@ def perceptual_path_length(
 ) -> dict[str, float]:
     """Perceptual path length (section 4.1): eq. 2 in Z, eq. 3 in W; along the whole path, or at its start alone."""
     sampler, config = evaluation.sampler, evaluation.config
-    if space == "w" and not sampler.generator.has_w:
-        raise InputError("a traditional generator without mapping layers has no W; use ppl_zfull and ppl_zend")
 
     def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
         for numbers in evaluation.in_batches(count, f"ppl_{space}{sampling}"):
@@ -203,7 +216,7 @@ def perceptual_path_length(
                 t = sampler.uniform(numbers, "t")
             found = path_length(
                 lambda z, label=label: sampler.generator.mapping(z, label),
-                lambda w, noise=noise: stream.to_rgb(sampler.generator.synthesis(w, noise=noise)),
+                lambda w, noise=noise: stream.to_rgb(sampler.synthesize(w, noise)),
                 evaluation.distance,
                 sampler.z(numbers, "first z"),
                 sampler.z(numbers, "second z"),
@@ -221,23 +234,27 @@ def linear_separability(evaluation: Evaluation, count: int) -> dict[str, float]:
     """Linear separability in Z and, where there is one, in W (section 4.2)."""
     sampler, classifiers = evaluation.sampler, evaluation.classifiers
     z_dim, w_dim = sampler.generator.config.z_dim, sampler.generator.config.w_dim
+    channels = classifiers.networks[0].config.channels
 
     def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
         for numbers in evaluation.in_batches(count, "ls"):
             z = sampler.z(numbers)
             w = sampler.generator.mapping(z, sampler.label(numbers))
-            images = sampler.generator.synthesis(w, noise=sampler.noise(numbers))
-            yield numbers, torch.cat([z, w[:, -1], classifiers(images)], dim=1)
+            images = sampler.synthesize(w, sampler.noise(numbers))
+            yield numbers, torch.cat([z, w[:, -1], classifiers(stream.to_channels(images, channels))], dim=1)
 
     with torch.no_grad():
         rows = stream.gather((count, z_dim + w_dim + len(classifiers.names)), parts(), evaluation.device)
     z, w, logits = rows.split([z_dim, w_dim, len(classifiers.names)], dim=1)
+    spaces = {"w": w, "z": z} if sampler.generator.has_w else {"z": z}
     converged = evaluation.config.svm == "converged"
-    spaces = {"z": z, "w": w} if sampler.generator.has_w else {"z": z}
-    evaluation.separability = {
-        name: separability(latents, logits, converged=converged, workers=(os.cpu_count() or 1) if converged else 1)
-        for name, latents in spaces.items()
-    }
+    workers = min(os.cpu_count() or 1, 8) if converged else 1  # each takes 1.4 GB at the paper's size
+    evaluation.separability = distributed.on_first(
+        lambda: {
+            name: separability(latents, logits, converged=converged, workers=workers)
+            for name, latents in spaces.items()
+        }
+    )
     return {f"ls_{name}": found.score for name, found in evaluation.separability.items()}
 
 
@@ -275,32 +292,36 @@ def evaluate(evaluation: Evaluation, record: Path, provenance: dict[str, Any]) -
     """Measure what the configuration names and add a line for each to the file `record`, as soon as it is done.
 
     provenance: what else the lines say (the model's name, images_seen, ...). A metric whose line is there already, with
-    all the same settings, is not measured again. Returns the lines, old and new.
+    all the same settings, is not measured again. Returns the lines, old and new. Raises InputError, before anything is
+    measured, where something is missing or does not fit.
     """
-    distributed.set_precision("float32")  # a path length's epsilon drowns in anything less
-    known = read_record(record)
+    check(evaluation)
+    known = distributed.on_first(lambda: read_record(record))
     lines = []
-    for name in _names(evaluation):
-        settings = _settings(evaluation, name, provenance)
-        line = next((k for k in known if {key: k.get(key) for key in settings} == settings), None)
-        if line is None:
-            start = time.perf_counter()
-            values = METRICS[name].measure(evaluation, settings["count"])
-            line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
-            if distributed.rank() == 0:
-                add_to_record(record, line)
-        lines.append(line)
+    with distributed.strict_float32():  # a path length's epsilon drowns in anything less
+        for name in _names(evaluation):
+            settings = provenance | _settings(evaluation, name)
+            line = next((k for k in known if {key: k.get(key) for key in settings} == settings), None)
+            if line is None or (name == "ls" and evaluation.wants_directions):
+                start = time.perf_counter()
+                values = METRICS[name].measure(evaluation, evaluation.config.count or METRICS[name].count)
+                line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
+                if distributed.rank() == 0:
+                    add_to_record(record, line)
+            lines.append(line)
     return lines
 
 
 def read_record(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, without one that was cut short."""
+    """The lines of a metrics.jsonl, without what was cut short or is something else."""
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
+    for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(text))
+            line = json.loads(text)
         except ValueError:
             continue
+        if isinstance(line, dict) and isinstance(line.get("values"), dict) and line.get("metric") in METRICS:
+            lines.append(line)
     return lines
 
 
@@ -313,10 +334,15 @@ def add_to_record(path: Path, line: dict[str, Any]) -> None:
 
 
 def is_best(line: dict[str, Any], record: list[dict[str, Any]]) -> bool:
-    """Whether the first value of a line is the best of its metric in a record, at the same count."""
+    """Whether the first value of a line is the best in a record among those measured in the same way."""
+
+    def way(of: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in of.items() if k not in ("images_seen", "model", "model_checksum", "values", "seconds")}
+
     name = next(iter(line["values"]))
-    rivals = [k["values"][name] for k in record if k["metric"] == line["metric"] and k["count"] == line["count"]]
-    best = max(rivals) if METRICS[line["metric"]].better == "higher" else min(rivals)
+    rivals = [k["values"][name] for k in record if way(k) == way(line)]
+    rivals = [value for value in rivals if math.isfinite(value)]
+    best = (max if METRICS[line["metric"]].better == "higher" else min)(rivals, default=None)
     return line["values"][name] == best
 
 
@@ -330,21 +356,24 @@ def checksum(generator: Generator) -> str:
 
 
 def _names(evaluation: Evaluation) -> list[str]:
-    names = evaluation.config.metrics
-    if "all" not in names:
-        return list(dict.fromkeys(names))
-    if evaluation.generator is None:
-        return [name for name, metric in METRICS.items() if metric.looks_with == "extractor"]
-    return [name for name in METRICS if evaluation.generator.has_w or not name.startswith("ppl_w")]
+    """The metrics asked for; of all those that what is measured, and the extractor, allow."""
+    if "all" not in evaluation.config.metrics:
+        return list(dict.fromkeys(evaluation.config.metrics))
+    generator = evaluation.generator
+    names = [name for name in METRICS if generator is not None or METRICS[name].looks_with == "extractor"]
+    if generator is not None and not generator.has_w:
+        names = [name for name in names if not name.startswith("ppl_w")]
+    return [name for name in names if name != "is50k" or evaluation.extractor.logit_count]
 
 
-def _settings(evaluation: Evaluation, name: str, provenance: dict[str, Any]) -> dict[str, Any]:
+def _settings(evaluation: Evaluation, name: str) -> dict[str, Any]:
     """Everything that a figure depends on."""
     config, metric = evaluation.config, METRICS[name]
     tool = getattr(evaluation, metric.looks_with)
-    settings = provenance | {
+    count = config.count or metric.count
+    settings = {
         "metric": name,
-        "count": config.count or metric.count,
+        "count": evaluation.count("fakes", count),
         "seed": config.seed,
         "truncation": 1.0,
         metric.looks_with: tool.name,
@@ -354,26 +383,24 @@ def _settings(evaluation: Evaluation, name: str, provenance: dict[str, Any]) -> 
         settings |= {"model_checksum": checksum(evaluation.generator)}
         if evaluation.generator.config.label_count:
             settings |= {"labels": config.labels}
-        if metric.looks_with == "extractor":
-            settings |= {"latents": config.latents}
     if metric.looks_with == "extractor":
-        settings |= {"resize": tool.resize}
-        if name != "is50k":
-            settings |= {"reals": evaluation.reals.name, "reals_identity": evaluation.reals.identity}
+        settings |= {"resize": tool.resize, "latents": config.latents}
     if metric.looks_with == "classifiers":
         settings |= {"svm": config.svm}
     if metric.looks_with == "distance":
         settings |= {"crop": config.crop, "noise": config.noise, "epsilon": EPSILON}
+    if (metric.looks_with == "extractor" and name != "is50k") or settings.get("labels") == "data":
+        reals = evaluation.reals
+        settings |= {"reals": reals.name, "reals_identity": reals.identity, "mirror": bool(config.mirror)}
+        settings |= {"reals_count": evaluation.count("reals", count)}
     return settings
 
 
 def save_directions(path: Path, evaluation: Evaluation) -> None:
-    """Write the hyperplanes of the attributes, for editing: `normals` [A, D] and `offsets` [A], names in the header.
+    """Write the hyperplanes that `ls` has found, for editing: `normals` [A, D], `offsets` [A], names in the header.
 
-    They are those of W, or of Z where there is no W. Raises InputError where `ls` has not been measured just now.
+    They are those of W, or of Z where there is no W.
     """
-    if not evaluation.separability:
-        raise InputError("directions come from ls: measure it (in a new record, if it is there already)")
     space = "w" if "w" in evaluation.separability else "z"
     found = evaluation.separability[space]
     header = {"kind": "stylegan-directions", "space": space, "attributes": evaluation.classifiers.names}
@@ -383,7 +410,21 @@ def save_directions(path: Path, evaluation: Evaluation) -> None:
             file.write(serialize(tensors, {"stylegan": json.dumps(header)}))
 
 
-def check_tools(evaluation: Evaluation) -> None:
-    """Load what the metrics will need, so that what is missing is said before a training, not in it."""
-    for name in _names(evaluation):
-        getattr(evaluation, METRICS[name].looks_with)
+def check(evaluation: Evaluation) -> None:
+    """Load what the metrics will need and see whether they fit, so that it is said before hours of work, not after.
+
+    Raises InputError.
+    """
+    names = _names(evaluation)
+    if evaluation.wants_directions and "ls" not in names:
+        raise InputError("directions come from ls: add it to --metrics")
+    for name in names:
+        _settings(evaluation, name)
+        if METRICS[name].looks_with != "extractor":
+            generator = evaluation.sampler.generator
+            if name.startswith("ppl_w") and not generator.has_w:
+                raise InputError("a traditional generator without mapping layers has no W; use ppl_zfull and ppl_zend")
+        if name == "is50k" and not evaluation.extractor.logit_count:
+            raise InputError(f"the extractor {evaluation.config.extractor} has no logits for is50k; use inception")
+        if name == "ls":
+            evaluation.classifiers.check(evaluation.sampler.generator.config)

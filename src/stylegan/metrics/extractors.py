@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -92,7 +93,7 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = True) -> li
         path.parent.mkdir(parents=True, exist_ok=True)
         url = item.url if source is None else (source / item.name).resolve().as_uri()
         try:
-            with atomic_file(path) as file, urllib.request.urlopen(url) as answer:
+            with atomic_file(path) as file, urllib.request.urlopen(url, timeout=60) as answer:
                 total, digest = int(answer.headers.get("Content-Length") or 0), hashlib.sha256()
                 with tqdm(total=total, unit="B", unit_scale=True, desc=item.name, disable=not progress) as bar:
                     while block := answer.read(2**20):
@@ -101,7 +102,7 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = True) -> li
                         bar.update(len(block))
                 if digest.hexdigest() != item.sha256:
                     raise InputError(f"{url} is not the file that is wanted (its SHA-256 is {digest.hexdigest()})")
-        except OSError as error:  # URLError among them
+        except (OSError, HTTPException) as error:  # URLError among the first
             raise InputError(
                 f"{url} cannot be read ({error}); on a machine without network put {item.name} into a folder and "
                 f"call: stylegan fetch {name} --source FOLDER"
@@ -179,7 +180,7 @@ class MobileNetV2(Extractor):
 
     def features(self, x: Tensor) -> Tensor:
         """[N, 3, 224, 224] in [-1, 1] -> [N, 1280]"""
-        values = {self.operations[0][3][0]: x}
+        values = {self.operations[0][3][0]: x.contiguous(memory_format=torch.channels_last)}
         for number, kind, stride, inputs, output, (low, high) in self.operations:
             y = values[inputs[0]]
             if kind == "ADD":
@@ -222,10 +223,12 @@ def load_extractor(text: str) -> Extractor:
         with safe_open(path, "pt") as opened:
             operations = json.loads((opened.metadata() or {})["ops"])
         weights = {name: weight.float() for name, weight in weights.items()}
-        return MobileNetV2(weights, operations, checksum).eval()
+        network = MobileNetV2(weights, operations, checksum).eval()
+        network.features(torch.zeros(1, 3, 224, 224))  # fails here where operations and weights do not fit
+        return network
     except FileNotFoundError:
         raise InputError(f"there is no file {path} with the extractor's weights") from None
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         reason = str(error).splitlines()[0]
@@ -256,6 +259,10 @@ class LPIPS(Distance):
             self.network = fidelity.SampleSimilarityLPIPS("lpips-vgg16")
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        if min(a.shape[2:]) < 16:
+            raise InputError(
+                f"path lengths want 16 x 16 pixels or more, these are {a.shape[3]} x {a.shape[2]}; use --crop none"
+            )
         return self.network(a, b).flatten()
 
 

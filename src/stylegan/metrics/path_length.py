@@ -34,7 +34,8 @@ def path_length(
     """
     if space == "z":
         t = t.view(-1, 1)
-        ends = [mapping(slerp(z1, z2, at)) for at in (t, t + epsilon)]
+        # slerp gives directions; a z has the length sqrt(z_dim), which matters where a label is joined to it
+        ends = [mapping(slerp(z1, z2, at) * z1.shape[1] ** 0.5) for at in (t, t + epsilon)]
     else:
         w1, w2 = mapping(z1), mapping(z2)
         t = t.view(-1, *[1] * (w1.ndim - 1))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
@@ -16,14 +16,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylegan import distributed
-from stylegan.data.sources import open_source
+from stylegan.data.sources import Item, Unusable, open_source
 from stylegan.data.store import Store, open_store
 from stylegan.errors import InputError
 from stylegan.images import atomic_file, to_uint8
 from stylegan.metrics.extractors import Extractor, cache_folder
+from stylegan.networks import ops
 from stylegan.networks.generator import Generator
 from stylegan.randomness import draw, draw_uniform
 from stylegan.sampling import cross, layers_in_use
+
+CACHE_VERSION = 1  # to be raised when features of the same images come out different
 
 # --- sources of images
 
@@ -34,7 +37,7 @@ class Images:
 
     name: str
     identity: str
-    """A hash of their content; "" where that is not known, so that nothing is cached."""
+    """A hash of their content; "" for a generator, of which nothing is cached."""
     count: int | None
     """How many there are; None for a generator, which has no end."""
     batch: Callable[[np.ndarray], Tensor]
@@ -59,19 +62,34 @@ def images_of_store(store: Store, *, mirror: bool = False) -> Images:
 
 def images_of_source(source: Path | str) -> Images:
     """The images of a folder or zip file as they are; those of one batch must have one size."""
-    listing = open_source(source, "none")
-    items = sorted(listing.items, key=lambda item: item.name)
+    items, digest = open_source(source, "none").items, hashlib.sha256()
+
+    def read(item: Item) -> bytes:
+        try:
+            return item.read()
+        except Unusable as error:
+            raise InputError(f"{item.name} in {source} cannot be read ({error}); leave it out") from error
+
+    def decode(item: Item) -> np.ndarray:
+        try:
+            with Image.open(io.BytesIO(read(item))) as image:
+                upright = ImageOps.exif_transpose(image).convert("RGBA")
+                white = Image.new("RGBA", upright.size, "white")
+                return np.asarray(Image.alpha_composite(white, upright).convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{item.name} in {source} is no usable image; leave it out") from error
 
     def batch(numbers: np.ndarray) -> Tensor:
-        arrays = []
-        for number in numbers:
-            with Image.open(io.BytesIO(items[number % len(items)].read())) as image:
-                arrays.append(np.asarray(image.convert("RGB")))
+        arrays = [decode(items[number % len(items)]) for number in numbers]
         if len({array.shape for array in arrays}) > 1:
             raise InputError(f"the images in {source} have several sizes; bring them to one with: stylegan prepare")
         return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
-    return Images(Path(source).name, "", len(items), batch)
+    for item in items:
+        digest.update(f"{item.name}/{hashlib.sha256(read(item)).hexdigest()}".encode())
+    return Images(Path(source).name, digest.hexdigest(), len(items), batch)
 
 
 def open_images(source: Path | str, *, mirror: bool = False) -> Images:
@@ -134,8 +152,15 @@ class Sampler:
 
     @torch.no_grad()
     def draw(self, numbers: np.ndarray) -> Tensor:
-        """Images [n, C, H, W] in about [-1, 1], padding included."""
-        return self.generator.synthesis(self.w(numbers), noise=self.noise(numbers))
+        """Images [n, C, R, R] in about [-1, 1], padding included, at the full resolution."""
+        return self.synthesize(self.w(numbers), self.noise(numbers))
+
+    def synthesize(self, w: Tensor, noise: list[Tensor] | str) -> Tensor:
+        """Images of w; those of a generator that is still growing are enlarged to the full resolution."""
+        images = self.generator.synthesis(w, noise=noise)
+        while images.shape[3] < self.generator.config.resolution:
+            images = ops.upsample(images)
+        return images
 
     def _index(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(numbers).to(self.device)
@@ -149,6 +174,11 @@ def images_of_generator(sampler: Sampler) -> Images:
 def to_rgb(images: Tensor) -> Tensor:
     """Grey images [N, 1, H, W] as three equal channels; of RGBA the colours."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
+
+
+def to_channels(images: Tensor, channels: int) -> Tensor:
+    """Images with the channels that a network wants: grey as RGB; of RGBA the colours."""
+    return to_rgb(images) if channels == 3 else images
 
 
 # --- streams
@@ -198,18 +228,22 @@ def extract(
     return {"features": features.contiguous(), "logits": logits.contiguous()}
 
 
+def _load(path: Path) -> dict[str, Tensor] | None:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError):
+        return None  # absent, or damaged: made again
+
+
 def extract_cached(images: Images, extractor: Extractor, count: int, **options) -> dict[str, Tensor]:
     """`extract`, from the cache where these images have been seen by this extractor."""
     if not images.identity:
         return extract(images, extractor, count, **options)
-    key = hashlib.sha256(f"{images.identity}/{extractor.name}/{extractor.checksum}/{count}".encode()).hexdigest()
+    parts = (CACHE_VERSION, images.identity, extractor.name, extractor.checksum, extractor.resize, count)
+    key = hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
     path = cache_folder() / f"features-{key[:32]}.safetensors"
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        pass
-    except (SafetensorError, OSError):
-        pass  # damaged: made again
+    if (found := distributed.on_first(lambda: _load(path))) is not None:
+        return found
     found = extract(images, extractor, count, **options)
     if distributed.rank() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -68,6 +68,8 @@ def train_classifiers(
     if train_count < config.batch_size:
         raise InputError(f"{data} has {store.count} images, too few to train on and to hold some out")
 
+    if not Path(path).absolute().parent.is_dir():
+        raise InputError(f"there is no folder {Path(path).parent} for the classifiers; make it first")
     torch.manual_seed(config.seed)
     network = Discriminator(
         DiscriminatorConfig(

@@ -21,7 +21,7 @@ from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
 from stylegan.errors import InputError
 from stylegan.images import atomic_file, crop_padding, grid
-from stylegan.metrics.evaluate import EvaluateConfig, Evaluation, check_tools, evaluate, is_best, read_record
+from stylegan.metrics.evaluate import EvaluateConfig, Evaluation, check, evaluate, is_best, read_record
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
@@ -151,10 +151,10 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     for batch_size in config.schedule.batch_size.values():
         _micro_batches(config, batch_size)  # refuses what cannot be divided
     _settle_run_folder(config, run_dir, write=first_rank)
-    run = _Run(config, device, store)
+    run = Run(config, device, store)
     measuring = replace(config.evaluation, mirror=config.mirror)
     evaluation = Evaluation(measuring, device, generator=run.g_ema, data=config.data, progress=False)
-    check_tools(evaluation)  # what is missing is said now, not after the first million images
+    check(evaluation)
 
     # go on from the newest state, if there is one
     state = checkpoint.load_newest(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))
@@ -171,6 +171,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
         monitor.say(f"training in {run_dir}: {total_images / 1000:g} kimg on {device}; Ctrl-C saves and stops")
     else:
         monitor.say(f"resuming {run_dir} at {run.images_seen / 1000:.1f} kimg")
+        run.measure(evaluation, run_dir, monitor.say)  # in case that was cut short
 
     # train, in groups of iterations that share one state of the schedule
     means, ticked, speed_from = Means(), time.perf_counter(), (time.perf_counter(), run.images_seen)
@@ -203,17 +204,16 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
                 monitor.report(run.statistics(now, means, speed))
                 monitor.save_image(_sheet(config, run.samples()), f"fakes-{run.images_seen:010d}.png")
 
-            # measure
-            due = done or run.tick % config.evaluation_ticks == 0
-            if tick and due and measuring.metrics:
-                run.measure(evaluation, run_dir, monitor.say)
-
             # save, then drop what is older
             if first_rank:
                 if done or stopping or run.tick % config.model_ticks == 0 or run.tick == 1:
                     run.save_model(run_dir)
                 checkpoint.save(checkpoint.path_of(run_dir, run.images_seen), run.state())
                 checkpoint.prune(run_dir, "state-*.pt", config.keep)
+
+            # measure, now that nothing can be lost by it
+            if tick and not stopping:
+                run.measure(evaluation, run_dir, monitor.say)
             ticked = time.perf_counter()
             speed_from = (ticked, run.images_seen)
             if stopping:
@@ -229,7 +229,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
 
 
 @dataclass(frozen=True)
-class _Reals:
+class Reals:
     """One micro-batch of training images, and which samples of the whole batch they are."""
 
     images: Tensor  # uint8 [n, C, R, R]
@@ -237,10 +237,11 @@ class _Reals:
     sample_index: Tensor  # int64 [n]
 
 
-class _Run:
+class Run:
     """Networks, optimisers and counters of a training run: what its state file holds."""
 
-    def __init__(self, config: TrainingConfig, device: torch.device, store: Store) -> None:
+    def __init__(self, config: TrainingConfig, device: torch.device, store: Store | None = None) -> None:
+        """store: needed to save and restore, and for labels."""
         self.config, self.device, self.store = config, device, store
         self.labels = torch.tensor(store.labels, device=device) if config.generator.label_count else None
         with torch.random.fork_rng(devices=[]):
@@ -269,7 +270,7 @@ class _Run:
         ema.update(self.g_ema, self.g, beta)
         self.resolution_and_fade = (now.resolution, now.fade)
 
-    def step_discriminator(self, now: State, reals: list[_Reals], means: Means) -> None:
+    def step_discriminator(self, now: State, reals: list[Reals], means: Means) -> None:
         """One step of D on a batch of reals and fakes with the same labels."""
         config = self.config.loss.at_step(self.images_seen // now.batch_size)
         loss_of = losses.DISCRIMINATOR_LOSSES[config.kind]
@@ -428,7 +429,13 @@ class _Run:
         checkpoint.prune(run_dir, "model-*.safetensors", self.config.keep)
 
     def measure(self, evaluation: Evaluation, run_dir: Path, say: Callable[[str], None]) -> None:
-        """Add the moving average's figures to metrics.jsonl, and keep the model if the first is the best so far."""
+        """If the tick is one for that, add the moving average's figures to metrics.jsonl.
+
+        The model is kept if the first of them is the best so far. What has been measured already is not again.
+        """
+        done = self.images_seen >= self.config.schedule.total_kimg * 1000
+        if not evaluation.config.metrics or not (done or self.tick % self.config.evaluation_ticks == 0):
+            return
         record = run_dir / "metrics.jsonl"
         self.g_ema.synthesis.grown = self.resolution_and_fade
         evaluation.forget_fakes()
@@ -520,7 +527,7 @@ def _micro_batches(config: TrainingConfig, batch_size: int) -> list[Tensor]:
     return [(step + part).flatten() for part in own.split(max(most // group_size, 1))]
 
 
-def _batches(config: TrainingConfig, store: Store, images_seen: int) -> Iterator[tuple[State, list[list[_Reals]]]]:
+def _batches(config: TrainingConfig, store: Store, images_seen: int) -> Iterator[tuple[State, list[list[Reals]]]]:
     """Groups of batches of reals, with the state of the schedule they belong to, from `images_seen` on."""
     loader = Loader(store, seed=config.seed, mirror=config.mirror)
     conditional = config.generator.label_count > 0
@@ -530,7 +537,7 @@ def _batches(config: TrainingConfig, store: Store, images_seen: int) -> Iterator
             micro_batches = []
             for index in _micro_batches(config, state.batch_size):
                 images, labels = loader.batch(first + index.numpy(), state.resolution)
-                micro_batches.append(_Reals(images, labels if conditional else None, index))
+                micro_batches.append(Reals(images, labels if conditional else None, index))
             group.append(micro_batches)
         yield state, group
 

@@ -119,13 +119,14 @@ def state_at(config: ScheduleConfig, resolution: int, images_seen: int) -> State
     return State(
         resolution=at,
         fade=lod - floor(lod),
-        batch_size=_from_there_on(config.batch_size, at),
-        learning_rate=_from_there_on(config.learning_rate, at),
-        tick_images=_from_there_on(config.tick_kimg, at) * 1000,
+        batch_size=from_there_on(config.batch_size, at),
+        learning_rate=from_there_on(config.learning_rate, at),
+        tick_images=from_there_on(config.tick_kimg, at) * 1000,
     )
 
 
-def _from_there_on(table: dict[int, float], resolution: int) -> float:
+def from_there_on(table: dict[int, float], resolution: int) -> float:
+    """The value that a table has for a resolution."""
     keys = sorted(table)
     return table[keys[bisect_right(keys, resolution) - 1]]
 
