@@ -315,6 +315,44 @@ def test_folder_without_permission(model, tmp_path, capsys):
     refused(capsys, "generate", model, "--out", tmp_path / "out")
 
 
+def test_when_memory_runs_out(store, tmp_path, capsys, monkeypatch):
+    """Both ways in which torch says it; a CPU can be asked for too much."""
+    import torch
+
+    def too_much(arguments):
+        torch.empty(2**60)
+
+    monkeypatch.setattr(cli, "_train", too_much)
+    assert "--micro-batch" in refused(capsys, "train")
+
+    def out_of_memory(arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(cli, "_generate", out_of_memory)
+    assert "--batch" in refused(capsys, "generate")
+
+
+def test_freed_memory_is_kept():
+    """A freed block comes back at once, instead of fresh pages from the system."""
+    code = """
+import resource, sys, torch
+from stylegan.allocator import keep_freed_memory
+kept = keep_freed_memory()
+for _ in range(30):
+    torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(2**24)
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(kept, faults)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kept, faults = done.stdout.split()
+    if kept == "False":
+        pytest.skip("this is no glibc")
+    assert int(faults) < 20_000  # of 10 x 16,384 pages
+
+
 def test_programming_errors_keep_their_traceback(monkeypatch):
     def broken(arguments):
         raise ZeroDivisionError

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "InputError": "stylegan.errors",
+    "keep_freed_memory": "stylegan.allocator",
     "Generator": "stylegan.networks.generator",
     "GeneratorConfig": "stylegan.networks.generator",
     "Discriminator": "stylegan.networks.discriminator",

@@ -1,5 +1,6 @@
 """The discriminator: the Progressive GAN's (config a), from config b on with bilinear downsampling (appendix C)."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +17,7 @@ from stylegan.networks.layers import (
     check_image_shape,
     one_hot,
     resolutions,
+    run_block,
 )
 
 
@@ -102,6 +104,8 @@ class Discriminator(nn.Module):
         self.config = config
         self.blocks = nn.ModuleDict({str(r): DiscriminatorBlock(config, r) for r in resolutions(config.resolution, 8)})
         self.blocks["4"] = DiscriminatorEpilogue(config)
+        self.recompute_from = math.inf
+        """From this resolution on, activations are computed again in the backward pass: less memory, more time."""
 
     def forward(self, images: Tensor, labels: Tensor | None = None, *, fade: float = 0.0) -> Tensor:
         """Score images.
@@ -125,7 +129,7 @@ class Discriminator(nn.Module):
 
         x = activate(self.blocks[str(resolution)].from_rgb(images), activation)
         for r in reversed(resolutions(resolution, 8)):
-            x = self.blocks[str(r)](x)
+            x = run_block(self.blocks[str(r)], r >= self.recompute_from, x)
             if r == resolution and fade > 0:
                 coarse = self.blocks[str(r // 2)].from_rgb(ops.downsample(images))
                 x = ops.fade_in(x, activate(coarse, activation), fade)

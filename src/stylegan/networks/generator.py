@@ -5,6 +5,7 @@ stands where AdaIN does: the Progressive GAN's (config a), with a filter the tun
 layers the "traditional 8" of table 4.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,6 +28,7 @@ from stylegan.networks.layers import (
     log2,
     one_hot,
     resolutions,
+    run_block,
 )
 
 NoiseInput = Literal["random", "fixed", "none"] | Sequence[Tensor]
@@ -205,6 +207,8 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.grown: tuple[int, float] = (config.resolution, 0.0)
+        self.recompute_from = math.inf
+        """From this resolution on, activations are computed again in the backward pass: less memory, more time."""
         self.blocks = nn.ModuleDict({str(r): SynthesisBlock(config, r) for r in resolutions(config.resolution)})
         if config.use_noise:
             for layer, resolution in enumerate(self.layer_resolutions()):
@@ -235,7 +239,8 @@ class SynthesisNetwork(nn.Module):
         x = below = None
         for i, r in enumerate(resolutions(resolution)):
             below = x
-            x = self.blocks[str(r)](x, w[:, 2 * i : 2 * i + 2], planes[2 * i : 2 * i + 2])
+            layers = slice(2 * i, 2 * i + 2)
+            x = run_block(self.blocks[str(r)], r >= self.recompute_from, x, w[:, layers], planes[layers])
 
         image = self.blocks[str(resolution)].to_rgb(x)
         if fade > 0:

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from stylegan.config import check_finite
 from stylegan.errors import InputError
@@ -83,8 +84,15 @@ def one_hot(labels: Tensor | None, label_count: int, batch: int, like: Tensor) -
 
 
 def activate(x: Tensor, kind: Activation) -> Tensor:
-    """Leaky ReLU of slope 0.2, or ReLU."""
-    return F.leaky_relu(x, 0.2) if kind == "lrelu" else F.relu(x)
+    """Leaky ReLU of slope 0.2, or ReLU, in place: its input, a fresh sum or product, is needed by nobody else."""
+    return F.leaky_relu(x, 0.2, inplace=True) if kind == "lrelu" else F.relu(x, inplace=True)
+
+
+def run_block(block: nn.Module, recompute: bool, *inputs):
+    """Call a block; with `recompute` its activations are forgotten and computed again in the backward pass."""
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return block(*inputs)
 
 
 def he_scale(fan_in: int, gain: float, lr_multiplier: float, equalized: bool) -> tuple[float, float]:
@@ -152,7 +160,7 @@ class Noise(nn.Module):
         self.strength = nn.Parameter(torch.zeros(maps))
 
     def forward(self, x: Tensor, plane: Tensor) -> Tensor:
-        return x + plane * self.strength[:, None, None]
+        return torch.addcmul(x, plane, self.strength[:, None, None])
 
 
 class Style(nn.Module):

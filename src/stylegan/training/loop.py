@@ -81,6 +81,9 @@ class TrainingConfig:
     micro_batch: int = 0
     """At most so many images at a time, in whole groups of the discriminator's statistics, with the gradients
     accumulated; 0 for the whole batch. Lower it if memory is short."""
+    recompute_from: int | None = None
+    """From this resolution on, compute activations again in the backward pass instead of keeping them: less memory
+    at some cost in time, the same result. For 512 and 1024, where --micro-batch alone is not enough."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
     precision: Literal["float32", "tf32"] = "float32"
@@ -250,6 +253,8 @@ class Run:
             self.d = Discriminator(config.discriminator).to(device)
             self.g_ema = Generator(config.generator).to(device).requires_grad_(False)
         self.g_ema.load_state_dict(self.g.state_dict())
+        if config.recompute_from is not None:
+            self.g.synthesis.recompute_from = self.d.recompute_from = config.recompute_from
         self.stage: tuple[int, bool] | None = None
         self.resolution_and_fade = (config.schedule.initial_resolution, 0.0)
         self.images_seen, self.tick, self.tick_start, self.seconds = 0, 0, 0, 0.0
@@ -562,6 +567,7 @@ def _check_store(config: TrainingConfig, store: Store) -> None:
 
 # what may change between two runs of the same command
 _MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "evaluation_ticks", "schedule.total_kimg"}
+_MAY_CHANGE |= {"recompute_from"}
 _MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluateConfig)}
 
 
