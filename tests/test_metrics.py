@@ -459,6 +459,16 @@ def test_crossed_latents_of_the_sampler():
         stream.Sampler(g, latents=7).w(numbers)
 
 
+def test_latents_and_labels_reach_the_figures(network_file, tmp_path):
+    data = write_store(tmp_path / "store", labels=3)
+    config = EvaluateConfig(("fid50k",), count=30, extractor=network_file)
+    for g in (tiny_generator(), tiny_generator(label_count=3)):
+        settings = [config, replace(config, latents=3)]
+        settings += [replace(config, labels="none")] if g.config.label_count else []
+        found = [figures(each, data, tmp_path / f"{i}-{g.config.label_count}", g) for i, each in enumerate(settings)]
+        assert len({values["fid"] for values in found}) == len(settings)
+
+
 def test_labels_are_drawn_as_the_store_has_them(tmp_path):
     data = open_store(write_store(tmp_path / "store", labels=3))
     sampler = stream.Sampler(tiny_generator(label_count=3), labels=data.labels)
