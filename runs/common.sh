@@ -8,6 +8,7 @@
 #
 # Full runs are measured by FID (`stylegan fetch inception` and `stylegan fetch lpips` first), small ones by KID at
 # COUNT samples (2000) in the features of a small network, a file in $STYLEGAN_SHARED (or another: FEATURES).
+# EXTRA holds further options of `stylegan train`, for all networks.
 set -euo pipefail
 scale=${1:-} store=${2:-} out=${3:-}
 if [[ ! $scale =~ ^(small|full)$ || -z $store || -z $out ]]; then
@@ -36,6 +37,9 @@ else
         --precision tf32 --grid 12 6 --model-ticks 1 --keep 0
     )
 fi
+
+read -ra extra <<<"${EXTRA:-}"
+options+=("${extra[@]}")
 
 # train PRESET [SEED]: the run PRESET-SEED
 train() {

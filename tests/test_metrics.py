@@ -1,6 +1,7 @@
 """Measuring: extractors, path lengths, classifiers, the record; against torch-fidelity and closed forms."""
 
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -154,10 +155,8 @@ def test_mobilenet_is_that_of_the_tool(tmp_path):
     file = SHARED / "data/mobilenet-v2/mobilenet_v2_features.safetensors"
     if not file.exists():
         pytest.skip(f"the network's file is not at {file}")
-    specification = __import__("importlib.util").util.spec_from_file_location(
-        "tool", SHARED / "tools/image_distance.py"
-    )
-    tool = __import__("importlib.util").util.module_from_spec(specification)
+    specification = importlib.util.spec_from_file_location("tool", SHARED / "tools/image_distance.py")
+    tool = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(tool)
     images = np.random.RandomState(0).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     theirs = tool.Features()(torch.stack([tool.tensor(Image.fromarray(image), 32) for image in images]))
@@ -496,6 +495,22 @@ def test_evaluate_refuses(model, network_file, tmp_path, capsys, options, messag
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_mirroring_is_that_of_the_run(store, model, network_file, tmp_path, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "m.safetensors").write_bytes(model.read_bytes())
+    options = ("--data", store, "--metrics", "fid50k", "--count", "20", "--extractor", network_file, "--device", "cpu")
+    for mirror in (True, False):
+        (folder / "run.json").write_text(json.dumps({"mirror": mirror}))
+        assert run("evaluate", folder / "m.safetensors", *options) == 0
+    assert [line["mirror"] for line in read_record(folder / "metrics.jsonl")] == [True, False]
+    (folder / "run.json").write_text("{")
+    capsys.readouterr()
+    assert run("evaluate", folder / "m.safetensors", *options) == 2
+    assert "--mirror" in capsys.readouterr().err
+    assert run("evaluate", folder / "m.safetensors", *options, "--mirror", "False") == 0
 
 
 def test_what_a_traditional_generator_has_no_w_for(store, network_file, tmp_path):

@@ -48,8 +48,8 @@ class Measurement:
 @contextmanager
 def reference_paths() -> Iterator[None]:
     """Inside, the networks compute with the plain forms that stand beside the fast ones in `ops`."""
-    fast = {name.removesuffix("_reference"): None for name in vars(ops) if name.endswith("_reference")}
-    fast = {name: getattr(ops, name) for name in fast}
+    names = [name.removesuffix("_reference") for name in vars(ops) if name.endswith("_reference")]
+    fast = {name: getattr(ops, name) for name in names}
     try:
         for name in fast:
             setattr(ops, name, getattr(ops, f"{name}_reference"))

@@ -306,7 +306,10 @@ def _measured(what: str, config: Any, data: str | None, device: Any) -> tuple[An
     file = weights.find(what)
     model = weights.load_model(file)
     if config.mirror is None and (run := file.parent / "run.json").exists():
-        config = replace(config, mirror=bool(json.loads(run.read_text()).get("mirror")))
+        try:
+            config = replace(config, mirror=bool(json.loads(run.read_text())["mirror"]))
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{run} does not say whether training mirrored; give --mirror True or False") from None
     known = {"images_seen": model.provenance.images_seen, "model": file.name}
     home = Path() if file.parent == weights.PRETRAINED else file.parent
     return Evaluation(config, device, generator=model.generator.to(device), data=data), known, home

@@ -31,7 +31,7 @@ from stylegan.networks.generator import Generator
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How is measured. The defaults are the official code's, but for labels and the noise of path lengths."""
+    """How is measured. The defaults are the official code's, but for labels, the noise of path lengths and the SVM."""
 
     metrics: tuple[str, ...] = ("fid50k",)
     """Any of fid50k kid50k pr50k is50k ppl_zfull ppl_zend ppl_wfull ppl_wend ls, or all."""

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -295,7 +296,7 @@ def load_distance(text: str) -> Distance:
 
 def _import_fidelity(module: Literal["feature_extractor_inceptionv3", "sample_similarity_lpips"]):
     try:
-        return __import__(f"torch_fidelity.{module}", fromlist=[module])
+        return import_module(f"torch_fidelity.{module}")
     except ImportError as error:
         raise InputError(
             f"this needs torch-fidelity ({error}); install it with: pip install 'stylegan[metrics]'"

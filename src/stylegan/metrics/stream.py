@@ -157,10 +157,7 @@ class Sampler:
 
     def synthesize(self, w: Tensor, noise: list[Tensor] | str) -> Tensor:
         """Images of w; those of a generator that is still growing are enlarged to the full resolution."""
-        images = self.generator.synthesis(w, noise=noise)
-        while images.shape[3] < self.generator.config.resolution:
-            images = ops.upsample(images)
-        return images
+        return ops.upsample_to(self.generator.synthesis(w, noise=noise), self.generator.config.resolution)
 
     def _index(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(numbers).to(self.device)

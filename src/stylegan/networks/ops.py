@@ -43,6 +43,13 @@ def upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
+def upsample_to(x: Tensor, resolution: int) -> Tensor:
+    """Double images [N, C, R, R] until they have the given resolution."""
+    while x.shape[3] < resolution:
+        x = upsample(x)
+    return x
+
+
 def downsample(x: Tensor) -> Tensor:
     """Halve height and width by the mean of 2 x 2 boxes."""
     return F.avg_pool2d(x, 2)

@@ -486,8 +486,7 @@ class Run:
 
 def _sheet(config: TrainingConfig, images: Tensor) -> Tensor:
     """A grid of images [N, C, R, R], enlarged so that all grids of a run have one size, without padding."""
-    while images.shape[3] < config.generator.resolution:
-        images = ops.upsample(images)
+    images = ops.upsample_to(images, config.generator.resolution)
     return grid(crop_padding(images, config.generator.aspect), config.grid[0])
 
 
