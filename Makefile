@@ -23,7 +23,7 @@ lint: .venv/installed-dev
 	touch $@
 
 .venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,metrics,tensorboard]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,all]'
 	touch $@
 
 clean:
