@@ -24,4 +24,4 @@ for run in map(Path, sys.argv[1:]):
         columns = " ".join(
             f"{number:{width}.{digits}f}" for number, width, digits in zip(ends, (10, 8) * 2, (4, 1) * 2, strict=True)
         )
-        print(f"{run.name:<18} {name:<12} {latents:>7} {count:>7} {columns}")
+        print(f"{run!s:<18} {name:<12} {latents:>7} {count:>7} {columns}")

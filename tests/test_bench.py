@@ -23,7 +23,7 @@ def tiny():
 
 @pytest.mark.parametrize("work", ["sample", "train"])
 def test_a_row(work):
-    row = bench.measure(tiny(), work, 16, 4, gemm=0.5, seconds=0.0)
+    row = bench.measure(tiny(), work, 16, 4, bench.Machine(gemm=0.5, product=0.25), seconds=0.0)
     assert row.gemms == pytest.approx(row.seconds / 4 / 0.5) and row.images_per_second == pytest.approx(4 / row.seconds)
     assert row.utilisation > 0 and row.memory_mb > 0
     assert len(bench.line(row, 1.5)) == len(bench.HEADER)
@@ -55,7 +55,7 @@ def test_time_of_a_whole_schedule():
 
 def test_bench_on_the_command_line(capsys, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "demo", lambda shape: tiny())
-    monkeypatch.setattr(bench, "gemm_seconds", lambda device: 0.5)
+    monkeypatch.setattr(bench, "machine", lambda device, precision: bench.Machine(0.5, 0.5))
     options = ("--preset", "demo", "--resolution", "16", "--seconds", "0", "--batch", "4", "--device", "cpu")
     assert run("bench", *options, "--reference") == 0
     printed = capsys.readouterr().out
@@ -63,5 +63,8 @@ def test_bench_on_the_command_line(capsys, monkeypatch):
     assert run("bench", *options, "--work", "sample", "--json") == 0
     rows = [json.loads(row) for row in capsys.readouterr().out.splitlines()]
     assert [row["resolution"] for row in rows] == [8, 16] and rows[0]["gain"] is None
+    assert run("bench", *options, "--work", "train", "--resolutions", "8", "--precision", "bf16", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["precision"] == "bf16" and not row["compiled"] and row["device"].startswith("cpu")
     assert "no preset" in refused(capsys, "bench", "--preset", "biggan")
     assert "powers of two" in refused(capsys, "bench", *options, "--resolutions", "32")

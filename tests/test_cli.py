@@ -245,6 +245,17 @@ def test_generate_refuses(model, tmp_path, capsys):
     refused(capsys, "generate", model, "--out", tmp_path / "file")
 
 
+def test_generate_in_other_precisions(model, tmp_path):
+    pictures = {}
+    for precision in ("float32", "auto", "bf16"):
+        assert (
+            run("generate", model, "--seeds", "3", "--out", tmp_path, "--precision", precision, "--device", "cpu") == 0
+        )
+        pictures[precision] = np.asarray(Image.open(tmp_path / "seed0003.png")).astype(int)
+    assert (pictures["auto"] == pictures["float32"]).all()
+    assert 0 < abs(pictures["bf16"] - pictures["float32"]).max() < 16
+
+
 def test_generate_with_classes(tmp_path):
     weights.save(tmp_path / "m.safetensors", weights.Model(tiny_generator(label_count=3)))
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from conftest import tiny_discriminator, tiny_generator
 
-from stylegan.distributed import set_precision
+from stylegan.distributed import set_precision, strict_float32
+from stylegan.networks.layers import compile_blocks
 from stylegan.randomness import draw
 from stylegan.training import losses
 from stylegan.training.losses import LossConfig
@@ -53,3 +54,21 @@ def test_every_device_draws_the_same():
     index = torch.arange(10)
     there = draw((100,), 0, 0, "z", index.cuda()).cpu()
     assert torch.allclose(draw((100,), 0, 0, "z", index), there, atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(("precision", "error"), [("tf32", 0.01), ("bf16", 0.05)])
+def test_other_precisions_give_nearly_the_same_images_and_scores(precision, error, compiled):
+    g, d = tiny_generator().cuda(), tiny_discriminator().cuda()
+    with torch.no_grad(), strict_float32():
+        w = g.mapping(torch.randn(8, 8, device="cuda"))
+        exact = g.synthesis(w, noise="fixed")
+        exact_scores = d(exact)
+    g.synthesis.compute_dtype = d.compute_dtype = set_precision(precision)
+    if compiled:
+        compile_blocks(*g.synthesis.blocks.values(), *d.blocks.values())
+    with torch.no_grad():
+        images, scores = g.synthesis(w, noise="fixed"), d(exact)
+    assert images.dtype == scores.dtype == torch.float32
+    assert (images - exact).norm() <= error * exact.norm()
+    assert (scores - exact_scores).norm() <= error * exact_scores.norm()

@@ -1,6 +1,5 @@
 """The networks against plain references in float64, and the properties they must have."""
 
-import contextlib
 import math
 
 import pytest
@@ -11,7 +10,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from stylegan import bench, figures, presets, sampling
 from stylegan.config import from_dict, to_dict
 from stylegan.errors import InputError
-from stylegan.networks import ops
+from stylegan.networks import layers, ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import FeatureMaps
@@ -385,31 +384,72 @@ def test_discriminator_equals_the_reference(options):
 # --- speed and memory
 
 
-@pytest.mark.parametrize("way", ["reference", "recompute"])
-def test_fast_and_sparing_ways_give_the_same_step(way):
-    """The whole step, in float32: images to 1e-5 and gradients to 1e-4 of the plain forms, R1 included."""
-    g, d = tiny_generator(), tiny_discriminator()
+def one_step(g, d):
+    """Images, losses with R1, and gradients of both networks."""
+    torch.manual_seed(2)
     z, reals = torch.randn(8, 8), torch.rand(8, 3, 16, 16) * 2 - 1
-    found = []
-    for other in (False, True):
-        for network in (g, d):
-            network.zero_grad()
-        context = bench.reference_paths() if other and way == "reference" else contextlib.nullcontext()
-        if other and way == "recompute":
-            g.synthesis.recompute_from = d.recompute_from = 8
-        with context:
-            fakes = g.synthesis(g.mapping(z), fade=0.3, noise="fixed")
-            loss = losses.logistic(lambda x: d(x, fade=0.3), reals, fakes, LossConfig(r1_gamma=5), 1.0, None)
-            loss.total.mean().backward()
-        gradients = [p.grad.clone() for network in (g, d) for p in network.parameters() if p.grad is not None]
-        found.append((fakes.detach(), loss.total.detach(), gradients))
-    (images, totals, gradients), (other_images, other_totals, other_gradients) = found
-    assert close(images, other_images, 1e-5) and close(totals, other_totals, 1e-5)
-    scale = max(gradient.norm() for gradient in other_gradients)
-    for a, b in zip(gradients, other_gradients, strict=True):
-        assert (a - b).norm() <= 1e-4 * b.norm() + 1e-6 * scale
-    if way == "recompute":
-        assert all(torch.equal(a, b) for a, b in zip(gradients, other_gradients, strict=True))
+    fakes = g.synthesis(g.mapping(z), fade=0.3, noise="fixed")
+    loss = losses.logistic(lambda x: d(x, fade=0.3), reals, fakes, LossConfig(r1_gamma=5), 1.0, None)
+    loss.total.mean().backward()
+    gradients = [p.grad.clone() for network in (g, d) for p in network.parameters() if p.grad is not None]
+    g.zero_grad()
+    d.zero_grad()
+    return fakes.detach(), loss.total.detach(), gradients
+
+
+def assert_same_step(ours, theirs, relative: float):
+    """Images and losses to `relative`, gradients to ten times that."""
+    assert close(ours[0], theirs[0], relative) and close(ours[1], theirs[1], relative)
+    assert all(tensor.dtype == torch.float32 for tensor in (ours[0], ours[1], *ours[2]))
+    scale = max(gradient.norm() for gradient in theirs[2])
+    for a, b in zip(ours[2], theirs[2], strict=True):
+        assert (a - b).norm() <= 10 * relative * b.norm() + relative / 10 * scale
+
+
+def test_fast_forms_give_the_step_of_the_plain_ones():
+    g, d = tiny_generator(), tiny_discriminator()
+    fast = one_step(g, d)
+    with bench.reference_paths():
+        assert_same_step(fast, one_step(g, d), 1e-5)
+
+
+def test_recomputing_gives_the_same_step_to_the_bit():
+    g, d = tiny_generator(), tiny_discriminator()
+    kept = one_step(g, d)
+    g.synthesis.recompute_from = d.recompute_from = 8
+    forgotten = one_step(g, d)
+    assert all(torch.equal(a, b) for a, b in zip(kept[2], forgotten[2], strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore:.*non-leaf Tensor:UserWarning")
+def test_compiled_networks_give_the_same_step():
+    g, d = tiny_generator(), tiny_discriminator()
+    eager = one_step(g, d)
+    layers.compile_blocks(g.mapping, *g.synthesis.blocks.values(), *d.blocks.values(), backend="aot_eager")
+    assert_same_step(one_step(g, d), eager, 1e-5)
+    assert not any("_orig_mod" in name for name in g.state_dict())
+
+
+@pytest.mark.parametrize("options", [{}, {"use_styles": False, "const_input": False, "use_noise": False}])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_bfloat16_gives_nearly_the_same_step(options, recompute):
+    """Images to two digits, as bfloat16 has, and gradients that point the same way; all of them float32."""
+    g, d = tiny_generator(**options), tiny_discriminator()
+    exact = one_step(g, d)
+    g.synthesis.compute_dtype = d.compute_dtype = torch.bfloat16
+    if recompute:
+        g.synthesis.recompute_from = d.recompute_from = 8
+    seen = []
+    hooks = [
+        block.register_forward_hook(lambda block, inputs, x: seen.append(x.dtype))
+        for block in g.synthesis.blocks.values()
+    ]
+    rounded = one_step(g, d)
+    assert set(seen) == {torch.bfloat16} and len(hooks) == 3
+    assert close(rounded[0], exact[0], 0.03) and not torch.equal(rounded[0], exact[0])
+    assert all(tensor.dtype == torch.float32 for tensor in (rounded[0], rounded[1], *rounded[2]))
+    ours, theirs = (torch.cat([gradient.flatten() for gradient in step[2]]) for step in (rounded, exact))
+    assert torch.cosine_similarity(ours, theirs, dim=0) > 0.98
 
 
 # --- what a traditional generator cannot do

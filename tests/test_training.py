@@ -21,10 +21,11 @@ from stylegan import presets, sampling, weights
 from stylegan.data.loader import Loader, prefetch
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
+from stylegan.networks import layers
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.randomness import draw, draw_uniform
-from stylegan.training import checkpoint, ema
+from stylegan.training import checkpoint, ema, loop
 from stylegan.training.loop import Run, TrainingConfig, mix_styles, train
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import ScheduleConfig, groups, seconds_left, state_at
@@ -100,6 +101,32 @@ def test_resume_is_exact(finished, store, tmp_path, cut_short, capsys):
     outcome = train(config, tmp_path / "run", progress=False)
     assert same(tensors_of(outcome), tensors_of(finished[0]))
     assert (newest.name in capsys.readouterr().out) == cut_short
+
+
+def test_bfloat16_trains_and_resumes_exactly(finished, store, tmp_path):
+    config = tiny_config(store, precision="bf16")
+    whole = train(config, tmp_path / "whole", progress=False)
+    for kimg in (0.16, 0.4):
+        part = replace(config, schedule=replace(config.schedule, total_kimg=kimg))
+        outcome = train(part, tmp_path / "parts", progress=False)
+    assert same(tensors_of(outcome), tensors_of(whole)) and not same(tensors_of(whole), tensors_of(finished[0]))
+    assert all(tensor.dtype == torch.float32 for tensor in tensors_of(whole).values())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, while it compiles
+def test_compiled_training_is_the_same(store, tmp_path, monkeypatch):
+    def compile_quickly(*blocks):
+        compiled.extend(blocks)
+        layers.compile_blocks(*blocks, backend="aot_eager")
+
+    compiled = []
+    monkeypatch.setattr(loop, "compile_blocks", compile_quickly)
+    config = tiny_config(store)
+    config = replace(config, schedule=replace(config.schedule, total_kimg=0.032))
+    eager = train(config, tmp_path / "eager", progress=False)
+    outcome = train(replace(config, compile=True), tmp_path / "compiled", progress=False)
+    assert len(compiled) == 1 + 3 + 3  # the mapping network, and the blocks of both others
+    assert same(tensors_of(outcome), tensors_of(eager))
 
 
 def test_no_flipped_bit_goes_unnoticed(finished, tmp_path):

@@ -15,12 +15,22 @@ from torch.utils.flop_counter import flop_registry
 
 from stylegan import distributed
 from stylegan.networks import ops
-from stylegan.networks.layers import resolutions
+from stylegan.networks.layers import compile_blocks, resolutions
 from stylegan.training.loop import Reals, Run, TrainingConfig
 from stylegan.training.monitor import Means, peak_memory_mb
 from stylegan.training.schedule import State, state_at
 
 GEMM = 4096
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a device is capable of: the seconds that products of two 4096 x 4096 matrices take."""
+
+    gemm: float
+    """In float32."""
+    product: float
+    """In the precision that is measured."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,8 @@ class Measurement:
     gemms: float
     """Matrix products in the time of one image."""
     utilisation: float
-    """Share of the machine's rate of matrix products, counting the multiplications of convolutions and products."""
+    """Share of the machine's rate of matrix products in this precision, counting the multiplications of convolutions
+    and products."""
     memory_mb: float
     """The most memory used so far, by the device (or the process, on a CPU)."""
 
@@ -59,10 +70,18 @@ def reference_paths() -> Iterator[None]:
             setattr(ops, name, function)
 
 
-def gemm_seconds(device: torch.device) -> float:
-    """Time of the product of two float32 matrices of 4096 x 4096."""
-    a, b = torch.randn(2, GEMM, GEMM, device=device)
-    return best_seconds(lambda: a @ b, device, seconds=2.0)
+def machine(device: torch.device, precision: distributed.Precision) -> Machine:
+    """Measure the device."""
+
+    def product(dtype: torch.dtype) -> float:
+        a, b = torch.randn(2, GEMM, GEMM, device=device).to(dtype)
+        return best_seconds(lambda: a @ b, device, seconds=2.0)
+
+    with distributed.strict_float32():
+        gemm = product(torch.float32)
+    if precision == "float32":
+        return Machine(gemm, gemm)
+    return Machine(gemm, product(distributed.set_precision(precision) or torch.float32))
 
 
 def best_seconds(work: Callable[[], object], device: torch.device, *, seconds: float) -> float:
@@ -81,6 +100,9 @@ def best_seconds(work: Callable[[], object], device: torch.device, *, seconds: f
 def sampling(run: Run, resolution: int, batch: int) -> Callable[[], object]:
     """Drawing a batch from z, mapping network and fresh noise included."""
     g = run.g_ema
+    g.synthesis.compute_dtype = run.g.synthesis.compute_dtype
+    if run.config.compile:
+        compile_blocks(g.mapping, *g.synthesis.blocks.values())
 
     @torch.no_grad()
     def work() -> torch.Tensor:
@@ -106,9 +128,9 @@ def training(run: Run, now: State) -> Callable[[], object]:
 
 
 def measure(
-    config: TrainingConfig, work: str, resolution: int, batch: int, gemm: float, *, seconds: float = 3.0
+    config: TrainingConfig, work: str, resolution: int, batch: int, machine: Machine, *, seconds: float = 3.0
 ) -> Measurement:
-    """One row of the table, with fresh networks of the configuration."""
+    """One row of the table, with fresh networks of the configuration, in its precision, compiled if it says so."""
     device = distributed.pick_device(config.device)
     config = replace(config, schedule=replace(config.schedule, batch_size={4: batch}))
     run = Run(config, device)
@@ -119,13 +141,13 @@ def measure(
     with _Flops() as counter:
         job()
     best = best_seconds(job, device, seconds=seconds)
-    rate = 2 * GEMM**3 / gemm
+    rate = 2 * GEMM**3 / machine.product
     return Measurement(
         work=work,
         resolution=resolution,
         batch=batch,
         seconds=best,
-        gemms=best / batch / gemm,
+        gemms=best / batch / machine.gemm,
         utilisation=counter.total / best / rate,
         memory_mb=peak_memory_mb(device),
     )
@@ -180,6 +202,13 @@ class _Flops(TorchDispatchMode):
         if (formula := flop_registry.get(function._overloadpacket)) is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=result)
         return result
+
+
+def name_of(device: torch.device) -> str:
+    """What a reader of the figures should know of the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
 
 
 def _wait(device: torch.device) -> None:

@@ -186,6 +186,7 @@ def _generate(arguments: Sequence[str]) -> None:
         class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
         noise: Literal["seeded", "fixed", "none"] = "seeded",
         latents: int = 1,
+        precision: Literal["auto", "float32", "tf32", "bf16"] = "float32",
         compile_: Annotated[bool, tyro.conf.arg(name="compile")] = False,
         batch: int = 16,
         columns: int | None = None,
@@ -203,6 +204,8 @@ def _generate(arguments: Sequence[str]) -> None:
             class_: Draw this class (for a conditional model).
             noise: Each seed's own noise, the network's fixed planes, or none.
             latents: Mix the styles of so many latents into each image, at random layers (table 2).
+            precision: How exact: float32, tf32 or bf16 (faster on a GPU, differences that are hard to see), or auto
+                (tf32 on CUDA, else float32).
             compile_: Compile the network first: half a minute, then some tenth faster; for thousands of images.
             batch: Images at a time; changes the speed, not the images.
             columns: Width of the grid, in images.
@@ -211,8 +214,7 @@ def _generate(arguments: Sequence[str]) -> None:
         import torch
         from tqdm import tqdm
 
-        from stylegan import sampling, weights
-        from stylegan.distributed import pick_device
+        from stylegan import distributed, sampling, weights
         from stylegan.images import crop_padding, grid, save_image, to_uint8
 
         numbers = _seeds(seeds)
@@ -220,7 +222,9 @@ def _generate(arguments: Sequence[str]) -> None:
             raise InputError("--batch and --columns must be 1 or more, --cutoff 0 or more")
         if psi is not None and not math.isfinite(psi):
             raise InputError(f"--psi is {psi}; give a number, such as 0.7")
-        generator = weights.load(model or weights.DEFAULT_MODEL, pick_device(device))
+        chosen = distributed.pick_device(device)
+        generator = weights.load(model or weights.DEFAULT_MODEL, chosen)
+        generator.synthesis.compute_dtype = distributed.set_precision(distributed.pick_precision(precision, chosen))
         if compile_:
             generator.synthesis.compile()
         labels = _labels(generator.config.label_count, class_, len(numbers))
@@ -359,7 +363,8 @@ def _bench(arguments: Sequence[str]) -> None:
         resolutions: tuple[int, ...] = (),
         batch: tuple[int, ...] = (),
         work: tuple[Literal["sample", "train"], ...] = ("sample", "train"),
-        precision: Literal["float32", "tf32"] = "float32",
+        precision: Literal["auto", "float32", "tf32", "bf16"] = "auto",
+        compile_: Annotated[bool, tyro.conf.arg(name="compile")] = False,
         reference: bool = False,
         seconds: float = 3.0,
         json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
@@ -373,7 +378,8 @@ def _bench(arguments: Sequence[str]) -> None:
             resolutions: Where to measure; every resolution that training passes through unless given.
             batch: Batch sizes; the preset's own for each resolution unless given.
             work: sample, train, or both.
-            precision: As for training.
+            precision: As for training: float32, tf32, bf16, or auto (tf32 on CUDA, else float32).
+            compile_: Compile the networks first, as for training.
             reference: Measure the plain forms beside the fast ones as well, and print the gain.
             seconds: How long each row is repeated; the best time counts.
             json_: Print JSON, a line for each row.
@@ -389,27 +395,30 @@ def _bench(arguments: Sequence[str]) -> None:
             raise InputError(f"there is no preset {preset}; use one of: {', '.join(presets.PRESETS)}")
         if batch and min(batch) < 1:
             raise InputError("--batch must be 1 or more")
-        config = replace(presets.PRESETS[preset](presets.Shape(resolution)), device=device, precision=precision)
+        chosen = distributed.pick_device(device)
+        precision = distributed.pick_precision(precision, chosen)
+        config = replace(
+            presets.PRESETS[preset](presets.Shape(resolution)), device=device, precision=precision, compile=compile_
+        )
         every = layers.resolutions(resolution, config.schedule.initial_resolution)
         if not set(resolutions) <= set(layers.resolutions(resolution)):
             raise InputError(f"--resolutions must be powers of two from 4 to {resolution}")
-        chosen = distributed.pick_device(device)
-        distributed.set_precision(precision)
-        gemm, rows = bench.gemm_seconds(chosen), []
+        machine, rows = bench.machine(chosen, precision), []
+        settings = {"device": bench.name_of(chosen), "precision": precision, "compiled": compile_}
         if not json_:
-            print(f"{chosen}, {precision}; one gemm takes {gemm:.3f} s\n{bench.HEADER}")
+            print(f"{settings['device']}, {precision}{', compiled' * compile_}; one gemm takes {machine.gemm:.4f} s")
+            print(bench.HEADER)
         for kind in work:
             for r in resolutions or every:
                 for size in batch or (int(from_there_on(config.schedule.batch_size, r)),):
-                    row = bench.measure(config, kind, r, size, gemm, seconds=seconds)
+                    row = bench.measure(config, kind, r, size, machine, seconds=seconds)
                     rows.append(row)
                     gain = None
                     if reference:
                         with bench.reference_paths():
-                            gain = bench.measure(config, kind, r, size, gemm, seconds=seconds).seconds / row.seconds
-                    print(
-                        json.dumps(bench.as_dict(row) | {"gain": gain}) if json_ else bench.line(row, gain), flush=True
-                    )
+                            gain = bench.measure(config, kind, r, size, machine, seconds=seconds).seconds / row.seconds
+                    record = settings | bench.as_dict(row) | {"gain": gain}
+                    print(json.dumps(record) if json_ else bench.line(row, gain), flush=True)
         whole = bench.schedule_seconds(config, rows)
         if whole is not None and not json_:
             print(f"all {config.schedule.total_kimg:g} kimg of {preset} on this device: about {whole / 3600:.1f} hours")

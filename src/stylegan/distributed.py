@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -17,6 +17,7 @@ from torch import Tensor
 from stylegan.errors import InputError
 
 T = TypeVar("T")
+Precision = Literal["auto", "float32", "tf32", "bf16"]
 
 
 def pick_device(name: str) -> torch.device:
@@ -33,11 +34,24 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def set_precision(precision: str) -> None:
-    """Let the GPU round the factors of products to tf32, or not ("float32"; convolutions do by default)."""
-    mode = "tf32" if precision == "tf32" else "ieee"
+def pick_precision(name: Precision, device: torch.device) -> Precision:
+    """The precision of that name; "auto" is tf32 on CUDA, else float32. Raises InputError where it is not there."""
+    if name == "auto":
+        return "tf32" if device.type == "cuda" else "float32"
+    if name == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError("this GPU has no bfloat16; use --precision float32")
+    return name
+
+
+def set_precision(precision: Precision) -> torch.dtype | None:
+    """Let the GPU round the factors of float32 products to tf32, or not; convolutions do so by default.
+
+    Returns what the networks' `compute_dtype` is to be: bfloat16 for "bf16", else None.
+    """
+    mode = "ieee" if precision == "float32" else "tf32"
     torch.backends.cuda.matmul.fp32_precision = mode
     torch.backends.cudnn.conv.fp32_precision = mode
+    return torch.bfloat16 if precision == "bf16" else None
 
 
 @contextmanager

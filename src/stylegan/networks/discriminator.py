@@ -106,6 +106,8 @@ class Discriminator(nn.Module):
         self.blocks["4"] = DiscriminatorEpilogue(config)
         self.recompute_from = math.inf
         """From this resolution on, activations are computed again in the backward pass: less memory, more time."""
+        self.compute_dtype: torch.dtype | None = None
+        """Type of the activations from fromRGB to 8 x 8, bfloat16 say; None for that of the weights."""
 
     def forward(self, images: Tensor, labels: Tensor | None = None, *, fade: float = 0.0) -> Tensor:
         """Score images.
@@ -124,7 +126,8 @@ class Discriminator(nn.Module):
     def outputs(self, images: Tensor, *, fade: float = 0.0) -> Tensor:
         """The numbers of all classes, [N, max(label_count, 1)]; what an attribute classifier is asked for."""
         self._check(images, fade)
-        images = images.contiguous(memory_format=torch.channels_last)
+        exact = images.dtype
+        images = images.to(self.compute_dtype or exact, memory_format=torch.channels_last)
         resolution, activation = images.shape[3], self.config.activation
 
         x = activate(self.blocks[str(resolution)].from_rgb(images), activation)
@@ -133,7 +136,7 @@ class Discriminator(nn.Module):
             if r == resolution and fade > 0:
                 coarse = self.blocks[str(r // 2)].from_rgb(ops.downsample(images))
                 x = ops.fade_in(x, activate(coarse, activation), fade)
-        return self.blocks["4"](x)
+        return self.blocks["4"](x.to(exact))
 
     def _check(self, images: Tensor, fade: float) -> None:
         config = self.config

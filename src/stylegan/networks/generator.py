@@ -152,7 +152,7 @@ class LayerEpilogue(nn.Module):
         """x [N, C, H, W], w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
         if self.noise is not None and plane is not None:
             x = self.noise(x, plane)
-        x = activate(x + self.bias[:, None, None], self.config.activation)
+        x = activate(x + self.bias[:, None, None].to(x.dtype), self.config.activation)
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
         if self.style is None:
@@ -160,7 +160,7 @@ class LayerEpilogue(nn.Module):
         scale, bias = self.style(w)
         if self.config.use_instance_norm:
             return ops.adain(x, scale, bias)
-        return x * scale[:, :, None, None] + bias[:, :, None, None]
+        return x * scale[:, :, None, None].to(x.dtype) + bias[:, :, None, None].to(x.dtype)
 
 
 class SynthesisBlock(nn.Module):
@@ -183,16 +183,15 @@ class SynthesisBlock(nn.Module):
         self.layer1 = LayerEpilogue(config, maps)
         self.to_rgb = Conv(maps, config.channels, kernel=1, gain=1.0, equalized=equalized)
 
-    def forward(self, x: Tensor | None, w: Tensor, planes: Sequence[Tensor | None]) -> Tensor:
-        """x [N, C', H/2, W/2] (None in the first block), w [N, 2, w_dim], two planes -> [N, C, H, W]"""
+    def forward(self, x: Tensor | None, w: Tensor, planes: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor:
+        """x [N, C', H/2, W/2] (None in the first block), w [N, 2, w_dim], two planes -> [N, C, H, W] in dtype"""
         if x is not None:
             x = self.conv0(x)
             if self.config.use_blur:
                 x = ops.blur(x)
-        elif self.config.const_input:
-            x = self.const.expand(len(w), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         else:
-            x = self.dense(w[:, 0]).view(len(w), -1, 4, 4).contiguous(memory_format=torch.channels_last)
+            x = self.const.expand(len(w), -1, -1, -1) if self.config.const_input else self.dense(w[:, 0])
+            x = x.reshape(len(w), -1, 4, 4).to(dtype, memory_format=torch.channels_last)
         x = self.layer0(x, w[:, 0], planes[0])
         return self.layer1(self.conv1(x), w[:, 1], planes[1])
 
@@ -209,6 +208,8 @@ class SynthesisNetwork(nn.Module):
         self.grown: tuple[int, float] = (config.resolution, 0.0)
         self.recompute_from = math.inf
         """From this resolution on, activations are computed again in the backward pass: less memory, more time."""
+        self.compute_dtype: torch.dtype | None = None
+        """Type of the activations between w and toRGB, bfloat16 say; None for that of the weights."""
         self.blocks = nn.ModuleDict({str(r): SynthesisBlock(config, r) for r in resolutions(config.resolution)})
         if config.use_noise:
             for layer, resolution in enumerate(self.layer_resolutions()):
@@ -240,11 +241,12 @@ class SynthesisNetwork(nn.Module):
         for i, r in enumerate(resolutions(resolution)):
             below = x
             layers = slice(2 * i, 2 * i + 2)
-            x = run_block(self.blocks[str(r)], r >= self.recompute_from, x, w[:, layers], planes[layers])
+            inputs = (x, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
+            x = run_block(self.blocks[str(r)], r >= self.recompute_from, *inputs)
 
-        image = self.blocks[str(resolution)].to_rgb(x)
+        image = self.blocks[str(resolution)].to_rgb(x.to(w.dtype))
         if fade > 0:
-            coarse = self.blocks[str(resolution // 2)].to_rgb(below)
+            coarse = self.blocks[str(resolution // 2)].to_rgb(below.to(w.dtype))
             image = ops.fade_in(image, ops.upsample(coarse), fade)
         return image
 

@@ -95,6 +95,17 @@ def run_block(block: nn.Module, recompute: bool, *inputs):
     return block(*inputs)
 
 
+def compile_blocks(*blocks: nn.Module, backend: str = "inductor") -> None:
+    """Have blocks compiled when they are first called, anew for each shape.
+
+    What is to be differentiated twice must be called under `torch.compiler.set_stance("force_eager")`. backend: that
+    of torch.compile; "aot_eager" goes the same way without making code, for tests.
+    """
+    torch.compiler.config.recompile_limit = 256  # of one piece of code: all blocks share it, at all their shapes
+    for block in blocks:
+        block.compile(dynamic=False, backend=backend)
+
+
 def he_scale(fan_in: int, gain: float, lr_multiplier: float, equalized: bool) -> tuple[float, float]:
     """Initial deviation of the stored weights, and what they are multiplied by when used."""
     he = gain / sqrt(fan_in)
@@ -121,7 +132,8 @@ class Dense(nn.Module):
 class Conv(nn.Module):
     """Convolution with zero padding: [N, in, H, W] -> [N, out, H', W'].
 
-    resample "up" doubles height and width first, "down" halves them last; both fused with the convolution.
+    resample "up" doubles height and width first, "down" halves them last; both fused with the convolution. It is
+    computed in the type of x.
     """
 
     def __init__(
@@ -143,13 +155,14 @@ class Conv(nn.Module):
         self.resample = resample
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight * self.scale
+        weight = (self.weight * self.scale).to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
         if self.resample == "up":
             y = ops.upsample_conv(x, weight)
-            return y if self.bias is None else y + self.bias[:, None, None]
+            return y if bias is None else y + bias[:, None, None]
         if self.resample == "down":
-            return ops.conv_downsample(x, weight, self.bias)
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
+            return ops.conv_downsample(x, weight, bias)
+        return F.conv2d(x, weight, bias, padding=self.padding)
 
 
 class Noise(nn.Module):
@@ -160,7 +173,7 @@ class Noise(nn.Module):
         self.strength = nn.Parameter(torch.zeros(maps))
 
     def forward(self, x: Tensor, plane: Tensor) -> Tensor:
-        return torch.addcmul(x, plane, self.strength[:, None, None])
+        return torch.addcmul(x, plane.to(x.dtype), self.strength[:, None, None].to(x.dtype))
 
 
 class Style(nn.Module):

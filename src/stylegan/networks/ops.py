@@ -1,7 +1,8 @@
 """The arithmetic of the networks: pure functions on tensors.
 
 Where a function takes a short cut, the plain form stands beside it as `<name>_reference`; the tests hold the two
-together. Images and activations are [N, C, H, W]; memory is best laid out channels-last.
+together. Images and activations are [N, C, H, W]; memory is best laid out channels-last. Activations may be bfloat16:
+statistics over them are float32 all the same.
 """
 
 import torch
@@ -13,13 +14,14 @@ EPSILON = 1e-8  # of pixel norm, instance norm and minibatch standard deviation;
 
 def pixel_norm(x: Tensor) -> Tensor:
     """Scale every feature vector (dimension 1) to unit mean square. [N, C, ...] -> the same."""
-    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + EPSILON)
+    mean_square = x.square().mean(dim=1, keepdim=True, dtype=_exact(x))
+    return x * torch.rsqrt(mean_square + EPSILON).to(x.dtype)
 
 
 def instance_norm(x: Tensor) -> Tensor:
     """Normalise each feature map to zero mean and unit (biased) variance: the inner part of eq. 1."""
-    centred = x - x.mean(dim=(2, 3), keepdim=True)
-    return centred * torch.rsqrt(centred.square().mean(dim=(2, 3), keepdim=True) + EPSILON)
+    centred, rstd = _centred(x)
+    return centred * rstd.to(x.dtype)
 
 
 def adain(x: Tensor, y_scale: Tensor, y_bias: Tensor) -> Tensor:
@@ -28,14 +30,27 @@ def adain(x: Tensor, y_scale: Tensor, y_bias: Tensor) -> Tensor:
     The mean is taken off first: written as x * a + (b - mean * a) a map without variance, such as the constant
     input, would lose most of its digits.
     """
-    centred = x - x.mean(dim=(2, 3), keepdim=True)
-    rstd = torch.rsqrt(centred.square().mean(dim=(2, 3), keepdim=True) + EPSILON)  # [N, C, 1, 1]
-    return torch.addcmul(y_bias[:, :, None, None], centred, rstd * y_scale[:, :, None, None])
+    centred, rstd = _centred(x)
+    scale = (rstd * y_scale[:, :, None, None]).to(x.dtype)
+    return torch.addcmul(y_bias[:, :, None, None].to(x.dtype), centred, scale)
 
 
 def adain_reference(x: Tensor, y_scale: Tensor, y_bias: Tensor) -> Tensor:
     """`adain`, as eq. 1 reads."""
-    return y_scale[:, :, None, None] * instance_norm(x) + y_bias[:, :, None, None]
+    y = y_scale[:, :, None, None] * instance_norm(x) + y_bias[:, :, None, None]
+    return y.to(x.dtype)
+
+
+def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x without the mean of each feature map, and one over each map's deviation [N, C, 1, 1]."""
+    centred = x - x.mean(dim=(2, 3), keepdim=True, dtype=_exact(x)).to(x.dtype)
+    mean_square = centred.square().mean(dim=(2, 3), keepdim=True, dtype=_exact(x))
+    return centred, torch.rsqrt(mean_square + EPSILON)
+
+
+def _exact(x: Tensor) -> torch.dtype:
+    """What statistics over x are computed in."""
+    return torch.float32 if x.dtype == torch.bfloat16 else x.dtype
 
 
 def upsample(x: Tensor) -> Tensor:

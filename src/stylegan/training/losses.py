@@ -72,7 +72,8 @@ class DiscriminatorLoss:
 def squared_gradient_norm(score: Score, images: Tensor) -> tuple[Tensor, Tensor]:
     """Scores [N] and the squared norms [N] of their gradients with respect to the images; differentiable."""
     images = images.detach().requires_grad_()
-    scores = score(images)
+    with torch.compiler.set_stance("force_eager"):  # compiled code cannot be differentiated twice
+        scores = score(images)
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return scores, gradient.square().sum(dim=(1, 2, 3))
 
