@@ -57,11 +57,11 @@ def on_cpu(seconds: float) -> Iterator[str]:
         fast = measure(row, "cpu", machine, seconds)
         with bench.reference_paths():
             plain = measure(row, "cpu", machine, seconds)
-        compiled = measure(row, "cpu", machine, seconds, compile=True).gemms if row.work == "sample" else float("nan")
+        compiled = f"{measure(row, 'cpu', machine, seconds, compile=True).gemms:.3f}" if row.work == "sample" else ""
         yield (
             f"| {row.work} {row.resolution}{' thin' * row.thin}, batch {row.batch} | {fast.gemms:.3f} "
             f"| {fast.gemms * fast.utilisation:.3f} | {fast.utilisation:.0%} | {plain.gemms:.3f} "
-            f"| {plain.gemms / fast.gemms:.2f} | {compiled:.3f} |"
+            f"| {plain.gemms / fast.gemms:.2f} | {compiled} |"
         )
 
 

@@ -85,10 +85,11 @@ def machine(device: torch.device, precision: distributed.Precision) -> Machine:
 
 
 def best_seconds(work: Callable[[], object], device: torch.device, *, seconds: float) -> float:
-    """The shortest time of `work`, repeated for so many seconds, at least three times after one to warm up."""
+    """The shortest time of `work`, repeated for so many seconds after once to warm up: at least three times, or with
+    0 seconds once."""
     work()
     best, count, until = float("inf"), 0, time.perf_counter() + seconds
-    while count < 3 or time.perf_counter() < until:
+    while count < (3 if seconds else 1) or time.perf_counter() < until:
         _wait(device)
         start = time.perf_counter()
         work()
