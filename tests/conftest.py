@@ -1,7 +1,11 @@
 """What the tests share: tiny stores and networks, and the way to the golden numbers."""
 
 import os
+import pickle
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,6 +65,106 @@ def write_store(path: Path, resolution: int = 16, count: int = 40, labels: int =
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> Path:
     return write_store(tmp_path_factory.mktemp("data") / "store")
+
+
+# --- files of other programs, made from ours by the names and layouts that are documented
+
+
+def _stored(tensor: torch.Tensor) -> np.ndarray:
+    """Official layout: outputs last."""
+    if tensor.ndim == 4:
+        return tensor.permute(2, 3, 1, 0).numpy()
+    return tensor.T.numpy() if tensor.ndim == 2 else tensor.numpy()
+
+
+def official_generator(g: Generator, up: str = "Conv0_up") -> dict[str, np.ndarray]:
+    """All variables of an official G, by name."""
+    variables = {"lod": np.float32(0)}
+    top = g.config.resolution.bit_length() - 1
+    for name, tensor in g.state_dict().items():
+        part = name.split(".")
+        if name == "w_avg":
+            variables["dlatent_avg"] = tensor.numpy()
+        elif name == "mapping.label_embedding":
+            variables["LabelConcat/weight"] = tensor.numpy()
+        elif part[0] == "mapping":
+            variables[f"Dense{part[2]}/{part[3]}"] = _stored(tensor)
+        elif part[1] != "blocks":
+            variables[part[1]] = tensor.numpy()
+        elif part[3] == "to_rgb":
+            variables[f"ToRGB_lod{top - int(part[2]).bit_length() + 1}/{part[4]}"] = _stored(tensor)
+        elif part[3] == "const":
+            variables["4x4/Const/const"] = tensor[None].numpy()
+        else:
+            first = ("Const" if g.config.const_input else "Dense") if part[2] == "4" else up
+            layer = first if part[3] in ("conv0", "layer0", "dense") else ("Conv" if part[2] == "4" else "Conv1")
+            leaf = {"noise": "Noise/weight", "style": f"StyleMod/{part[-1]}"}.get(part[4], part[4])
+            variables[f"{part[2]}x{part[2]}/{layer}/{leaf}"] = _stored(tensor)
+    return variables
+
+
+def official_discriminator(d: Discriminator, down: str = "Conv1_down") -> dict[str, np.ndarray]:
+    """All variables of an official D, by name."""
+    names = {"conv0": "Conv0", "conv1": down, "conv": "Conv", "dense0": "Dense0", "dense1": "Dense1"}
+    variables, top = {"lod": np.float32(0)}, d.config.resolution.bit_length()
+    for name, tensor in d.state_dict().items():
+        _, r, layer, leaf = name.split(".")
+        scope = f"FromRGB_lod{top - int(r).bit_length()}" if layer == "from_rgb" else f"{r}x{r}/{names[layer]}"
+        variables[f"{scope}/{leaf}"] = _stored(tensor)
+    return variables
+
+
+def official_network(name: str, function: str, options: dict, variables: dict, components: dict | None = None) -> Any:
+    """An instance of a class that is pickled as the official one is."""
+    for parent in ("dnnlib", "dnnlib.tflib", "dnnlib.tflib.network"):
+        module = sys.modules.setdefault(parent, types.ModuleType(parent))
+    if not hasattr(module, "Network"):
+        module.Network = type("Network", (), {"__module__": module.__name__, "__getstate__": lambda self: self.state})
+    network = module.Network()
+    network.state = {
+        "version": 3,
+        "name": name,
+        "static_kwargs": options,
+        "components": components or {},
+        "build_module_src": "raise SystemExit  # never run",
+        "build_func_name": function,
+        "variables": list(variables.items()),
+    }
+    return network
+
+
+def official_g(name: str, g: Generator, options: dict, lod: float = 0.0) -> Any:
+    """G or Gs with its components, as the official training writes it."""
+    own, mapping, synthesis = {"lod": np.float32(lod)}, {}, {"lod": np.float32(lod)}
+    for variable, value in official_generator(g).items():
+        in_mapping = variable.startswith(("LabelConcat", "Dense"))
+        target = own if variable in ("lod", "dlatent_avg") else mapping if in_mapping else synthesis
+        target.setdefault(variable, value)
+    parts = {
+        "synthesis": official_network("G_synthesis", "G_synthesis", options, synthesis),
+        "mapping": official_network("G_mapping", "G_mapping", options | {"dlatent_broadcast": 6}, mapping),
+    }
+    return official_network(name, "G_style", options, own, parts)
+
+
+TINY_OPTIONS = {"num_channels": 3, "resolution": 16, "label_size": 0, "fmap_base": 64, "fmap_max": 8}
+TINY_G_OPTIONS = TINY_OPTIONS | {"latent_size": 8, "dlatent_size": 8, "mapping_fmaps": 8, "mapping_layers": 2}
+
+
+def write_official(path: Path, protocol: int = 4, numpy: int = 2, **g_options) -> tuple[Generator, Discriminator]:
+    """An official pickle of (G, D, Gs), and our Gs and D. numpy: the version whose names are in it (1: protocol 2)."""
+    g, d = tiny_generator(), tiny_discriminator()
+    networks = (
+        official_g("G", tiny_generator(), TINY_G_OPTIONS | g_options),
+        official_network("D", "D_basic", TINY_OPTIONS, official_discriminator(d)),
+        official_g("Gs", g, TINY_G_OPTIONS | g_options),
+    )
+    data = pickle.dumps(networks, protocol)
+    if numpy == 1:
+        assert b"cnumpy._core.multiarray\n" in data
+        data = data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    path.write_bytes(data)
+    return g, d
 
 
 def relative_error(ours, truth) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tiny_generator, write_store
+from conftest import tiny_generator, write_official, write_store
 from PIL import Image
 
 from stylegan import cli, weights
@@ -73,6 +73,33 @@ def test_from_photographs_to_samples(photographs, tmp_path, capsys):
     for thing, kind in ((store, "store"), (folder, "run"), (model, "model"), (state, "training state")):
         assert run("info", thing) == 0
         assert kind in capsys.readouterr().out.splitlines()[0]
+
+
+def test_official_files_are_models_everywhere(tmp_path, capsys):
+    """Told, drawn as they are, imported, trained further; and refused where they are something else."""
+    store, pickled, imported = write_store(tmp_path / "store", count=8), tmp_path / "x.pkl", tmp_path / "x.safetensors"
+    write_official(pickled, truncation_psi=0.3, truncation_cutoff=2)
+    assert run("import", pickled, imported, "--licence", "CC BY-NC 4.0", "--data", "faces") == 0
+    for model in (pickled, imported):
+        capsys.readouterr()
+        assert run("info", model) == 0
+        told = capsys.readouterr().out
+        assert "read from x.pkl" in told and ("CC BY-NC 4.0" in told) == (model == imported)
+        assert run("generate", model, "--seeds", "0,1", "--out", tmp_path / model.suffix) == 0
+    assert run("generate", pickled, "--seeds", "0,1", "--psi", "0.3", "--cutoff", "2", "--out", tmp_path / "psi") == 0
+    grids = [np.asarray(Image.open(tmp_path / folder / "grid.png")) for folder in (".pkl", ".safetensors", "psi")]
+    assert np.array_equal(grids[0], grids[1]) and np.array_equal(grids[0], grids[2])
+    short = ["--schedule.total-kimg", "0.02", "--schedule.batch-size", "4:8", "--grid", "2", "2"]
+    assert run("train", store, tmp_path / "run", "--start-from", pickled, *short) == 0
+    assert run("train", store, tmp_path / "run", "--start-from", pickled, *short) == 0
+    assert "start_from" in refused(capsys, "train", store, tmp_path / "run", *short)
+    assert "ends with .safetensors" in refused(capsys, "import", pickled, tmp_path / "x.pt")
+    assert "there is no folder" in refused(capsys, "import", pickled, tmp_path / "no" / "x.safetensors")
+    assert "no model" in refused(capsys, "import", tmp_path / "y.pkl", imported)
+    assert "attribute classifier" in refused(capsys, "import", pickled, imported, "--classifiers")
+    (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
+    assert "'os.system'" in refused(capsys, "generate", tmp_path / "evil.pkl", "--out", tmp_path / "evil")
+    assert not (tmp_path / "evil").exists() and not Path("owned").exists()
 
 
 def test_files_do_not_depend_on_the_batch(model, tmp_path):
@@ -237,7 +264,9 @@ def test_generate_refuses(model, tmp_path, capsys):
     assert "psi" in refused(capsys, "generate", model, "--psi", "nan", "--out", tmp_path / "out")
     assert "cutoff" in refused(capsys, "generate", model, "--cutoff", "-5", "--out", tmp_path / "out")
     (tmp_path / "text.safetensors").write_text("hello, I am no model")
-    assert "not a model" in refused(capsys, "generate", tmp_path / "text.safetensors", "--out", tmp_path / "out")
+    assert "not a StyleGAN model" in refused(
+        capsys, "generate", tmp_path / "text.safetensors", "--out", tmp_path / "out"
+    )
     (tmp_path / "text.pkl").write_text("hello, I am no model")
     assert "text.pkl" in refused(capsys, "generate", tmp_path / "text.pkl", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()

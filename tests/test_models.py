@@ -63,7 +63,7 @@ def header_of(**changes) -> dict[str, str]:
         (header_of(format_version=2), "format version 2"),
         (header_of(generator={"resolution": 9}), "power of two"),
         (header_of(generator={"legs": 4}), "unknown option generator.legs"),
-        (header_of(grown=None), "header"),
+        (header_of(grown=None), "grown"),
         (header_of(), "do not fit"),
     ],
 )

@@ -20,6 +20,7 @@ from stylegan.training.loop import crossovers, mix_styles
 from stylegan.training.losses import LossConfig
 from stylegan.training.optimizer import Adam
 from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig, groups, state_at
+from stylegan.weights import load_model, save
 
 TOLERANCE = 1e-4  # relative
 STYLE_BASED = ("a_res16", "c_res64_label10", "d_res128_fused")
@@ -38,13 +39,22 @@ def tensors(path) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
+@pytest.fixture(scope="module", params=["as read", "through our own file"])
+def trip(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def case(request, shared_golden):
-    """Numbers, official file, our Gs and D, and the labels (None where the case has none)."""
+def case(request, shared_golden, trip, tmp_path_factory):
+    """Numbers, our Gs and D of the official file, and the labels (None where the case has none)."""
     numbers = tensors(shared_golden / f"{request.param}.npz")
-    file = nvidia.read(shared_golden / f"{request.param}.pkl")
+    model = load_model(shared_golden / f"{request.param}.pkl")
+    if trip == "through our own file":
+        path = tmp_path_factory.mktemp("trip") / "model.safetensors"
+        save(path, model)
+        model = load_model(path)
     labels = {k: numbers[k] if numbers[k].shape[1] else None for k in ("labels", "labels2")}
-    return numbers, nvidia.generator_from(file.gs), nvidia.discriminator_from(file.d), labels
+    return numbers, model.generator, model.discriminator, labels
 
 
 @style_based
@@ -86,6 +96,17 @@ def test_truncation(case):
         assert relative_error(w, numbers[f"trunc/{variant}/dlatents"]) <= TOLERANCE
         if (images := numbers.get(f"trunc/{variant}/images")) is not None:
             assert relative_error(gs.synthesis(w, noise="fixed"), images) <= TOLERANCE
+
+
+def test_a_file_saved_in_mid_growth(shared_golden, trip, tmp_path):
+    """It draws what it had grown to."""
+    numbers, model = tensors(shared_golden / "a_res16.npz"), load_model(shared_golden / "a_res16_lod0p75.pkl")
+    if trip == "through our own file":
+        save(tmp_path / "model.safetensors", model)
+        model = load_model(tmp_path / "model.safetensors")
+    assert model.generator.synthesis.grown == (16, 0.75)
+    images = model.generator.synthesis(numbers["dlatents"], noise="fixed")
+    assert relative_error(images, torch.lerp(numbers["images/lod0"], numbers["images/lod1"], 0.75)) <= TOLERANCE
 
 
 @every_case

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_MAPS, write_store
+from conftest import TINY_MAPS, write_official, write_store
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -351,6 +351,66 @@ def test_all_states_damaged(finished, store, tmp_path):
         path.write_bytes(b"PK\x03\x04 no state")
     with pytest.raises(InputError, match="no training state"):
         train(tiny_config(store), tmp_path, progress=False)
+
+
+def test_a_state_of_other_networks(store, tmp_path):
+    """What fits the format but not the run is refused as well."""
+    train(tiny_config(store), tmp_path / "run", progress=False)
+    newest = sorted((tmp_path / "run").glob("state-*.pt"))[-1]
+    state = checkpoint.load(newest)
+    state["g"]["w_avg"] = torch.zeros(9)
+    for change in ({}, {"g_adam": {}}, {"skipped": {}}, {"resolution_and_fade": (8,)}):
+        content = {name: value for name, value in (state | change).items() if name not in ("kind", "format_version")}
+        checkpoint.save(newest, content)
+        with pytest.raises(InputError, match="does not fit"):
+            train(tiny_config(store), tmp_path / "run", progress=False)
+
+
+# --- starting from a model
+
+
+@pytest.mark.parametrize("kind", ["run", "official"])
+def test_start_from_a_model(finished, store, tmp_path, kind):
+    """A run begins with the weights of a model, at the resolution it has grown to, and goes on from there."""
+    path = str(sorted(finished[1].glob("model-*.safetensors"))[-1])
+    if kind == "official":
+        path = str(tmp_path / "x.pkl")
+        write_official(Path(path))
+    config = presets.continuing(tiny_config(store), path)
+    model = weights.load_model(path)
+    assert config.schedule.initial_resolution == 16 and config.generator == model.generator.config
+    run = Run(config, torch.device("cpu"), open_store(store))
+    run.begin_with(model)
+    for ours, theirs in ((run.g, model.raw_generator), (run.d, model.discriminator), (run.g_ema, model.generator)):
+        assert all(torch.equal(t, theirs.state_dict()[name]) for name, t in ours.state_dict().items())
+
+    outcome = train(config, tmp_path / "run", progress=False)
+    after = weights.load_model(outcome.model)
+    assert "begun with the weights of" in after.provenance.notes
+    moved = (
+        after.raw_generator.synthesis.blocks["16"].conv1.weight
+        - model.raw_generator.synthesis.blocks["16"].conv1.weight
+    )
+    assert 0 < moved.abs().max() < 0.3  # trained from there on, not from new weights
+    assert train(config, tmp_path / "run", progress=False).images_seen == outcome.images_seen
+
+
+def test_what_cannot_be_started_from(store, tmp_path):
+    with pytest.raises(InputError, match="no discriminator"):
+        presets.continuing(tiny_config(store), weights.DEFAULT_MODEL)
+    write_official(tmp_path / "x.pkl")
+    config = presets.continuing(tiny_config(store), str(tmp_path / "x.pkl"))
+    other = replace(config, generator=replace(config.generator, use_noise=False))
+    with pytest.raises(InputError, match="are not those of this run"):
+        train(other, tmp_path / "run", progress=False)
+    for options in ({"labels": True}, {"resolution": 8}):
+        with pytest.raises(InputError, match="leave out"):
+            presets.preset("small", str(store), start_from=str(tmp_path / "x.pkl"), **options)
+    model = weights.load_model(tmp_path / "x.pkl")
+    model.generator.synthesis.grown = (16, 0.25)
+    weights.save(tmp_path / "fading.safetensors", model)
+    config = presets.continuing(tiny_config(store), str(tmp_path / "fading.safetensors"))
+    assert config.schedule.initial_resolution == 8
 
 
 def test_a_pickle_is_never_run(tmp_path):

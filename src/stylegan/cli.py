@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "Measure a generator, or images, against a store: FID, KID, path lengths, separability, ...",
     "classifiers": "Train attribute classifiers, for linear separability, on a store with attributes.",
     "fetch": "Get the weights that metrics look at images with: inception, lpips.",
+    "import": "Turn a network file of another program into a model file; its code is not run.",
     "bench": "How fast this machine samples and trains, and how long a whole training would take.",
     "info": "Say what a model, training state, store or run is.",
     "demo": "The whole way in ten minutes: portraits, training, samples, style mixing.",
@@ -137,6 +138,9 @@ class _Basis:
     """Train a class-conditional network on the store's labels."""
     gpus: int | None = None
     """Use the paper's batch sizes for 1, 2, 4 or 8 GPUs (presets of the paper; 1 unless given)."""
+    start_from: str = ""
+    """Begin with the networks of a model file, or of one that `stylegan import` takes: their weights, at the resolution
+    that they have grown to. The preset then decides everything else."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
 
@@ -149,7 +153,12 @@ def _train(arguments: Sequence[str]) -> int | None:
     chosen, _ = tyro.cli(_Basis, args=list(arguments), add_help=False, return_unknown_args=True)
     default = (
         presets.preset(
-            chosen.preset, chosen.store, resolution=chosen.resolution, labels=chosen.labels, gpus=chosen.gpus
+            chosen.preset,
+            chosen.store,
+            resolution=chosen.resolution,
+            labels=chosen.labels,
+            gpus=chosen.gpus,
+            start_from=chosen.start_from,
         )
         if chosen.store and not {"-h", "--help"} & set(arguments)
         else presets.PRESETS["small"](presets.Shape(64))
@@ -195,11 +204,12 @@ def _generate(arguments: Sequence[str]) -> None:
         """Draw one PNG file for each seed, and a grid of them all.
 
         Args:
-            model: A model file, a run's folder, or a bundled model; left out, the bundled portraits.
+            model: A model file, a run's folder, a bundled model, or a file that `stylegan import` takes; left out, the
+                bundled portraits.
             seeds: Numbers and ranges, such as 0-63 or 1,5,10-12.
-            psi: Truncation: 1 for full variety, towards 0 for more average and cleaner images. 0.7 unless given,
-                or 1 for a traditional generator without mapping layers, which cannot truncate.
-            cutoff: How many layers are truncated; by default all up to 32 x 32.
+            psi: Truncation: 1 for full variety, towards 0 for more average and cleaner images. Unless given, what the
+                model's makers drew with, or 0.7; 1 for a traditional generator without mapping layers, which cannot.
+            cutoff: How many layers are truncated; by default the makers' too, or all up to 32 x 32.
             out: The folder for the pictures.
             class_: Draw this class (for a conditional model).
             noise: Each seed's own noise, the network's fixed planes, or none.
@@ -228,8 +238,8 @@ def _generate(arguments: Sequence[str]) -> None:
         if compile_:
             generator.synthesis.compile()
         labels = _labels(generator.config.label_count, class_, len(numbers))
-        if psi is None:
-            psi = 0.7 if generator.has_w else 1.0
+        psi = generator.truncation[0] if psi is None else psi
+        cutoff = generator.truncation[1] if cutoff is None else cutoff
         drawing = {"psi": psi, "cutoff": cutoff, "labels": labels, "noise": noise, "latents": latents}
         batches = sampling.generate(generator, numbers, **drawing, batch=batch)
         gridded = []  # the first of them, for the grid: all of a million would not fit into memory
@@ -263,7 +273,8 @@ def _evaluate(arguments: Sequence[str]) -> None:
         """Measure a generator, or a set of images, against a set of reals.
 
         Args:
-            what: A model file, a run's folder or a bundled model; or a store, folder or zip file of images.
+            what: A model file, a run's folder, a bundled model, or a file that `stylegan import` takes; or a store,
+                folder or zip file of images.
             data: The reals: a store, or a folder or zip file of images.
             record: Where a line for each figure is added, and looked up before measuring: metrics.jsonl beside the
                 model unless given, in the current folder for a bundled model.
@@ -355,6 +366,46 @@ def _fetch(arguments: Sequence[str]) -> None:
     _run(command, arguments, "fetch")
 
 
+def _import(arguments: Sequence[str]) -> None:
+    def command(
+        file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+        out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT.safetensors")],
+        *,
+        classifiers: bool = False,
+        data: str = "",
+        licence: str = "",
+    ) -> None:
+        """Read networks of another program, as data: no code in the file is run. Write them as a model file.
+
+        Args:
+            file: An official pickle of StyleGAN or Progressive GAN networks, or a checkpoint of genforce.
+            out: The file to write.
+            classifiers: FILE is an official attribute classifier, or a folder of them.
+            data: What it was trained on, for the file's provenance.
+            licence: The licence of the weights, for the file's provenance.
+        """
+        from dataclasses import replace
+
+        from stylegan import weights
+        from stylegan.metrics.classifiers import load_classifiers, save_classifiers
+
+        if out.suffix != ".safetensors":
+            raise InputError(f"{out}: give the file to write a name that ends with .safetensors")
+        if not out.absolute().parent.is_dir():
+            raise InputError(f"there is no folder {out.parent} for {out.name}; make it first")
+        if classifiers:
+            found = load_classifiers(file)
+            save_classifiers(out, found, notes=f"read from {file.name}; {licence}".removesuffix("; "))
+            print(f"done: {out}. Next: stylegan evaluate MODEL --metrics ls --classifiers {out}")
+            return
+        model = weights.load_model(file)
+        told = {name: text for name, text in (("data", data), ("licence", licence)) if text}
+        weights.save(out, replace(model, provenance=replace(model.provenance, **told)))
+        print(f"done: {out}. Next: stylegan generate {out} --out pictures")
+
+    _run(command, arguments, "import")
+
+
 def _bench(arguments: Sequence[str]) -> None:
     def command(
         *,
@@ -431,7 +482,8 @@ def _info(arguments: Sequence[str]) -> None:
         """Say what a file or folder is.
 
         Args:
-            path: A model, training state, store or run; or the name of a bundled model.
+            path: A model, training state, store or run; a file that `stylegan import` takes; or the name of a bundled
+                model.
         """
         for name, value in _describe(path).items():
             print(f"{name:<16} {json.dumps(value) if isinstance(value, dict | list) else value}")

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import types
+from reprlib import repr as short
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from stylegan.errors import InputError
@@ -38,11 +39,11 @@ def from_dict(cls: type[T], values: Any, where: str = "") -> T:
     Raises InputError, naming the field, for one that is unknown or has a value of the wrong type.
     """
     if not isinstance(values, dict):
-        raise InputError(f"{where or cls.__name__} must be a table of options, not {values!r}")
+        raise InputError(f"{where.rstrip('.') or cls.__name__} must be a table of options, not {short(values)}")
     hints = get_type_hints(cls)
     unknown = [name for name in values if name not in hints]
     if unknown:
-        raise InputError(f"unknown option {where}{unknown[0]}; {cls.__name__} has {', '.join(hints)}")
+        raise InputError(f"unknown option {where}{short(unknown[0])[1:-1]}; {cls.__name__} has {', '.join(hints)}")
     return cls(**{name: _typed(hints[name], value, f"{where}{name}") for name, value in values.items()})
 
 
@@ -68,4 +69,4 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is not bool and isinstance(value, bool)):
         return value
-    raise InputError(f"option {where} is {value!r}; expected {getattr(hint, '__name__', hint)}")
+    raise InputError(f"option {where} is {short(value)}; expected {getattr(hint, '__name__', hint)}")

@@ -15,6 +15,7 @@ from stylegan.networks.layers import FeatureMaps
 from stylegan.training.loop import TrainingConfig
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig
+from stylegan.weights import load_model
 
 
 @dataclass(frozen=True)
@@ -217,13 +218,22 @@ def summary(name: str) -> str:
 
 
 def preset(
-    name: str, data: str, *, resolution: int | None = None, labels: bool = False, gpus: int | None = None
+    name: str,
+    data: str,
+    *,
+    resolution: int | None = None,
+    labels: bool = False,
+    gpus: int | None = None,
+    start_from: str = "",
 ) -> TrainingConfig:
     """The run configuration of that name for the store `data`. Raises InputError where either is unknown.
 
     resolution: below the store's, if wanted. labels: train with the store's classes. gpus: 1, 2, 4 or 8, for the
-    paper's configurations, which have a table of batch sizes for each; the others have one for all.
+    paper's configurations, which have a table of batch sizes for each; the others have one for all. start_from: a
+    model whose networks the run begins with, see `continuing`.
     """
+    if start_from and (resolution is not None or labels):
+        raise InputError("a run that starts from a model has its resolution and classes; leave out these options")
     if name not in PRESETS:
         raise InputError(f"there is no preset {name}; use one of: {', '.join(PRESETS)}")
     store = open_store(data)
@@ -235,4 +245,26 @@ def preset(
         if name not in PAPER or gpus not in BATCH_SIZES:
             raise InputError("gpus chooses among the paper's batch sizes: 1, 2, 4 or 8, with a preset of the paper")
         config = replace(config, schedule=replace(config.schedule, batch_size=dict(BATCH_SIZES[gpus])))
+    if start_from:
+        config = continuing(config, start_from)
     return replace(config, data=str(data), preset=name)
+
+
+def continuing(config: TrainingConfig, model: str) -> TrainingConfig:
+    """The same run, begun with the weights of a model: with its networks, from the resolution it has grown to.
+
+    Where that is still being faded in, from the next lower one. The model must have kept its discriminator: a file of
+    a run, or an official one of three networks. Raises InputError.
+    """
+    found = load_model(model)
+    if found.discriminator is None:
+        raise InputError(f"{model} holds no discriminator to go on training with; use a model-*.safetensors of a run")
+    resolution, fade = found.generator.synthesis.grown
+    return replace(
+        config,
+        generator=found.generator.config,
+        discriminator=found.discriminator.config,
+        schedule=replace(config.schedule, initial_resolution=resolution // 2 if fade else resolution),
+        mixing_probability=config.mixing_probability if found.generator.config.use_styles else 0.0,
+        start_from=model,
+    )

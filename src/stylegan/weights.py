@@ -17,13 +17,15 @@ from torch import Tensor, nn
 from stylegan.config import from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.images import atomic_file
-from stylegan.interop import nvidia
+from stylegan.interop import checkpoints, nvidia, torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.networks.layers import build
 
 FORMAT_VERSION = 1
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT_MODEL = "portraits-32"
+LONGEST_HEADER = 10 * 2**20  # bytes; that of a 1024 x 1024 model has 60,000
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def save(path: Path | str, model: Model, *, half: bool = False) -> None:
         "generator": to_dict(model.generator.config),
         "discriminator": to_dict(model.discriminator.config) if model.discriminator else None,
         "grown": {"resolution": resolution, "fade": fade},
+        "truncation": {"psi": model.generator.truncation[0], "cutoff": model.generator.truncation[1]},
         "provenance": asdict(model.provenance),
     }
     data = serialize(tensors, {"stylegan": json.dumps(header)})
@@ -79,7 +82,7 @@ def save(path: Path | str, model: Model, *, half: bool = False) -> None:
 
 
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
-    """The generator of a model file, of an official pickle, or of a bundled model by its name.
+    """The generator of a model file, of a foreign one (see `load_model`), or of a bundled model by its name.
 
     It is the moving average, ready to draw: `load("portraits-32")`. Raises InputError where there is none.
     """
@@ -87,9 +90,21 @@ def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
 
 
 def load_model(name: Path | str) -> Model:
-    """Everything that a model file, an official pickle or a bundled model holds. Raises InputError."""
+    """Everything that a model holds: a file of this program, a run's folder, a bundled model by its name.
+
+    Or a foreign file: an official pickle of StyleGAN or Progressive GAN networks, or a checkpoint of genforce.
+    No code of any file is run. Raises InputError, in one sentence.
+    """
     path = find(name)
-    return _load_pickle(path) if path.suffix == ".pkl" else _load_safetensors(path)
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
+    with path.open("rb") as file:
+        start = file.read(len(torch_files.LEGACY_START))
+    if start == torch_files.LEGACY_START or start.startswith(b"PK"):
+        return _load_checkpoint(path)
+    if path.suffix == ".pkl" or start.startswith(b"\x80"):
+        return _load_pickle(path)
+    return _load_safetensors(path)
 
 
 def bundled() -> list[str]:
@@ -112,78 +127,106 @@ def find(name: Path | str) -> Path:
     raise InputError(f"there is no model {name}; give a .safetensors file or one of: {', '.join(bundled())}")
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """Configuration, growth and provenance of a model file. Raises InputError where the file is not one."""
+def read_safetensors(path: Path, kind: str, what: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors, as float32, of a safetensors file of this program. Raises InputError.
+
+    kind, version: what the header must say it is. what: the same for people, such as "a StyleGAN model".
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > min(LONGEST_HEADER, path.stat().st_size):
+        raise InputError(f"{path} is not {what}, or is damaged (its header is too long)")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        header = json.loads(metadata["stylegan"])
-    except KeyError:
-        raise InputError(f"{path} is a safetensors file, but not a StyleGAN model of this program") from None
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path} is not a model file, or is damaged ({error})") from error
-    if not isinstance(header, dict) or header.get("kind") != "stylegan-model":
-        raise InputError(f"{path} is a safetensors file, but not a StyleGAN model of this program")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{path} has format version {header.get('format_version')}, this program reads {FORMAT_VERSION}; "
-            "update the program"
-        )
-    return header
+            header = json.loads((file.metadata() or {}).get("stylegan", "null"))
+            if not isinstance(header, dict) or header.get("kind") != kind:
+                raise InputError(f"{path} is a safetensors file, but not {what} of this program")
+            if (told := header.get("format_version")) != version:
+                raise InputError(
+                    f"{path} has format version {str(told)[:20]}, this program reads {version}; update the program"
+                )
+            tensors = {}
+            for name in file.keys():  # noqa: SIM118  (not a dict)
+                if file.get_slice(name).get_dtype() not in ("F16", "F32"):
+                    raise InputError(f"{path} holds {name[:100]!r}, which is neither float16 nor float32")
+                tensors[name] = file.get_tensor(name).float()
+    except InputError:
+        raise
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not {what}, or is damaged ({str(error)[:200]})") from error
+    return header, tensors
 
 
 def _load_safetensors(path: Path) -> Model:
-    header = read_header(path)
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error})") from error
-    try:
-        grown = (int(header["grown"]["resolution"]), float(header["grown"]["fade"]))
-        generator_config = from_dict(GeneratorConfig, header["generator"], "generator.")
-        provenance = from_dict(Provenance, header["provenance"], "provenance.")
-        discriminator_config = (
-            from_dict(DiscriminatorConfig, header["discriminator"], "discriminator.")
-            if header["discriminator"]
-            else None
-        )
-    except (InputError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the header of {path} is unusable: {error}") from error
-
-    def network(prefix: str, build) -> nn.Module | None:
-        own = {n.removeprefix(f"{prefix}."): t.float() for n, t in tensors.items() if n.startswith(f"{prefix}.")}
-        return fill(build, own, path) if own else None
-
-    unknown = [name for name in tensors if name.split(".")[0] not in ("g_ema", "g", "d")]
+    header, tensors = read_safetensors(path, "stylegan-model", "a StyleGAN model", FORMAT_VERSION)
+    kept = {"g_ema": "generator", "g": "generator", "d": "discriminator"}
+    unknown = [name for name in tensors if not header.get(kept.get(name.split(".")[0], ""))]
     if unknown or not any(name.startswith("g_ema.") for name in tensors):
-        raise InputError(f"{path} holds {unknown[0] if unknown else 'no generator'}; it is not a model file")
-    generator = network("g_ema", lambda: Generator(generator_config))
-    raw = network("g", lambda: Generator(generator_config))
-    discriminator = network("d", lambda: Discriminator(discriminator_config))
+        raise InputError(f"{path} is no model file: it holds {repr(unknown[0][:100]) if unknown else 'no generator'}")
+
+    def network(prefix: str, kind: type[nn.Module], config: Any) -> nn.Module | None:
+        own = {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
+        return build(kind, config, own) if own else None
+
+    try:
+        provenance = from_dict(Provenance, header["provenance"], "provenance.")
+        grown = from_dict(_Grown, header["grown"], "grown.")
+        truncation = from_dict(_Truncation, header["truncation"], "truncation.") if "truncation" in header else None
+        config = from_dict(GeneratorConfig, header["generator"], "generator.")
+        generator, raw = network("g_ema", Generator, config), network("g", Generator, config)
+        discriminator = None
+        if header["discriminator"]:
+            config = from_dict(DiscriminatorConfig, header["discriminator"], "discriminator.")
+            discriminator = network("d", Discriminator, config)
+        if str(grown.resolution) not in generator.synthesis.blocks or not 0 <= grown.fade <= 1:
+            raise InputError(f"its network cannot have grown to {grown.resolution} with a fade of {grown.fade}")
+    except KeyError as error:
+        raise InputError(f"{path} cannot be read: its header has no {error}") from error
+    except InputError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
     for each in (generator, raw):
         if each is not None:
-            each.synthesis.grown = grown
+            each.synthesis.grown = (grown.resolution, grown.fade)
+            each.truncation = (truncation.psi, truncation.cutoff) if truncation else each.truncation
     return Model(generator, provenance, raw, discriminator)
 
 
-def fill(build, tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """Build a network and give it these weights. Every one must fit; the caller's random numbers are left alone."""
-    with torch.random.fork_rng(devices=[]):  # (building on the "meta" device would spare them, but takes 0.8 s)
-        network = build()
-    try:
-        network.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise InputError(f"the weights in {path} do not fit its configuration: {first}") from error
-    return network.eval()
+@dataclass(frozen=True)
+class _Grown:
+    resolution: int
+    fade: float
+
+
+@dataclass(frozen=True)
+class _Truncation:
+    psi: float
+    cutoff: int | None
 
 
 def _load_pickle(path: Path) -> Model:
     file = nvidia.read(path)
+    if file.g is None and file.gs is None:
+        raise InputError(
+            f"{path} holds a discriminator alone, which draws nothing; if it is an attribute classifier, use: "
+            f"stylegan import {path} OUT.safetensors --classifiers"
+        )
+    try:
+        average, raw = file.gs or file.g, file.g if file.gs else None
+        notes = f"read from {path.name}"
+        if told := nvidia.told(average):
+            notes += f"; its other options: {told}"
+        return Model(
+            nvidia.generator_from(average),
+            Provenance(notes=notes),
+            nvidia.generator_from(raw) if raw else None,
+            nvidia.discriminator_from(file.d) if file.d else None,
+        )
+    except InputError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _load_checkpoint(path: Path) -> Model:
+    found = checkpoints.read(path)
     return Model(
-        nvidia.generator_from(file.gs),
-        Provenance(data="", notes=f"read from {path.name}"),
-        nvidia.generator_from(file.g),
-        nvidia.discriminator_from(file.d),
+        found.average, Provenance(notes=f"read from {path.name}; {found.notes}"), found.raw, found.discriminator
     )

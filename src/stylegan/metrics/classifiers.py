@@ -11,7 +11,6 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
@@ -22,7 +21,8 @@ from stylegan.interop import nvidia
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
-from stylegan.weights import PRETRAINED, fill
+from stylegan.networks.layers import build
+from stylegan.weights import PRETRAINED, read_safetensors
 
 FORMAT_VERSION = 1
 
@@ -88,18 +88,29 @@ def load_classifiers(name: Path | str) -> AttributeClassifiers:
     if not path.is_file():
         known = ", ".join(bundled_classifiers())
         raise InputError(f"there are no classifiers {name}; give a file of `stylegan classifiers`, or one of: {known}")
+    header, tensors = read_safetensors(path, "stylegan-classifiers", "a file of attribute classifiers", FORMAT_VERSION)
     try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})["stylegan"])
-            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118  (not a dict)
-        if header["kind"] != "stylegan-classifiers" or header["format_version"] != FORMAT_VERSION:
-            raise KeyError(header["kind"])
-        configs = [from_dict(DiscriminatorConfig, values) for values in header["networks"]]
-        names = [str(attribute) for attribute in header["attributes"]]
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not a file of attribute classifiers, or is damaged ({error})") from error
-    networks = fill(lambda: nn.ModuleList(Discriminator(config) for config in configs), tensors, path)
-    return AttributeClassifiers(names, list(networks), name=path.stem, checksum=checksum_of([path]))
+        names, configs = header["attributes"], header["networks"]
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or not isinstance(configs, list):
+            raise InputError("its header does not list attributes and networks")
+        parts: list[dict[str, Tensor]] = [{} for _ in configs]
+        for key, tensor in tensors.items():
+            number, _, own = key.partition(".")
+            if number not in map(str, range(len(parts))):
+                raise InputError(f"it holds {key[:100]!r}, which belongs to no network")
+            parts[int(number)][own] = tensor
+        networks = [
+            build(Discriminator, from_dict(DiscriminatorConfig, config), part)
+            for config, part in zip(configs, parts, strict=True)
+        ]
+        outputs = sum(max(network.config.label_count, 1) for network in networks)
+        if not networks or outputs != len(names):
+            raise InputError(f"it has {len(names)} attributes for {outputs} outputs")
+    except KeyError as error:
+        raise InputError(f"{path} cannot be read: its header has no {error}") from error
+    except InputError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    return AttributeClassifiers(names, networks, name=path.stem, checksum=checksum_of([path]))
 
 
 def bundled_classifiers() -> list[str]:
@@ -119,6 +130,11 @@ def checksum_of(paths: list[Path]) -> str:
 
 def _from_pickles(paths: list[Path]) -> AttributeClassifiers:
     """The official classifiers, named after their files: celebahq-classifier-00-male.pkl, ..."""
-    networks = [nvidia.discriminator_from(nvidia.read_network(path)) for path in paths]
+    networks = []
+    for path in paths:
+        try:
+            networks.append(nvidia.discriminator_from(nvidia.read_network(path)))
+        except InputError as error:
+            raise InputError(f"{path} cannot be used as an attribute classifier: {error}") from error
     names = [re.sub(r".*classifier-\d+-", "", path.stem) for path in paths]
     return AttributeClassifiers(names, networks, name=paths[0].parent.name, checksum=checksum_of(paths))

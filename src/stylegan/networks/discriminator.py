@@ -53,6 +53,17 @@ class DiscriminatorConfig:
         if self.feature_maps(4) % self.stddev_features:
             raise InputError(f"stddev_features is {self.stddev_features}; it must divide {self.feature_maps(4)} maps")
 
+    @property
+    def size(self) -> int:
+        """How many numbers a discriminator holds."""
+        maps, hidden, outputs = self.feature_maps(4), self.feature_maps.at_stage(0), max(self.label_count, 1)
+        extra = self.stddev_features if self.group_size > 1 else 0
+        total = 9 * (maps + extra) * maps + maps + (16 * maps + 1) * hidden + (hidden + 1) * outputs
+        for r in resolutions(self.resolution, 8):
+            maps, below = self.feature_maps(r), self.feature_maps(r // 2)
+            total += (9 * maps + 1) * maps + (9 * maps + 1) * below
+        return total + sum((self.channels + 1) * self.feature_maps(r) for r in resolutions(self.resolution))
+
 
 class DiscriminatorBlock(nn.Module):
     """fromRGB of one resolution, and the two layers that lead to the next lower one."""

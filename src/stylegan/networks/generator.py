@@ -93,8 +93,8 @@ class GeneratorConfig:
         check_finite(self)
         if self.mapping_lr_multiplier <= 0:
             raise InputError(f"mapping_lr_multiplier is {self.mapping_lr_multiplier}; give a number above 0")
-        if self.mapping_layers < 0 or min(self.z_dim, self.w_dim, self.mapping_width) < 1:
-            raise InputError("mapping_layers must be 0 or more, and z_dim, w_dim and mapping_width 1 or more")
+        if not 0 <= self.mapping_layers <= 100 or min(self.z_dim, self.w_dim, self.mapping_width) < 1:
+            raise InputError("mapping_layers must be 0 to 100, and z_dim, w_dim and mapping_width 1 or more")
 
     @property
     def num_layers(self) -> int:
@@ -105,6 +105,23 @@ class GeneratorConfig:
     def label_width(self) -> int:
         """How many numbers stand for the label in the mapping network's input."""
         return self.z_dim if self.label_count and self.embed_labels else self.label_count
+
+    @property
+    def size(self) -> int:
+        """How many numbers a generator holds: weights, noise planes and w average."""
+        w, hidden, layers = self.w_dim, self.mapping_width, self.mapping_layers
+        total = w + (self.label_count * self.z_dim if self.embed_labels else 0)
+        if layers:  # a matrix and a vector each
+            inputs = self.z_dim + self.label_width
+            total += inputs * w + w if layers == 1 else inputs * hidden + hidden + hidden * w + w
+            total += max(0, layers - 2) * (hidden * hidden + hidden)
+        for r in resolutions(self.resolution):
+            maps, below = self.feature_maps(r), self.feature_maps(r // 2)
+            epilogue = maps * (1 + self.use_noise) + (2 * maps * (w + 1) if self.use_styles else 0)
+            planes = 2 * r * r if self.use_noise else 0
+            first = 9 * below * maps if r > 4 else 16 * maps * (1 if self.const_input else w)
+            total += first + 9 * maps * maps + 2 * epilogue + planes + (maps + 1) * self.channels
+        return total
 
 
 class MappingNetwork(nn.Module):
@@ -289,6 +306,8 @@ class Generator(nn.Module):
         self.mapping = MappingNetwork(config)
         self.synthesis = SynthesisNetwork(config)
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
+        self.truncation: tuple[float, int | None] = (0.7, None) if self.has_w else (1.0, None)
+        """The psi and cutoff that its makers drew with: defaults of those who draw, see `truncate`."""
 
     @property
     def has_w(self) -> bool:

@@ -6,7 +6,7 @@ not depend on the scale of the gradient, moves all layers at the same relative s
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +38,8 @@ class FeatureMaps:
 
     def __post_init__(self) -> None:
         check_finite(self)
-        if self.base < 1 or self.maximum < 1 or self.decay < 0:
-            raise InputError("feature_maps.base and .maximum must be 1 or more, .decay 0 or more")
+        if not 1 <= self.base <= 2**30 or not 1 <= self.maximum <= 2**30 or not 0 <= self.decay <= 10:
+            raise InputError("feature_maps.base and .maximum must be 1 or more (to 2**30), .decay 0 to 10")
 
     def __call__(self, resolution: int) -> int:
         return self.at_stage(log2(resolution) - 1)
@@ -104,6 +104,25 @@ def compile_blocks(*blocks: nn.Module, backend: str = "inductor") -> None:
     torch.compiler.config.recompile_limit = 256  # of one piece of code: all blocks share it, at all their shapes
     for block in blocks:
         block.compile(dynamic=False, backend=backend)
+
+
+def build(kind: type[nn.Module], config: Any, tensors: dict[str, Tensor]) -> nn.Module:
+    """A network of this kind and configuration around the tensors of a file, ready to use.
+
+    Every tensor must fit; the caller's random numbers are left alone. Raises InputError, before memory is taken for
+    a network that the file cannot fill.
+    """
+    given = sum(tensor.numel() for tensor in tensors.values())
+    if config.size > 2 * given + 10**6:  # where less is missing, torch says what
+        raise InputError(f"the weights do not fit the configuration: it needs {config.size} numbers, there are {given}")
+    with torch.random.fork_rng(devices=[]):  # (building on the "meta" device would spare them, but takes 0.8 s)
+        network = kind(config)
+    try:
+        network.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise InputError(f"the weights do not fit the configuration: {first[:300]}") from error
+    return network.eval()
 
 
 def he_scale(fan_in: int, gain: float, lr_multiplier: float, equalized: bool) -> tuple[float, float]:

@@ -1,31 +1,20 @@
 """The training state: one file of plain tensors and numbers, written atomically, checked when it is read."""
 
-import struct
-import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from stylegan.errors import InputError
 from stylegan.images import atomic_file
+from stylegan.interop import torch_files
 
 FORMAT_VERSION = 1
 
-# what reading a zip archive and a restricted pickle raise where bytes are missing or wrong
-_DAMAGE = (
-    zipfile.BadZipFile,
-    UnpicklingError,
-    struct.error,
-    OSError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)
+# what a state holds, besides what it is
+_CONTENT = {"data": str, "images_seen": int, "tick": int, "tick_start": int, "seconds": int | float}
+_CONTENT |= {"stage": tuple | list | None, "resolution_and_fade": tuple | list}
+_CONTENT |= dict.fromkeys(("skipped", "skipped_in_a_row", "g", "d", "g_ema", "g_adam", "d_adam"), dict)
 
 
 def path_of(run_dir: Path, images_seen: int) -> Path:
@@ -46,18 +35,17 @@ def load(path: Path) -> dict[str, Any]:
     """Read a state. Raises InputError, naming the file, where it is cut short, damaged or of another version."""
     if not path.is_file():
         raise InputError(f"there is no training state {path}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # compares every checksum
-        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-    except _DAMAGE as error:
-        raise InputError(f"{path.name} is cut short or damaged ({str(error).splitlines()[0]})") from error
-    if damaged:
-        raise InputError(f"{path.name} is damaged (the checksum of {damaged} is wrong)")
+    state = torch_files.load(path)
     if not isinstance(state, dict) or state.get("kind") != "stylegan-state":
         raise InputError(f"{path.name} is not a training state")
-    if state["format_version"] != FORMAT_VERSION:
-        raise InputError(f"{path.name} has format version {state['format_version']}, not {FORMAT_VERSION}")
+    if state.get("format_version") != FORMAT_VERSION:
+        raise InputError(
+            f"{path.name} has format version {str(state.get('format_version'))[:20]}, not {FORMAT_VERSION}"
+        )
+    if set(state) - {"kind", "format_version"} != set(_CONTENT) or not all(
+        isinstance(state[name], kind) for name, kind in _CONTENT.items()
+    ):
+        raise InputError(f"{path.name} does not hold what a training state does")
     return state
 
 

@@ -44,6 +44,8 @@ class TrainingConfig:
     """Folder of the store to train on."""
     preset: Suppress[str] = ""
     """Name of the preset this began as; a label only."""
+    start_from: Suppress[str] = ""
+    """The model whose weights a new run begins with; its networks must be those below."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -165,7 +167,9 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
 
     # go on from the newest state, if there is one
     state = checkpoint.load_newest(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))
-    if state is not None:
+    if state is None and config.start_from:
+        run.begin_with(weights.load_model(config.start_from))
+    elif state is not None:
         run.restore(state)
         if first_rank:
             checkpoint.discard_after(run_dir, run.images_seen)
@@ -433,7 +437,8 @@ class Run:
     def model(self) -> weights.Model:
         """What the model file will hold."""
         self.g_ema.synthesis.grown = self.resolution_and_fade
-        provenance = weights.Provenance(self.store.path.name, self.config.preset, self.images_seen)
+        begun = f"begun with the weights of {Path(self.config.start_from).name}" if self.config.start_from else ""
+        provenance = weights.Provenance(self.store.path.name, self.config.preset, self.images_seen, notes=begun)
         return weights.Model(self.g_ema, provenance, self.g, self.d)
 
     def save_model(self, run_dir: Path) -> None:
@@ -477,6 +482,15 @@ class Run:
             "d_adam": self.d_adam.state_dict(),
         }
 
+    def begin_with(self, model: weights.Model) -> None:
+        """Take the weights of a model. Raises InputError if its networks are others than the configuration's."""
+        configs = (self.config.generator, self.config.discriminator)
+        if model.discriminator is None or (model.generator.config, model.discriminator.config) != configs:
+            raise InputError(f"the networks in {self.config.start_from} are not those of this run's configuration")
+        self.g.load_state_dict((model.raw_generator or model.generator).state_dict())
+        self.d.load_state_dict(model.discriminator.state_dict())
+        self.g_ema.load_state_dict(model.generator.state_dict())
+
     def restore(self, state: dict) -> None:
         """Take up a state. Raises InputError if it comes from other data."""
         if state["data"] != self.store.content_hash:
@@ -484,12 +498,19 @@ class Run:
                 f"the run was begun on other images than those in {self.store.path}; give it its own data, or choose "
                 "another folder for a new run"
             )
-        for name in ("images_seen", "tick", "tick_start", "seconds", "skipped", "skipped_in_a_row"):
+        for name in ("images_seen", "tick", "tick_start", "seconds"):
             setattr(self, name, state[name])
         self.stage = tuple(state["stage"]) if state["stage"] else None
-        self.resolution_and_fade = tuple(state["resolution_and_fade"])
-        for name in ("g", "d", "g_ema", "g_adam", "d_adam"):
-            getattr(self, name).load_state_dict(state[name])
+        try:
+            for name in ("skipped", "skipped_in_a_row"):
+                setattr(self, name, {network: int(state[name][network]) for network in "gd"})
+            resolution, fade = state["resolution_and_fade"]
+            self.resolution_and_fade = (int(resolution), float(fade))
+            for name in ("g", "d", "g_ema", "g_adam", "d_adam"):
+                getattr(self, name).load_state_dict(state[name])
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            first = " ".join(str(error).split())[:300]
+            raise InputError(f"the training state does not fit the run's networks: {first}") from error
 
 
 def _sheet(config: TrainingConfig, images: Tensor) -> Tensor:
