@@ -11,7 +11,7 @@ for preset in config-e mixing-50 config-f mixing-100; do train "$preset"; done
 wait
 for run in config-e-0 mixing-50-0 config-f-0 mixing-100-0; do
     for latents in 2 3 4; do
-        measure "$run" "$([ "$scale" = full ] && echo fid50k || echo kid50k)" --latents "$latents"
+        measure "$run" "$([ "$scale" = full ] && echo fid50k || echo kid50k)" --mix "$latents"
     done
 done
 table config-e-0 mixing-50-0 config-f-0 mixing-100-0

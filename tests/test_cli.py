@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import tiny_generator, write_official, write_store
 from PIL import Image
+from safetensors.torch import load_file
 
 from stylegan import cli, weights
 
@@ -303,7 +304,7 @@ def test_generate_from_a_traditional_generator(tmp_path, capsys):
     weights.save(model, weights.Model(tiny_generator(**traditional, mapping_layers=0)))
     out = ("--seeds", "0-3", "--out", tmp_path / "out")
     assert "no W" in refused(capsys, "generate", model, "--psi", "0.7", *out)
-    assert "latents" in refused(capsys, "generate", model, "--latents", "2", *out)
+    assert "latents" in refused(capsys, "generate", model, "--mix", "2", *out)
     assert not (tmp_path / "out").exists()
     assert run("generate", model, *out) == 0  # without truncation then
     assert len(list((tmp_path / "out").glob("seed*.png"))) == 4
@@ -312,10 +313,108 @@ def test_generate_from_a_traditional_generator(tmp_path, capsys):
 def test_generate_with_crossed_latents_and_padding(tmp_path, capsys):
     model, out = tmp_path / "m.safetensors", ("--seeds", "0-3", "--out", tmp_path / "out")
     weights.save(model, weights.Model(tiny_generator(aspect=(4, 3))))
-    assert "latents" in refused(capsys, "generate", model, "--latents", "7", *out)
-    assert run("generate", model, "--latents", "3", *out) == 0
+    assert "latents" in refused(capsys, "generate", model, "--mix", "7", *out)
+    assert run("generate", model, "--mix", "3", *out) == 0
     with Image.open(tmp_path / "out" / "seed0000.png") as image:
         assert image.size == (16, 12)
+
+
+def pictures(folder: Path) -> list[np.ndarray]:
+    return [np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("*[0-9].png"))]
+
+
+def test_latents_out_and_in(model, tmp_path, capsys):
+    """What was drawn from seeds is drawn again from the file, z and w alike."""
+    for ending in ("npy", "safetensors"):
+        saved, again = tmp_path / f"w.{ending}", tmp_path / f"again-{ending}"
+        options = ("--noise", "const", "--out")
+        assert run("generate", model, "--seeds", "3-5", "--save-latents", saved, *options, tmp_path / ending) == 0
+        assert run("generate", model, "--latents", saved, *options, again) == 0
+        assert sorted(path.name for path in again.iterdir()) == ["0000.png", "0001.png", "0002.png", "grid.png"]
+        for first, second in zip(pictures(tmp_path / ending), pictures(again), strict=True):
+            assert np.abs(first - second).max() <= 1
+    z = load_file(tmp_path / "w.safetensors")["z"]
+    assert np.array_equal(z[1].numpy(), np.random.RandomState(4).randn(8).astype(np.float32))
+    np.save(tmp_path / "x.z.npy", z.numpy())
+    assert run("generate", model, "--latents", tmp_path / "x.z.npy", *options, tmp_path / "z") == 0
+    assert np.abs(pictures(tmp_path / "z")[2] - pictures(tmp_path / "npy")[2]).max() <= 1
+
+    w = ("generate", model, "--latents", tmp_path / "w.npy", "--out", tmp_path / "no")
+    assert "not both" in refused(capsys, *w, "--seeds", "3")
+    assert "for seeds" in refused(capsys, *w, "--mix", "2")
+    assert "of a class already" in refused(capsys, *w, "--class", "1")
+    assert "no file" in refused(capsys, *w[:3], tmp_path / "nowhere.npy", *w[4:])
+    assert "cannot hold" in refused(capsys, *w, "--save-latents", tmp_path / "w.txt")
+    assert not (tmp_path / "no").exists()
+
+
+def test_noise_from_a_seed(model, tmp_path, capsys):
+    def drawn(*options):
+        assert run("generate", model, "--seeds", "3,4", "--out", tmp_path / "out", *options) == 0
+        return np.stack(pictures(tmp_path / "out"))
+
+    own, third, again = drawn(), drawn("--noise-seed", "3"), drawn("--noise", "random", "--noise-seed", "3")
+    assert np.array_equal(third, again)
+    assert np.abs(own[0] - third[0]).max() <= 1 and np.abs(own[1] - third[1]).max() > 5
+    assert (
+        np.array_equal(drawn("--noise", "none"), drawn("--noise", "none")) and (drawn("--noise", "none") != own).any()
+    )
+    for options in (("--noise", "const", "--noise-seed", "1"), ("--noise-seed=-1",)):
+        assert "--noise-seed" in refused(capsys, "generate", model, *options)
+
+
+def test_figure(model, store, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("figure", "style-mixing", model, "--seeds", "1,2", "--destinations", "3-6") == 0
+    assert run("figure", "truncation", model, "--psis", "1", "0", "--out", "t.pdf") == 0
+    assert run("generate", model, "--seeds", "3", "--save-latents", "w.npy") == 0
+    assert run("figure", "noise-detail", model, "--latents", "w.npy", "--count", "3", "--out", "n.png") == 0
+    assert capsys.readouterr().out.split()[:2] == ["style-mixing.png", "t.pdf"]
+    assert {path.name for path in tmp_path.iterdir()} == {"style-mixing.png", "t.pdf", "n.png", "w.npy", "out"}
+    assert "no figure" in refused(capsys, "figure", "nine")
+    assert "takes no --psi" in refused(capsys, "figure", "truncation", model, "--psi", "1")
+    assert "takes no --seeds" in refused(capsys, "figure", "reals", store, "--seeds", "1")
+    assert "needs --data and --attributes" in refused(capsys, "figure", "entanglement", model)
+    assert "of one store" in refused(capsys, "figure", "reals")
+    assert "of one model; 2" in refused(capsys, "figure", "truncation", model, model)
+    assert "one or more runs" in refused(capsys, "figure", "training")
+    assert "measured" in refused(capsys, "figure", "training", tmp_path)
+    assert "not both" in refused(capsys, "figure", "truncation", model, "--seeds", "1", "--latents", "w.npy")
+    assert "psi" in refused(capsys, "figure", "uncurated", model, "--psi", "nan")
+    assert ".png" in refused(capsys, "figure", "truncation", model, "--out", "t.jpg")
+
+
+def test_video(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = ("--seconds", "0.2", "--fps", "20")
+    assert run("generate", model, "--seeds", "1-4", "--save-latents", "w.safetensors") == 0
+    for kind, options in {
+        "interpolation": ("--grid", "2", "1", "--seeds", "1-4", "--path", "spherical"),
+        "style-mixing": ("--grid", "2", "2", "--styles", "fine", "--latents", "w.safetensors"),
+        "noise": ("--seeds", "1,2"),
+        "truncation": ("--noise", "random", "--noise-seed", "3"),
+    }.items():
+        capsys.readouterr()
+        assert run("video", kind, model, f"{kind}.gif", *short, *options) == 0
+        assert capsys.readouterr().out.startswith("4 frames, 0.2 s")
+        with Image.open(f"{kind}.gif") as picture:
+            assert picture.n_frames == 4
+    assert run("video", "interpolation", model, "v.mp4", "--seeds", "1,2", "--fps", "5") == 0
+    assert "20 frames, 4.0 s" in capsys.readouterr().out  # two seconds for each
+
+    refuse = [capsys, "video", "interpolation", model, "no.mp4"]
+    assert "cannot be shared out among 4 images" in refused(*refuse, "--grid", "2", "2", "--seeds", "0-5")
+    assert "two keys" in refused(*refuse, "--seeds", "1")
+    assert "not on a sphere" in refused(*refuse, "--latents", "w.safetensors", "--path", "spherical")
+    assert "takes no --styles" in refused(*refuse, "--styles", "fine")
+    assert "--noise-seed" in refused(*refuse, "--noise-seed", "1")
+    assert "--fps" in refused(*refuse, "--fps", "0")
+    assert "--seconds" in refused(*refuse, "--seconds=-1")
+    assert "--grid" in refused(*refuse, "--grid", "0", "1")
+    assert ".gif" in refused(*refuse[:-1], "no.avi")
+    assert "give 2" in refused(capsys, "video", "noise", model, "no.gif", "--grid", "2", "1", "--seeds", "1-3")
+    assert "takes no --psi" in refused(capsys, "video", "truncation", model, "no.gif", "--psi", "0.5")
+    assert not list(tmp_path.glob("*no.*"))
 
 
 def test_info_refuses(tmp_path, capsys):

@@ -446,7 +446,7 @@ def test_genforce(tmp_path, zipped):
     assert model.generator.config == g.config and model.discriminator.config == d.config
     assert model.raw_generator is not None and torch.equal(model.generator.w_avg, g.w_avg)
     z = torch.randn(2, 8)
-    drawn = model.generator(z, noise="fixed")
+    drawn = model.generator(z, noise="const")
     assert relative_error(drawn, genforce_images(states[0], z, 12)) < 1e-5
     images = torch.randn(4, 3, 128, 128)
     assert relative_error(model.discriminator(images), genforce_scores(states[1], images, 6)) < 1e-5

@@ -462,7 +462,7 @@ def test_latents_and_labels_reach_the_figures(network_file, tmp_path):
     data = write_store(tmp_path / "store", labels=3)
     config = EvaluateConfig(("fid50k",), count=30, extractor=network_file)
     for g in (tiny_generator(), tiny_generator(label_count=3)):
-        settings = [config, replace(config, latents=3)]
+        settings = [config, replace(config, mix=3)]
         settings += [replace(config, labels="none")] if g.config.label_count else []
         found = [figures(each, data, tmp_path / f"{i}-{g.config.label_count}", g) for i, each in enumerate(settings)]
         assert len({values["fid"] for values in found}) == len(settings)
@@ -602,7 +602,7 @@ def test_separability_finds_the_space_that_is_linear(store, tmp_path, svm):
 
 
 @pytest.mark.parametrize("metric", ["ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend"])
-@pytest.mark.parametrize("noise", ["fresh", "fixed"])
+@pytest.mark.parametrize("noise", ["random", "const"])
 def test_path_lengths_of_an_evaluation(store, tmp_path, metric, noise):
     """A linear generator under a quadratic distance: the closed form on the same latents, outliers left out."""
     g = tiny_generator().double()
@@ -637,8 +637,8 @@ def test_path_lengths_of_an_evaluation(store, tmp_path, metric, noise):
     # the samples are float32, in which t + epsilon is off by up to 6e-4 of epsilon
     assert found == pytest.approx(mean_without_outliers(distances), rel=1e-3)
     for given in planes:
-        if noise == "fixed":
-            assert given == "fixed"
+        if noise == "const":
+            assert given == "const"
         else:  # both ends of a pair have the same planes, each pair its own
             first, second = given[3].chunk(2)
             assert torch.equal(first, second) and not torch.equal(first[0], first[1])

@@ -1,4 +1,4 @@
-"""Model files, sampling and figures."""
+"""Model files, sampling, latents as files."""
 
 import json
 
@@ -9,7 +9,7 @@ from conftest import tiny_discriminator, tiny_generator
 from PIL import Image
 from safetensors.torch import save_file
 
-from stylegan import figures, sampling, weights
+from stylegan import sampling, weights
 from stylegan.errors import InputError
 from stylegan.images import crop_padding, grid, save_image, to_uint8
 from stylegan.weights import Model, Provenance
@@ -28,7 +28,7 @@ def test_model_file_round_trip(tmp_path):
             torch.equal(a, b) for a, b in zip(ours.state_dict().values(), loaded.state_dict().values(), strict=True)
         )
     w = g.mapping(torch.randn(2, 8), torch.tensor([0, 2]))
-    assert torch.equal(model.generator.synthesis(w, noise="fixed"), g.synthesis(w, noise="fixed"))
+    assert torch.equal(model.generator.synthesis(w, noise="const"), g.synthesis(w, noise="const"))
 
 
 def test_half_precision_file(tmp_path):
@@ -37,7 +37,7 @@ def test_half_precision_file(tmp_path):
     weights.save(tmp_path / "half.safetensors", Model(g), half=True)
     assert (tmp_path / "half.safetensors").stat().st_size < 0.7 * (tmp_path / "full.safetensors").stat().st_size
     w = torch.randn(2, 6, 8)
-    ours, half = g.synthesis(w, noise="fixed"), weights.load(tmp_path / "half.safetensors").synthesis(w, noise="fixed")
+    ours, half = g.synthesis(w, noise="const"), weights.load(tmp_path / "half.safetensors").synthesis(w, noise="const")
     assert (ours - half).abs().max() < 0.02 * ours.abs().max()
 
 
@@ -105,7 +105,7 @@ def test_latents_of_seeds():
     assert np.array_equal(z[1].numpy(), np.random.RandomState(5).randn(16).astype(np.float32))
 
 
-@pytest.mark.parametrize("noise", ["seeded", "fixed", "none"])
+@pytest.mark.parametrize("noise", ["random", "const", "none"])
 def test_an_image_depends_on_its_seed_alone(noise):
     g = tiny_generator()
     together = torch.cat(list(sampling.generate(g, [1, 2, 3, 4, 5], psi=0.7, noise=noise)))
@@ -164,31 +164,142 @@ def test_crossed_latents():
     for latents in (0, 5):
         with pytest.raises(InputError, match="cannot be mixed"):
             sampling.w_of_crossed_seeds(g, [1], latents)
-    images = torch.cat(list(sampling.generate(g, [1, 2], latents=2)))
+    images = torch.cat(list(sampling.generate(g, [1, 2], mix=2)))
     assert not torch.allclose(images, torch.cat(list(sampling.generate(g, [1, 2]))))
 
 
-def test_style_mixing_figure():
+def test_a_seed_of_noise_of_its_own():
     g = tiny_generator()
-    sheet = figures.style_mixing(g, [1, 2, 3], [4, 5], slice(0, 2), psi=1.0)
-    assert sheet.shape == (3, 3 * 16, 4 * 16)
-    assert sheet[:, :16, :16].eq(1).all()  # the corner stays empty
-    images = {seed: next(sampling.generate(g, [seed], noise="fixed")) for seed in (1, 4)}
-    assert torch.allclose(sheet[:, :16, 16:32], images[1][0], atol=1e-5)  # the first source
-    assert torch.allclose(sheet[:, 16:32, :16], images[4][0], atol=1e-5)  # the first destination
-    w = sampling.w_of_seeds(g, [4]).clone()
-    w[:, :2] = sampling.w_of_seeds(g, [1])[:, :2]  # its coarse styles from the source
-    assert torch.allclose(sheet[:, 16:32, 16:32], g.synthesis(w, noise="fixed")[0], atol=1e-5)
-    both = figures.style_mixing(g, [1, 2, 3], [4, 5], slice(0, 6), psi=1.0)
-    assert torch.allclose(both[:, 16:32, 16:], both[:, :16, 16:], atol=1e-5)  # all styles from the source
+    one, two = (torch.cat(list(sampling.generate(g, [1, 1], noise_seeds=seeds))) for seeds in ([1, 1], [7, 1]))
+    assert torch.allclose(one[0], one[1], atol=1e-6) and torch.allclose(one[1], two[1], atol=1e-6)
+    assert not torch.allclose(one[0], two[0], atol=1e-3)
+    planes = sampling.noise_of_seeds([7], g)
+    assert torch.allclose(two[:1], g.synthesis(sampling.w_of_seeds(g, [1]), noise=planes), atol=1e-5)
+
+
+def test_w_draws_what_its_seeds_draw():
+    g = tiny_generator()
+    w = g.truncate(sampling.w_of_seeds(g, [4, 9]), 0.6)
+    ours = torch.cat(list(sampling.generate(g, w, noise_seeds=[4, 9], batch=1)))
+    assert torch.allclose(ours, torch.cat(list(sampling.generate(g, [4, 9], psi=0.6))), atol=1e-6)
+    for options in ({"mix": 2}, {"labels": torch.zeros(2)}):
+        with pytest.raises(InputError, match="already"):
+            next(sampling.generate(g, w, **options))
+
+
+def test_one_class_for_all():
+    g = tiny_generator(label_count=3)
+    assert torch.equal(sampling.w_of(g, [5, 6], 2), sampling.w_of_seeds(g, [5, 6], torch.tensor([2, 2])))
+    w = torch.randn(2, 6, 8)
+    assert torch.equal(sampling.w_of(g, w), w)
+    for generator, label in ((g, None), (g, 3), (g, -1), (tiny_generator(), 0)):
+        with pytest.raises(InputError, match="class"):
+            sampling.w_of(generator, [5], label)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "coarse", "middle", "fine"),
+    [
+        (1024, (0, 4), (4, 8), (8, 18)),  # the paper's: 4-8, 16-32, 64-1024
+        (128, (0, 4), (4, 8), (8, 12)),
+        (64, (0, 4), (4, 8), (8, 10)),
+        (32, (0, 4), (4, 6), (6, 8)),
+        (16, (0, 2), (2, 4), (4, 6)),
+    ],
+)
+def test_coarse_middle_and_fine(resolution, coarse, middle, fine):
+    ranges = sampling.style_ranges(resolution)
+    assert ranges == {"coarse": range(*coarse), "middle": range(*middle), "fine": range(*fine)}
+
+
+def test_too_small_for_three_ranges():
+    with pytest.raises(InputError, match="too small"):
+        sampling.style_ranges(8)
+
+
+def test_mixing_table():
+    g = tiny_generator()
+    w = sampling.w_of_seeds(g, [1, 2, 3, 4, 5])
+    sheet = sampling.mixing_table(g, w[:3], w[3:], [range(2), range(6)])
+    assert sheet.shape == (3, 3 * 16, 4 * 16) and sheet.dtype == torch.uint8
+    assert sheet[:, :16, :16].eq(255).all()  # the corner stays empty
+    images = to_uint8(g.synthesis(w, noise="const")).int()
+    assert (sheet[:, :16, 16:32] - images[0]).abs().max() <= 1  # the first of the top row
+    assert (sheet[:, 16:32, :16] - images[3]).abs().max() <= 1  # the first of the left column
+    crossed = torch.cat([w[:1, :2], w[3:4, 2:]], dim=1)  # its coarse styles from the top row
+    assert (sheet[:, 16:32, 16:32] - to_uint8(g.synthesis(crossed, noise="const"))[0].int()).abs().max() <= 1
+    assert (sheet[:, 32:, 16:].int() - sheet[:, :16, 16:].int()).abs().max() <= 1  # all styles from the top row
 
 
 def test_padding_is_not_shown():
     g = tiny_generator(aspect=(4, 3))
-    sheet = figures.style_mixing(g, [1], [4], slice(0, 2), psi=1.0)
-    assert sheet.shape == (3, 2 * 12, 2 * 16)
-    whole = next(sampling.generate(g, [1], noise="fixed"))
-    assert torch.allclose(sheet[:, :12, 16:], whole[0, :, 2:14], atol=1e-5)
+    w = sampling.w_of_seeds(g, [1])
+    drawn = sampling.draw(g, w)
+    assert drawn.shape == (1, 3, 12, 16)
+    assert torch.equal(drawn, to_uint8(g.synthesis(w, noise="const"))[:, :, 2:14])
+
+
+# --- latents as files
+
+LATENTS = {"z": (3, 10), "w": (3, 8), "w+": (3, 6, 8)}
+
+
+@pytest.mark.parametrize("kind", LATENTS)
+@pytest.mark.parametrize("ending", [".npy", ".safetensors"])
+def test_latents_come_back(tmp_path, kind, ending):
+    g, x = tiny_generator(z_dim=10), torch.randn(LATENTS[kind])
+    sampling.save_latents(tmp_path / f"x{ending}", **{kind[0]: x})
+    space, read = sampling.load_latents(tmp_path / f"x{ending}", g.config)
+    assert space == kind[0]
+    assert torch.equal(read, x[:, None].expand(-1, 6, -1) if kind == "w" else x)
+
+
+def test_latent_files_of_others(tmp_path):
+    """What numpy and safetensors write themselves: float64, float16, z and w of one size."""
+    g, x = tiny_generator(), np.random.RandomState(0).randn(3, 8)
+    np.save(tmp_path / "x.z.npy", x)
+    np.save(tmp_path / "x.w.npy", x.astype(np.float16))
+    assert sampling.load_latents(tmp_path / "x.z.npy", g.config)[0] == "z"
+    space, w = sampling.load_latents(tmp_path / "x.w.npy", g.config)
+    assert space == "w" and w.shape == (3, 6, 8) and w.dtype == torch.float32
+    both = {"z": torch.tensor(x), "w": torch.randn(3, 6, 8)}
+    save_file(both, tmp_path / "x.safetensors")
+    space, w = sampling.load_latents(tmp_path / "x.safetensors", g.config)
+    assert space == "w" and torch.equal(w, both["w"])
+
+
+def test_unusable_latents(tmp_path):
+    g = tiny_generator()
+
+    def refused(name, write, match):
+        write(tmp_path / name)
+        with pytest.raises(InputError, match=match):
+            sampling.load_latents(tmp_path / name, g.config)
+
+    def array(*shape, dtype=np.float32):
+        return lambda path: np.save(path, np.ones(shape, dtype))
+
+    refused("a.npy", array(3, 8), "z or w")
+    refused("b.w.npy", array(3, 7), r"\[3, 7\]")
+    refused("c.npy", array(3, 5, 8), r"w\+ \[N, 6, 8\]")
+    refused("d.npy", array(8), r"\[8\]")
+    refused("e.npy", array(0, 6, 8), r"\[0, 6, 8\]")
+    refused("f.npy", array(3, 6, 8, dtype=np.int64), "int64")
+    refused("g.npy", lambda path: np.save(path, np.full((1, 6, 8), np.nan, np.float32)), "finite")
+    refused(
+        "h.npy", lambda path: np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True), "cannot be read"
+    )
+    refused("i.npy", lambda path: path.write_bytes(b"none"), "cannot be read")
+    refused("j.npy", lambda path: path.write_bytes(b""), "cannot be read")
+    refused("k.safetensors", lambda path: path.write_bytes(b"none"), "cannot be read")
+    refused("l.safetensors", lambda path: save_file({"v": torch.ones(3, 8)}, path), "named z or w")
+    refused("m.safetensors", lambda path: save_file({"z": torch.ones(3, 6, 8)}, path), r"z \[3, 6, 8\]")
+    refused("n.csv", lambda path: path.write_text("1,2"), "no latent file")
+    refused("nowhere.npy", lambda path: None, "no file")
+    for name, given in (("x.txt", {"w": torch.ones(1, 8)}), ("x.npy", {"w": torch.ones(1, 8), "z": torch.ones(1, 8)})):
+        with pytest.raises(InputError, match="cannot hold"):
+            sampling.save_latents(tmp_path / name, **given)
+    assert not list(tmp_path.glob("x.*"))
 
 
 # --- images

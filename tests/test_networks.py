@@ -7,7 +7,7 @@ import torch
 from conftest import TINY_MAPS, tiny_discriminator, tiny_generator
 from torch.autograd import gradcheck, gradgradcheck
 
-from stylegan import bench, figures, presets, sampling
+from stylegan import bench, presets, sampling
 from stylegan.config import from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.networks import layers, ops
@@ -290,8 +290,8 @@ def test_truncation():
 def test_noise_inputs():
     g = tiny_generator()
     w = g.mapping(torch.randn(2, 8))
-    fixed = g.synthesis(w, noise="fixed")
-    assert torch.equal(fixed, g.synthesis(w, noise="fixed"))
+    fixed = g.synthesis(w, noise="const")
+    assert torch.equal(fixed, g.synthesis(w, noise="const"))
     assert not torch.equal(g.synthesis(w), g.synthesis(w))
     planes = [getattr(g.synthesis, f"noise{i}") for i in range(6)]
     assert torch.equal(fixed, g.synthesis(w, noise=planes))
@@ -306,9 +306,9 @@ def test_noise_inputs():
 def test_fade_is_the_weight_of_the_coarser_image():
     g, d = tiny_generator(), tiny_discriminator()
     w = g.mapping(torch.randn(2, 8))
-    fine, coarse = (g.synthesis(w, resolution=r, noise="fixed") for r in (16, 8))
-    assert torch.allclose(g.synthesis(w, fade=1.0, noise="fixed"), ops.upsample(coarse), atol=1e-6)
-    mixed = g.synthesis(w, fade=0.25, noise="fixed")
+    fine, coarse = (g.synthesis(w, resolution=r, noise="const") for r in (16, 8))
+    assert torch.allclose(g.synthesis(w, fade=1.0, noise="const"), ops.upsample(coarse), atol=1e-6)
+    mixed = g.synthesis(w, fade=0.25, noise="const")
     assert torch.allclose(mixed, 0.75 * fine + 0.25 * ops.upsample(coarse), atol=1e-5)
     assert torch.allclose(d(fine, fade=1.0), d(ops.downsample(fine)), atol=1e-5)
 
@@ -317,7 +317,7 @@ def test_what_has_been_grown_is_drawn_by_default():
     g = tiny_generator()
     w = g.mapping(torch.randn(1, 8))
     g.synthesis.grown = (8, 0.5)
-    assert torch.equal(g.synthesis(w, noise="fixed"), g.synthesis(w, resolution=8, fade=0.5, noise="fixed"))
+    assert torch.equal(g.synthesis(w, noise="const"), g.synthesis(w, resolution=8, fade=0.5, noise="const"))
 
 
 def test_labels_select_the_score():
@@ -388,7 +388,7 @@ def one_step(g, d):
     """Images, losses with R1, and gradients of both networks."""
     torch.manual_seed(2)
     z, reals = torch.randn(8, 8), torch.rand(8, 3, 16, 16) * 2 - 1
-    fakes = g.synthesis(g.mapping(z), fade=0.3, noise="fixed")
+    fakes = g.synthesis(g.mapping(z), fade=0.3, noise="const")
     loss = losses.logistic(lambda x: d(x, fade=0.3), reals, fakes, LossConfig(r1_gamma=5), 1.0, None)
     loss.total.mean().backward()
     gradients = [p.grad.clone() for network in (g, d) for p in network.parameters() if p.grad is not None]
@@ -463,8 +463,6 @@ def test_traditional_generators_have_no_styles():
         g.truncate(w, 0.7)
     with pytest.raises(InputError, match="no styles to mix"):
         sampling.mix(w[:1], w, slice(0, 2))
-    with pytest.raises(InputError, match="no styles to mix"):
-        figures.style_mixing(g, [1], [2], slice(0, 2))
     with pytest.raises(InputError, match="cannot be mixed"):
         sampling.w_of_crossed_seeds(g, [1], 2)
     with pytest.raises(InputError, match="const_input"):

@@ -95,7 +95,7 @@ def test_truncation(case):
         w = gs.truncate(numbers["dlatents"], psi, cutoff)
         assert relative_error(w, numbers[f"trunc/{variant}/dlatents"]) <= TOLERANCE
         if (images := numbers.get(f"trunc/{variant}/images")) is not None:
-            assert relative_error(gs.synthesis(w, noise="fixed"), images) <= TOLERANCE
+            assert relative_error(gs.synthesis(w, noise="const"), images) <= TOLERANCE
 
 
 def test_a_file_saved_in_mid_growth(shared_golden, trip, tmp_path):
@@ -105,7 +105,7 @@ def test_a_file_saved_in_mid_growth(shared_golden, trip, tmp_path):
         save(tmp_path / "model.safetensors", model)
         model = load_model(tmp_path / "model.safetensors")
     assert model.generator.synthesis.grown == (16, 0.75)
-    images = model.generator.synthesis(numbers["dlatents"], noise="fixed")
+    images = model.generator.synthesis(numbers["dlatents"], noise="const")
     assert relative_error(images, torch.lerp(numbers["images/lod0"], numbers["images/lod1"], 0.75)) <= TOLERANCE
 
 
@@ -117,7 +117,7 @@ def test_synthesis_at_every_fade(case):
     assert len(lods) >= 4
     for lod in lods:
         level = int(lod)
-        images = gs.synthesis(w, resolution=gs.config.resolution >> level, fade=lod - level, noise="fixed")
+        images = gs.synthesis(w, resolution=gs.config.resolution >> level, fade=lod - level, noise="const")
         assert relative_error(full_size(images, level), numbers[f"images/lod{lod:g}"]) <= TOLERANCE
 
 
@@ -129,7 +129,7 @@ def test_style_mixing(case):
     for name in crossings:
         layer = int(name.split("/")[1][1:])
         w = mix(numbers["dlatents"], numbers["dlatents2"], slice(layer, None))
-        assert relative_error(gs.synthesis(w, noise="fixed"), numbers[name]) <= TOLERANCE
+        assert relative_error(gs.synthesis(w, noise="const"), numbers[name]) <= TOLERANCE
 
 
 @every_case
@@ -161,7 +161,7 @@ def test_every_layer(shared_golden):
         for layer, name in zip((block.layer0, block.layer1), names, strict=True):
             key = f"act/{resolution}x{resolution}/{name}/style_mod"
             layer.register_forward_hook(lambda module, args, output, key=key: seen.__setitem__(key, output))
-    gs.synthesis(numbers["dlatents"], noise="fixed")
+    gs.synthesis(numbers["dlatents"], noise="const")
     assert len(seen) == 6
     for key, activation in seen.items():
         assert relative_error(activation, numbers[key]) <= TOLERANCE, key
@@ -189,7 +189,7 @@ def loss_case(request, shared_golden):
 
     def fakes(step: str) -> torch.Tensor:
         w = g.mapping(numbers["latents"], labels[step])
-        return g.synthesis(w, resolution=resolution, fade=fade, noise="fixed")
+        return g.synthesis(w, resolution=resolution, fade=fade, noise="const")
 
     def score(images: torch.Tensor, step: str = "D") -> torch.Tensor:
         return d(images, labels[step], fade=fade)
@@ -350,13 +350,13 @@ def test_reduced_generator(reduced):
     assert relative_error(g.mapping(numbers["z"]), numbers["dlatents"]) <= TOLERANCE
     for lod in (0, 0.5, 1, 1.5, 2):
         level = int(lod)
-        images = g.synthesis(numbers["dlatents"], resolution=16 >> level, fade=lod - level, noise="fixed")
+        images = g.synthesis(numbers["dlatents"], resolution=16 >> level, fade=lod - level, noise="const")
         assert relative_error(full_size(images, level), numbers[f"images/lod{lod:g}"]) <= TOLERANCE
     for variant, psi, cutoff in (("psi0.5_cutAll", 0.5, 6), ("psi0.3_cut3", 0.3, 3), ("psi-0.5_cut2", -0.5, 2)):
         w = g.truncate(numbers["dlatents"], psi, cutoff)
         assert relative_error(w, numbers[f"trunc/{variant}/dlatents"]) <= TOLERANCE
     w = mix(numbers["dlatents"], numbers["dlatents2"], slice(3, None))
-    assert relative_error(g.synthesis(w, noise="fixed"), numbers["mix/k3/images"]) <= TOLERANCE
+    assert relative_error(g.synthesis(w, noise="const"), numbers["mix/k3/images"]) <= TOLERANCE
 
 
 def test_reduced_discriminator(reduced):

@@ -6,7 +6,7 @@ The table of commands is plain text, and each command imports what it needs, so 
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +24,8 @@ COMMANDS = {
     "prepare": "Turn images (a folder, a zip, or the built-in portraits) into a training store.",
     "train": "Train on a store, or go on with a run: repeat its command.",
     "generate": "Draw images from a model.",
+    "figure": "Draw a figure of the paper: style mixing, noise, truncation, entanglement, training, ...",
+    "video": "Make a video: interpolation, style mixing, noise, truncation.",
     "evaluate": "Measure a generator, or images, against a store: FID, KID, path lengths, separability, ...",
     "classifiers": "Train attribute classifiers, for linear separability, on a store with attributes.",
     "fetch": "Get the weights that metrics look at images with: inception, lpips.",
@@ -188,13 +190,16 @@ def _generate(arguments: Sequence[str]) -> None:
     def command(
         model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = "",
         *,
-        seeds: str = "0-31",
+        seeds: str | None = None,
+        latents: Path | None = None,
+        save_latents: Path | None = None,
         psi: float | None = None,
         cutoff: int | None = None,
         out: Path = Path("out"),
         class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
-        noise: Literal["seeded", "fixed", "none"] = "seeded",
-        latents: int = 1,
+        noise: Literal["random", "const", "none"] = "random",
+        noise_seed: int | None = None,
+        mix: int = 1,
         precision: Literal["auto", "float32", "tf32", "bf16"] = "float32",
         compile_: Annotated[bool, tyro.conf.arg(name="compile")] = False,
         batch: int = 16,
@@ -206,14 +211,18 @@ def _generate(arguments: Sequence[str]) -> None:
         Args:
             model: A model file, a run's folder, a bundled model, or a file that `stylegan import` takes; left out, the
                 bundled portraits.
-            seeds: Numbers and ranges, such as 0-63 or 1,5,10-12.
+            seeds: Numbers and ranges, such as 0-63 or 1,5,10-12; 0-31 unless given.
+            latents: Draw what this .npy or .safetensors file holds instead: z, w or w+.
+            save_latents: Write what is drawn to this file: w+, and beside it in a .safetensors file z, if there is one.
             psi: Truncation: 1 for full variety, towards 0 for more average and cleaner images. Unless given, what the
-                model's makers drew with, or 0.7; 1 for a traditional generator without mapping layers, which cannot.
+                model's makers drew with, or 0.7; 1 for w from a file, and for a traditional generator without mapping
+                layers, which cannot truncate.
             cutoff: How many layers are truncated; by default the makers' too, or all up to 32 x 32.
             out: The folder for the pictures.
             class_: Draw this class (for a conditional model).
-            noise: Each seed's own noise, the network's fixed planes, or none.
-            latents: Mix the styles of so many latents into each image, at random layers (table 2).
+            noise: Each image's own planes, from its seed; the network's, the same for all; or none.
+            noise_seed: Draw the random planes from this seed, the same for all images.
+            mix: Mix the styles of so many latents into each image, at random layers (table 2).
             precision: How exact: float32, tf32 or bf16 (faster on a GPU, differences that are hard to see), or auto
                 (tf32 on CUDA, else float32).
             compile_: Compile the network first: half a minute, then some tenth faster; for thousands of images.
@@ -227,36 +236,276 @@ def _generate(arguments: Sequence[str]) -> None:
         from stylegan import distributed, sampling, weights
         from stylegan.images import crop_padding, grid, save_image, to_uint8
 
-        numbers = _seeds(seeds)
+        if seeds is not None and latents is not None:
+            raise InputError("give --seeds or --latents, not both")
         if batch < 1 or (columns is not None and columns < 1) or (cutoff is not None and cutoff < 0):
             raise InputError("--batch and --columns must be 1 or more, --cutoff 0 or more")
-        if psi is not None and not math.isfinite(psi):
-            raise InputError(f"--psi is {psi}; give a number, such as 0.7")
+        _check_psi_and_noise(psi, noise, noise_seed)
+        numbers = _seeds("0-31" if seeds is None else seeds)
         chosen = distributed.pick_device(device)
         generator = weights.load(model or weights.DEFAULT_MODEL, chosen)
         generator.synthesis.compute_dtype = distributed.set_precision(distributed.pick_precision(precision, chosen))
+        space, held = sampling.load_latents(latents, generator.config) if latents else ("seeds", None)
+        if held is not None:
+            numbers = list(range(len(held)))
+            if mix != 1 or (space == "w" and class_ is not None):
+                raise InputError("--mix is for seeds, and --class for seeds and z; w is of a class already")
         if compile_:
             generator.synthesis.compile()
-        labels = _labels(generator.config.label_count, class_, len(numbers))
-        psi = generator.truncation[0] if psi is None else psi
+        labels = None if space == "w" else _labels(generator.config.label_count, class_, len(numbers))
+        psi = _usual_psi(generator, space) if psi is None else psi
         cutoff = generator.truncation[1] if cutoff is None else cutoff
-        drawing = {"psi": psi, "cutoff": cutoff, "labels": labels, "noise": noise, "latents": latents}
-        batches = sampling.generate(generator, numbers, **drawing, batch=batch)
+
+        drawn: sampling.Latents = numbers
+        how = {"psi": psi, "cutoff": cutoff, "labels": labels, "mix": mix}
+        if held is not None or save_latents is not None:  # all w at once
+            labels = None if labels is None else labels.to(generator.w_avg.device)
+            if held is None:
+                w = sampling.w_of_crossed_seeds(generator, numbers, mix, labels)
+            else:
+                w = held.to(generator.w_avg.device) if space == "w" else sampling.w_of_z(generator, held, labels)
+            drawn, how = generator.truncate(w, psi, cutoff), {}
+        if save_latents is not None:
+            z = held if space == "z" else None
+            if space == "seeds" and mix == 1:
+                z = sampling.z_of_seeds(numbers, generator.config.z_dim)
+            sampling.save_latents(save_latents, w=drawn, z=z if save_latents.suffix == ".safetensors" else None)
+        noise_seeds = numbers if noise_seed is None else [noise_seed] * len(numbers)
+        batches = sampling.generate(generator, drawn, noise=noise, noise_seeds=noise_seeds, batch=batch, **how)
         gridded = []  # the first of them, for the grid: all of a million would not fit into memory
-        saved = iter(numbers)
+        names = iter(f"seed{number:04d}.png" if held is None else f"{number:04d}.png" for number in numbers)
         with tqdm(total=len(numbers), unit="img", disable=None if len(numbers) > batch else True) as bar:
-            for drawn in batches:
+            for images in batches:
                 out.mkdir(parents=True, exist_ok=True)  # only now: what cannot be drawn leaves nothing behind
-                drawn = to_uint8(crop_padding(drawn, generator.config.aspect)).cpu()
-                for image in drawn:
-                    save_image(image, out / f"seed{next(saved):04d}.png")
-                gridded += drawn[: MOST_IN_A_GRID - len(gridded)]
-                bar.update(len(drawn))
+                images = to_uint8(crop_padding(images, generator.config.aspect)).cpu()
+                for image in images:
+                    save_image(image, out / next(names))
+                gridded += images[: MOST_IN_A_GRID - len(gridded)]
+                bar.update(len(images))
         save_image(grid(torch.stack(gridded), columns), out / "grid.png")
         first = f" of the first {MOST_IN_A_GRID}" if len(numbers) > MOST_IN_A_GRID else ""
         print(f"{len(numbers)} images and grid.png{first} in {out}")
 
     _run(command, arguments, "generate")
+
+
+def _figure(arguments: Sequence[str]) -> None:
+    def command(
+        name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+        what: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = (),
+        *,
+        out: Path | None = None,
+        seeds: str | None = None,
+        latents: Path | None = None,
+        destinations: str | None = None,
+        psi: float | None = None,
+        psis: tuple[float, ...] | None = None,
+        class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
+        count: int | None = None,
+        data: Path | None = None,
+        attributes: tuple[str, ...] | None = None,
+        classifiers: str | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Draw a figure of the paper: uncurated (2, 10 to 12), style-mixing (3), noise-detail (4), noise-layers (5),
+        entanglement (6), reals (7), truncation (8), training (9). The paper's seeds are the defaults.
+
+        Args:
+            name: Which one.
+            what: A model file, a run's folder or a bundled model (left out, the bundled portraits); for reals a store,
+                for training one or more runs.
+            out: The file, .png or (where there is text) .pdf; NAME.png unless given.
+            seeds: Whose images to show, such as 0-3 or 91,388.
+            latents: Show what this .npy or .safetensors file holds instead: z, w or w+.
+            destinations: Seeds of the left column of style-mixing.
+            psi: Truncation; 0.7 unless given, or 1 for w from a file.
+            psis: The columns of truncation.
+            class_: Draw this class (for a conditional model).
+            count: Noise realisations of noise-detail (100); images of entanglement (4000).
+            data: The store that entanglement compares with.
+            attributes: Two names that the classifiers of entanglement know.
+            classifiers: A file of `stylegan classifiers`, or bundled ones, for entanglement.
+            device: cpu, cuda, mps, or auto.
+        """
+        from inspect import Parameter, signature
+
+        from stylegan import figures, sampling, weights
+        from stylegan.distributed import pick_device
+
+        if name not in figures.FIGURES:
+            raise InputError(f"there is no figure {name}; use one of: {', '.join(figures.FIGURES)}")
+        if seeds is not None and latents is not None:
+            raise InputError("give --seeds or --latents, not both")
+        _check_psi_and_noise(psi)
+        figure, out = figures.FIGURES[name], out or Path(f"{name}.png")
+        options = {"latents": latents if seeds is None else _seeds(seeds), "label": class_, "psi": psi, "psis": psis}
+        options |= {"destinations": None if destinations is None else _seeds(destinations), "count": count}
+        options |= {"data": data, "attributes": attributes, "classifiers": classifiers}
+        takes = signature(figure).parameters
+        given = _only(options, takes, f"the figure {name}")
+        missing = [key for key, p in takes.items() if p.kind is Parameter.KEYWORD_ONLY and p.default is Parameter.empty]
+        if any(key not in given for key in missing):
+            raise InputError(f"the figure {name} needs {' and '.join(f'--{key}' for key in missing)}")
+        what = what or ((weights.DEFAULT_MODEL,) if "generator" in takes else ())
+        if not what or (len(what) > 1 and name != "training"):
+            of = {"reals": "one store", "training": "one or more runs"}.get(name, "one model")
+            raise InputError(f"the figure {name} is of {of}; {len(what)} are given")
+
+        if "generator" not in takes:
+            drawn = figure(what if name == "training" else what[0], **given)
+        else:
+            generator = weights.load(what[0], pick_device(device))
+            if latents is not None:
+                space, held = sampling.load_latents(latents, generator.config)
+                labels = None if space == "w" else sampling.labels_of(generator, class_, len(held))
+                given["latents"] = held if space == "w" else sampling.w_of_z(generator, held, labels)
+                if space == "w" and "psi" in takes:
+                    given.setdefault("psi", 1.0)
+            drawn = figure(generator, **given)
+        figures.save_figure(drawn, out)
+        print(out)
+
+    _run(command, arguments, "figure")
+
+
+def _video(arguments: Sequence[str]) -> None:
+    def command(
+        kind: Annotated[
+            Literal["interpolation", "style-mixing", "noise", "truncation"],
+            tyro.conf.Positional,
+            tyro.conf.arg(metavar="KIND"),
+        ],
+        model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+        out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")],
+        *,
+        seeds: str | None = None,
+        latents: Path | None = None,
+        path: Literal["linear", "spherical", "cubic"] | None = None,
+        grid: tuple[int, int] | None = None,
+        destinations: str | None = None,
+        styles: Literal["coarse", "middle", "fine"] | None = None,
+        seconds: float | None = None,
+        fps: float = 30.0,
+        psi: float | None = None,
+        class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
+        noise: Literal["random", "const", "none"] = "const",
+        noise_seed: int | None = None,
+        enlarge: int | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Make a video, OUT.mp4 or OUT.gif: interpolation between latents; style-mixing, a table whose top row changes;
+        noise, of one layer after the other; truncation, to the anti-face and back.
+
+        Args:
+            kind: Which one.
+            model: A model file, a run's folder or a bundled model.
+            out: The file, .mp4 or .gif.
+            seeds: Such as 0-7. The first of them fill the grid (of style-mixing the top row); the next as many are
+                where these images go, and so on.
+            latents: Show what this .npy or .safetensors file holds instead: z, w or w+.
+            path: cubic (unless given) is smooth and returns to the beginning; linear goes straight through W to the
+                last latent, spherical along arcs through Z. To close those, repeat the first seed at the end.
+            grid: Columns and rows, in images; 1 1 unless given, or 4 3 for style-mixing, sources not counted.
+            destinations: Seeds of the left column of style-mixing.
+            styles: Which of them style-mixing takes from the top row; coarse unless given.
+            seconds: Length of the whole; unless given, 2 for each latent on the way, 1 for each layer of noise, or 6.
+            fps: Frames a second.
+            psi: Truncation; 0.7 unless given, or 1 for w from a file.
+            class_: Draw this class (for a conditional model).
+            noise: The network's planes (const), random ones, which stand still too, or none.
+            noise_seed: Of the random planes, the same for all images; 0 unless given.
+            enlarge: By how much; unless given, as far as 512 pixels allow.
+            device: cpu, cuda, mps, or auto.
+        """
+        from tqdm import tqdm
+
+        from stylegan import sampling, video, weights
+        from stylegan.distributed import pick_device
+
+        taken = {
+            "interpolation": ("path", "psi", "noise", "noise_seed"),
+            "style-mixing": ("path", "psi", "noise", "noise_seed", "destinations", "styles"),
+            "noise": ("psi",),
+            "truncation": ("noise", "noise_seed"),
+        }
+        options = {"path": path, "psi": psi, "noise": None if noise == "const" else noise, "noise_seed": noise_seed}
+        _only(options | {"destinations": destinations, "styles": styles}, taken[kind], f"the video {kind}")
+        if seeds is not None and latents is not None:
+            raise InputError("give --seeds or --latents, not both")
+        _check_psi_and_noise(psi, noise, noise_seed)
+        if min(grid or (1, 1)) < 1 or not 0 < fps <= 1000 or (enlarge is not None and enlarge < 1):
+            raise InputError("--grid and --enlarge must be 1 or more, and --fps above 0 and up to 1000")
+        if seconds is not None and not 0 < seconds * fps <= 1e6:
+            raise InputError("--seconds must be above 0, and a video no longer than a million frames")
+        generator = weights.load(model, pick_device(device))
+
+        # the latents: first one for each image of the grid, then one for each to go to, ...
+        moves = kind in ("interpolation", "style-mixing")
+        columns, rows = grid or ((4, 3) if kind == "style-mixing" else (1, 1))
+        count = columns if kind == "style-mixing" else columns * rows
+        if latents is None:
+            numbers = range(4 * count if moves else count) if seeds is None else _seeds(seeds)
+            space, x = "z", sampling.z_of_seeds(numbers, generator.config.z_dim)
+        else:
+            space, x = sampling.load_latents(latents, generator.config)
+        if grid is None and not moves:
+            columns, count = None, len(x)
+        if len(x) % count or (not moves and len(x) != count):
+            many = f"a multiple of {count}" if moves else count
+            raise InputError(f"{len(x)} latents cannot be shared out among {count} images; give {many}")
+        path = path or "cubic"
+        if space == "w" and (class_ is not None or path == "spherical"):
+            raise InputError("w is of a class already, and not on a sphere; --class and spherical are for seeds and z")
+        labels = sampling.labels_of(generator, class_, count) if path == "spherical" else None
+        if space == "z" and path != "spherical":
+            x = sampling.w_of_z(generator, x, sampling.labels_of(generator, class_, len(x)))
+        keys = x.to(generator.w_avg.device).unflatten(0, (-1, count))
+        psi = _usual_psi(generator, space) if psi is None else psi
+
+        layer_count = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+        usual = {"noise": layer_count, "truncation": 6}.get(kind, 2 * len(keys))
+        frames = max(1, round((seconds or usual) * fps))
+        planes = sampling.noise_input(generator, noise, [noise_seed or 0])
+        if kind == "interpolation":
+            how = {"path": path, "labels": labels, "psi": psi, "noise": planes}
+            drawn = video.interpolation(generator, keys, frames, columns=columns, **how)
+        elif kind == "style-mixing":
+            left = range(100, 100 + rows) if destinations is None else _seeds(destinations)
+            w = sampling.w_of(generator, left, class_)
+            layers = sampling.style_ranges(generator.synthesis.grown[0])[styles or "coarse"]
+            drawn = video.style_mixing(generator, keys, w, layers, frames, path=path, psi=psi, noise=planes)
+        elif kind == "noise":
+            drawn = video.noise(generator, generator.truncate(keys[0], psi), frames, columns=columns)
+        else:
+            drawn = video.truncation(generator, keys[0], frames, noise=planes, columns=columns)
+        video.write(out, tqdm(drawn, total=frames, unit="frame", disable=None), fps=fps, factor=enlarge)
+        print(f"{frames} frames, {frames / fps:.1f} s: {out}")
+
+    _run(command, arguments, "video")
+
+
+FLAGS = {"label": "class", "latents": "seeds or --latents"}  # options whose parameter has another name
+
+
+def _only(options: dict[str, Any], taken: Container[str], what: str) -> dict[str, Any]:
+    """The options that were given. Raises InputError for one that is not taken."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in taken:
+            raise InputError(f"{what} takes no --{FLAGS.get(name, name).replace('_', '-')}")
+    return given
+
+
+def _usual_psi(generator: Any, space: str) -> float:
+    """That of the model, or 1 for w from a file, which may be someone's work."""
+    return 1.0 if space == "w" else generator.truncation[0]
+
+
+def _check_psi_and_noise(psi: float | None, noise: str = "random", noise_seed: int | None = None) -> None:
+    if psi is not None and not math.isfinite(psi):
+        raise InputError(f"--psi is {psi}; give a number, such as 0.7")
+    if noise_seed is not None and (noise != "random" or not 0 <= noise_seed < 2**32):
+        raise InputError("--noise-seed is for --noise random, and from 0 to 2**32 - 1")
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
@@ -597,10 +846,11 @@ def _demo(arguments: Sequence[str]) -> int | None:
 
         generator = weights.load(outcome.model)
         samples = torch.cat(list(sampling.generate(generator, range(32), psi=0.8)))
+        w = sampling.w_of_seeds(generator, range(9))
         pictures = {
             "reals.png": grid(torch.tensor(open_store(store).images()[:32]).permute(0, 3, 1, 2), 8),
             "samples.png": grid(samples, 8),
-            "style-mixing.png": figures.style_mixing(generator, range(5), range(5, 9), slice(0, 4)),
+            "style-mixing.png": sampling.mixing_table(generator, *w.split([5, 4]), [range(4)] * 4, psi=0.7),
         }
         for name, picture in pictures.items():
             save_image(enlarge(picture, 3), out / name)

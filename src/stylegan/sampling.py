@@ -1,14 +1,26 @@
-"""From seeds to images: z, w, truncation, mixing, interpolation. What draws images yields them in batches."""
+"""From seeds or files to images: z, w, truncation, mixing, interpolation. What draws images yields them in batches."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from stylegan.errors import InputError
-from stylegan.networks.generator import Generator
+from stylegan.images import atomic_file, crop_padding, grid, to_uint8
+from stylegan.networks.generator import Generator, GeneratorConfig, NoiseInput
+
+Latents = Sequence[int] | Tensor
+"""What to draw: seeds, or w [N, num_layers, w_dim]."""
+Noise = Literal["random", "const", "none"]
+"""Every image's own planes, from its seed; the network's, the same for all; or no noise."""
+Route = Literal["linear", "spherical", "cubic"]
+"""How to go from latent to latent, see `through`."""
 
 
 def z_of_seeds(seeds: Sequence[int], z_dim: int) -> Tensor:
@@ -30,8 +42,41 @@ def noise_of_seeds(seeds: Sequence[int], generator: Generator, resolution: int |
 @torch.no_grad()
 def w_of_seeds(generator: Generator, seeds: Sequence[int], labels: Tensor | None = None) -> Tensor:
     """w [N, num_layers, w_dim] of the seeds, not truncated."""
-    z = z_of_seeds(seeds, generator.config.z_dim).to(generator.w_avg.device)
-    return generator.mapping(z, labels)
+    return w_of_z(generator, z_of_seeds(seeds, generator.config.z_dim), labels)
+
+
+@torch.no_grad()
+def w_of_z(generator: Generator, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    """w [N, num_layers, w_dim] of z [N, z_dim], not truncated, on the generator's device."""
+    return generator.mapping(z.to(generator.w_avg.device), labels)
+
+
+def labels_of(generator: Generator, label: int | None, count: int) -> Tensor | None:
+    """The label of one class for so many images: int64 [count], or None for a network without classes.
+
+    Raises InputError where a class is missing, unknown, or given to a network without.
+    """
+    classes = generator.config.label_count
+    if not classes and label is not None:
+        raise InputError("this model knows no classes; leave the class out")
+    if classes and (label is None or not 0 <= label < classes):
+        raise InputError(f"this model draws classes; choose one, from 0 to {classes - 1}")
+    return None if label is None else torch.full((count,), label, device=generator.w_avg.device)
+
+
+def w_of(generator: Generator, latents: Latents, label: int | None = None) -> Tensor:
+    """w [N, num_layers, w_dim] of seeds, all of one class in a conditional network. What is w already stays as it is.
+
+    Raises InputError as `labels_of` does, for seeds.
+    """
+    if isinstance(latents, Tensor):
+        return latents.to(generator.w_avg.device)
+    return w_of_seeds(generator, latents, labels_of(generator, label, len(latents)))
+
+
+def noise_input(generator: Generator, noise: Noise, seeds: Sequence[int]) -> NoiseInput:
+    """The noise that `generator.synthesis` takes. "random" becomes the seeds' planes: an image can be drawn again."""
+    return noise_of_seeds(seeds, generator) if noise == "random" else noise
 
 
 @torch.no_grad()
@@ -119,28 +164,179 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     return a * torch.cos(torch.as_tensor(angle)) + across * torch.sin(torch.as_tensor(angle))
 
 
+def through(points: Tensor, t: Tensor, path: Route) -> Tensor:
+    """Where a path through points [K, ...] is at the times t [T]: [T, ...]. It is at point i when t = i.
+
+    "linear" (for W) and "spherical" (for Z) go from the first point to the last, t from 0 to K - 1. On the sphere
+    the direction turns at an even speed, and the length goes from that of one point to that of the next. "cubic" is a
+    closed curve with continuous first and second derivatives, of period K: from the last point back to the first.
+    """
+    if path == "cubic":
+        return _cubic_loop(points, t)
+    first = t.floor().long().clamp(0, max(len(points) - 2, 0))
+    a, b = points[first], points[(first + 1).clamp(max=len(points) - 1)]
+    along = (t - first).view(-1, *[1] * (points.ndim - 1)).to(points)
+    if path == "linear":
+        return lerp(a, b, along)
+    lengths = [point.norm(dim=-1, keepdim=True) for point in (a, b)]
+    return slerp(a, b, along) * lerp(*lengths, along)
+
+
+def _cubic_loop(points: Tensor, t: Tensor) -> Tensor:
+    """The periodic cubic spline: between two points a cubic, whose second derivatives at the points solve a system."""
+    count, flat = len(points), points.cpu().double().flatten(1)
+    step = torch.eye(count, dtype=torch.float64).roll(1, dims=1)  # from each point to the next
+    system = 4 * torch.eye(count, dtype=torch.float64) + step + step.T
+    bend = torch.linalg.solve(system, 6 * (step @ flat - 2 * flat + step.T @ flat))
+    first = t.floor().long() % count
+    following = (first + 1) % count
+    s = (t - t.floor()).double()[:, None]
+    straight = (1 - s) * flat[first] + s * flat[following]
+    curved = ((1 - s) ** 3 - (1 - s)) * bend[first] + (s**3 - s) * bend[following]
+    return (straight + curved / 6).to(points).view(-1, *points.shape[1:])
+
+
+def style_ranges(resolution: int) -> dict[str, range]:
+    """The layers of coarse, middle and fine styles: those at 4-8, 16-32 and 64-1024 in the paper (section 3.1).
+
+    A smaller network's colours are decided in its last layers all the same, so fine is its last resolution: 16 and 32
+    are middle and fine in one of 32 x 32; 4, 8 and 16 the three in one of 16 x 16. Raises InputError below.
+    """
+    layers = 2 * resolution.bit_length() - 4
+    if layers < 6:
+        raise InputError(f"{resolution} x {resolution} is too small for coarse, middle and fine styles; 16 x 16 is not")
+    middle, fine = min(4, layers - 4), min(8, layers - 2)
+    return {"coarse": range(middle), "middle": range(middle, fine), "fine": range(fine, layers)}
+
+
 @torch.no_grad()
 def generate(
     generator: Generator,
-    seeds: Sequence[int],
+    latents: Latents,
     *,
     psi: float = 1.0,
     cutoff: int | None = None,
     labels: Tensor | None = None,
-    noise: Literal["seeded", "fixed", "none"] = "seeded",
-    latents: int = 1,
+    noise: Noise = "random",
+    noise_seeds: Sequence[int] | None = None,
+    mix: int = 1,
     batch: int = 16,
 ) -> Iterator[Tensor]:
-    """Draw the images of the seeds, in order, as batches [n, channels, H, W] in about [-1, 1].
+    """Draw the images of seeds or of w, in order, as batches [n, channels, H, W] in about [-1, 1].
 
     A seed's image depends on the seed alone, not on its neighbours: latent and noise have streams of their own.
-    psi, cutoff: truncation, see `Generator.truncate`. labels: one per seed. noise: "seeded" draws each seed's
-    own planes, "fixed" uses the network's, "none" leaves noise out. latents: how many each image is mixed from,
-    see `w_of_crossed_seeds`. Padding is drawn too; `images.crop_padding` takes it off.
+    psi, cutoff: truncation, see `Generator.truncate`. labels: one per seed. noise: "random" draws planes for each
+    image, "const" uses the network's, "none" leaves noise out. noise_seeds: of the random planes, one for each image;
+    the seeds unless given, or 0, 1, 2, ... for w. mix: how many latents each image is mixed from, see
+    `w_of_crossed_seeds`. Padding is drawn too; `images.crop_padding` takes it off. Raises InputError where labels or
+    mix are given with w, in which they are decided.
     """
-    for start in range(0, len(seeds), batch):
-        chunk = seeds[start : start + batch]
-        given = None if labels is None else labels[start : start + batch].to(generator.w_avg.device)
-        w = generator.truncate(w_of_crossed_seeds(generator, chunk, latents, given), psi, cutoff)
-        planes = noise_of_seeds(chunk, generator) if noise == "seeded" else noise
-        yield generator.synthesis(w, noise=planes)
+    if isinstance(latents, Tensor) and (labels is not None or mix != 1):
+        raise InputError("w is of a class and mixed already; leave the labels and mix out")
+    if noise_seeds is None:
+        noise_seeds = range(len(latents)) if isinstance(latents, Tensor) else latents
+    for start in range(0, len(latents), batch):
+        chunk = slice(start, start + batch)
+        if isinstance(latents, Tensor):
+            w = latents[chunk].to(generator.w_avg.device)
+        else:
+            given = None if labels is None else labels[chunk].to(generator.w_avg.device)
+            w = w_of_crossed_seeds(generator, latents[chunk], mix, given)
+        planes = noise_input(generator, noise, noise_seeds[chunk])
+        yield generator.synthesis(generator.truncate(w, psi, cutoff), noise=planes)
+
+
+@torch.no_grad()
+def draw(generator: Generator, w: Tensor, noise: NoiseInput = "const", *, batch: int = 16) -> Tensor:
+    """The images of w [N, num_layers, w_dim] at once, to look at: uint8 [N, C, H, W], without padding, on the CPU.
+
+    noise: as for `synthesis`.
+    """
+    drawn = []
+    for start in range(0, len(w), batch):
+        part = slice(start, start + batch)
+        planes = noise if isinstance(noise, str) else [plane[part] if len(plane) > 1 else plane for plane in noise]
+        images = generator.synthesis(w[part], noise=planes)
+        drawn.append(to_uint8(crop_padding(images, generator.config.aspect)).cpu())
+    return torch.cat(drawn)
+
+
+@torch.no_grad()
+def mixing_table(
+    generator: Generator,
+    top: Tensor,
+    left: Tensor,
+    layers: Sequence[Sequence[int]],
+    *,
+    psi: float = 1.0,
+    noise: NoiseInput = "const",
+    gap: int = 0,
+) -> Tensor:
+    """Style mixing as a table (figure 3): the images of the left column with some styles of those of the top row.
+
+    top, left: w [N, num_layers, w_dim] and [M, num_layers, w_dim]. layers: those that come from the top row, for each
+    of the M rows. psi: of the layers up to 32 x 32. noise: one set of planes for all, so that only styles differ. gap:
+    pixels between the images. Returns uint8 [C, H, W]. Raises InputError for a traditional generator.
+    """
+    rows = [torch.cat([w[None], mix(w[None], top, chosen)]) for w, chosen in zip(left, layers, strict=True)]
+    drawn = draw(generator, generator.truncate(torch.cat([top, *rows]), psi), noise)
+    return grid(torch.cat([torch.full_like(drawn[:1], 255), drawn]), columns=len(top) + 1, gap=gap)
+
+
+def save_latents(path: Path | str, *, z: Tensor | None = None, w: Tensor | None = None) -> None:
+    """Write z [N, z_dim], w [N, w_dim] or w+ [N, num_layers, w_dim] to a file that `load_latents` reads.
+
+    A `.safetensors` file holds what is given under its name, `z` or `w`; a `.npy` file holds one of the two. Raises
+    InputError for another ending, and for both in one `.npy` file.
+    """
+    path = Path(path)
+    given = {name: x.detach().float().cpu().contiguous() for name, x in (("z", z), ("w", w)) if x is not None}
+    if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(given) != 1):
+        raise InputError(f"{path} cannot hold latents: write a .safetensors file, or one of z and w to a .npy file")
+    with atomic_file(path) as file:
+        if path.suffix == ".npy":
+            np.save(file, next(iter(given.values())).numpy())
+        else:
+            file.write(serialize(given))
+
+
+def load_latents(path: Path | str, config: GeneratorConfig) -> tuple[Literal["z", "w"], Tensor]:
+    """What a file holds for a generator: ("z", [N, z_dim]) or ("w", [N, num_layers, w_dim]), float32.
+
+    A `.safetensors` file names it, `z` or `w`; where it has both, w is used. A `.npy` file says it by its shape:
+    [N, z_dim], [N, w_dim] (the same w for all layers) or [N, num_layers, w_dim] (w+); where z and w are of one size, by
+    its name: `*.z.npy` or `*.w.npy`. Raises InputError for everything else.
+    """
+    path = Path(path)
+    name, x = _read_latents(path)
+    shapes = {"z": [(config.z_dim,)], "w": [(config.w_dim,), (config.num_layers, config.w_dim)]}
+    fitting = [space for space in shapes if name in (space, "") and tuple(x.shape[1:]) in shapes[space]]
+    if not fitting or not len(x) or not x.dtype.is_floating_point:
+        raise InputError(
+            f"{path} holds {name} {list(x.shape)} of {x.dtype}; this model takes floats, z [N, {config.z_dim}], "
+            f"w [N, {config.w_dim}] or w+ [N, {config.num_layers}, {config.w_dim}]"
+        )
+    if len(fitting) > 1:
+        raise InputError(f"{path} holds {list(x.shape)}, which may be z or w; name it {path.stem}.z.npy or .w.npy")
+    if not x.isfinite().all():
+        raise InputError(f"the numbers in {path} are not all finite")
+    w_for_all = fitting == ["w"] and x.ndim == 2
+    return fitting[0], x.float()[:, None].expand(-1, config.num_layers, -1) if w_for_all else x.float()
+
+
+def _read_latents(path: Path) -> tuple[str, Tensor]:
+    """A file's latents and their name, z or w; or "" where it does not say."""
+    try:
+        if path.suffix == ".npy":
+            name = path.with_suffix("").suffix.removeprefix(".")
+            return name if name in ("z", "w") else "", torch.from_numpy(np.load(path, allow_pickle=False))
+        if path.suffix == ".safetensors":
+            held = load_file(path)
+            return next((name, held[name]) for name in ("w", "z") if name in held)
+    except StopIteration:
+        raise InputError(f"{path} holds {', '.join(held) or 'nothing'}; the tensor must be named z or w") from None
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}; give a .npy or .safetensors file of latents") from None
+    except (SafetensorError, ValueError, TypeError, EOFError) as error:
+        raise InputError(f"{path} cannot be read: it is damaged or holds no latents ({error})") from error
+    raise InputError(f"{path} is no latent file; give a .npy or .safetensors file")

@@ -45,14 +45,14 @@ class EvaluateConfig:
     """Of ls: a file of `stylegan classifiers`, a bundled one, or a folder of the official pickles."""
     crop: Literal["face", "none"] = "face"
     """Of path lengths: face as in the official code, for all data; none where it makes no sense."""
-    noise: Literal["fresh", "fixed"] = "fresh"
+    noise: Literal["random", "const"] = "random"
     """Of path lengths: each pair of images has planes of its own, or all have the network's."""
     labels: Literal["data", "none"] = "data"
     """Classes that a conditional generator draws: as frequent as in the store, or none as in the official code."""
     svm: Literal["converged", "official"] = "converged"
     """Of ls: hyperplanes at their optimum, or as the official code's 1,000 iterations leave them, which fits worse
     and takes some forty times as long."""
-    latents: int = 1
+    mix: int = 1
     """Of fid, kid, pr and is: mix so many latents into each image, at random layers (table 2)."""
     mirror: bool | None = None
     """Flip half of the reals; unless given, as the model's training did, where its run.json is beside it."""
@@ -67,8 +67,8 @@ class EvaluateConfig:
         for name in names:
             if name not in METRICS and name != "all":
                 raise InputError(f"there is no metric {name}; use some of: {', '.join(METRICS)}, or all")
-        if min(self.batch, self.latents) < 1 or (self.count is not None and self.count < 2):
-            raise InputError("batch and latents must be 1 or more, and count 2 or more")
+        if min(self.batch, self.mix) < 1 or (self.count is not None and self.count < 2):
+            raise InputError("batch and mix must be 1 or more, and count 2 or more")
 
 
 class Evaluation:
@@ -110,7 +110,7 @@ class Evaluation:
                     f"the generator has {classes} classes but {self.data} has {store.label_count}; use --labels none"
                 )
             labels = store.labels
-        return Sampler(self.generator, seed=self.config.seed, labels=labels, latents=self.config.latents)
+        return Sampler(self.generator, seed=self.config.seed, labels=labels, latents=self.config.mix)
 
     @cached_property
     def extractor(self) -> Extractor:
@@ -208,7 +208,7 @@ def perceptual_path_length(
 
     def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
         for numbers in evaluation.in_batches(count, f"ppl_{space}{sampling}"):
-            label, noise = sampler.label(numbers), sampler.noise(numbers) if config.noise == "fresh" else "fixed"
+            label, noise = sampler.label(numbers), sampler.noise(numbers) if config.noise == "random" else "const"
             if not isinstance(noise, str):
                 noise = [torch.cat([plane, plane]) for plane in noise]  # the same for both ends
             t = torch.zeros(len(numbers), device=evaluation.device)
@@ -384,7 +384,7 @@ def _settings(evaluation: Evaluation, name: str) -> dict[str, Any]:
         if evaluation.generator.config.label_count:
             settings |= {"labels": config.labels}
     if metric.looks_with == "extractor":
-        settings |= {"resize": tool.resize, "latents": config.latents}
+        settings |= {"resize": tool.resize, "latents": config.mix}
     if metric.looks_with == "classifiers":
         settings |= {"svm": config.svm}
     if metric.looks_with == "distance":

@@ -31,7 +31,7 @@ from stylegan.networks.layers import (
     run_block,
 )
 
-NoiseInput = Literal["random", "fixed", "none"] | Sequence[Tensor]
+NoiseInput = Literal["random", "const", "none"] | Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class SynthesisNetwork(nn.Module):
         w: [N, num_layers, w_dim], one vector a layer (one in all for a traditional generator). resolution: what to
         draw at; None is what the network has been grown to, with its fade. fade: the weight, in [0, 1], of the next
         lower resolution's image.
-        noise: "random" draws fresh planes, "fixed" uses the network's own, "none" leaves noise out; or one plane
+        noise: "random" draws fresh planes, "const" uses the network's own, "none" leaves noise out; or one plane
         [N or 1, 1, H, W] a layer.
         Returns [N, channels, resolution, resolution] in about [-1, 1].
         """
@@ -284,11 +284,11 @@ class SynthesisNetwork(nn.Module):
         if not self.config.use_noise or (isinstance(noise, str) and noise == "none"):
             return [None] * len(sizes)
         if isinstance(noise, str):
-            if noise == "fixed":
+            if noise == "const":
                 return [getattr(self, f"noise{i}") for i in range(len(sizes))]
             if noise == "random":
                 return [torch.randn(len(w), 1, r, r, dtype=w.dtype, device=w.device) for r in sizes]
-            raise InputError(f'noise is "{noise}"; use "random", "fixed", "none" or a list of planes')
+            raise InputError(f'noise is "{noise}"; use "random", "const", "none" or a list of planes')
         if len(noise) != len(sizes):
             raise ValueError(f"{len(noise)} noise planes given; {len(sizes)} layers need one each")
         for plane, r in zip(noise, sizes, strict=True):

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Figure 6, entanglement, made real: portraits of two factors with one combination left out, a generator whose Z has two
+# dimensions, and how its Z and W relate to the factors. Half an hour on one CPU core. docs/gallery.md shows it.
+set -euo pipefail
+export OMP_NUM_THREADS=1
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+store=${1:-out/two-factors} run=${2:-out/run-two-factors}
+[ -d "$store" ] || python "$here/two-factors.py" "$store"
+stylegan train "$store" "$run" --preset demo --mixing-probability 0 --ema-kimg 3 \
+    --generator.z-dim 2 --generator.no-normalize-z --generator.w-dim 32 \
+    --generator.mapping-layers 4 --generator.mapping-width 64 --generator.mapping-lr-multiplier 0.05 \
+    --generator.feature-maps.base 512 --generator.feature-maps.maximum 32 \
+    --discriminator.feature-maps.base 512 --discriminator.feature-maps.maximum 32 \
+    --schedule.stable-kimg 30 --schedule.fade-kimg 8 --schedule.total-kimg 130 \
+    --schedule.batch-size 4:32,16:16,32:8 --schedule.tick-kimg 4:5 --loss.r1-gamma 1
+stylegan figure entanglement "$run" --data "$store" --attributes facing_left dark_background --out "$run/figure-6.png"

@@ -1,0 +1,170 @@
+"""Videos: interpolation, style mixing, noise, truncation; `write` streams them into MP4 and GIF files.
+
+Each video is a function that yields frames: an image uint8 [C, H, W], a grid of `columns` images, and a caption or "".
+`w` is [N, num_layers, w_dim]. Noise planes stay the same from frame to frame, but in `noise`.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from stylegan.errors import InputError
+from stylegan.images import atomic_file, enlarge, grid, to_pil
+from stylegan.networks.generator import Generator, NoiseInput
+from stylegan.sampling import Route, draw, mixing_table, noise_of_seeds, through
+
+Frame = tuple[Tensor, str]
+
+# --- the videos
+
+
+@torch.no_grad()
+def interpolation(
+    generator: Generator,
+    keys: Tensor,
+    frames: int,
+    *,
+    path: Route = "cubic",
+    labels: Tensor | None = None,
+    psi: float = 1.0,
+    noise: NoiseInput = "const",
+    columns: int | None = None,
+) -> Iterator[Frame]:
+    """N images, each on its way through K keys; see `sampling.through` for the paths.
+
+    keys: w [K, N, num_layers, w_dim]; for the spherical path z [K, N, z_dim]. labels: of the N images, for z. psi: of
+    the layers up to 32 x 32.
+    """
+    for t in _times(len(keys), frames, path):
+        here = through(keys, t, path)[0]
+        w = generator.mapping(here, labels) if path == "spherical" else here
+        yield grid(draw(generator, generator.truncate(w, psi), noise), columns), ""
+
+
+@torch.no_grad()
+def style_mixing(
+    generator: Generator,
+    keys: Tensor,
+    w: Tensor,
+    layers: Sequence[int],
+    frames: int,
+    *,
+    path: Literal["linear", "cubic"] = "cubic",
+    psi: float = 1.0,
+    noise: NoiseInput = "const",
+) -> Iterator[Frame]:
+    """A table whose top row is on its way, and gives the styles of some layers to the images of the left column.
+
+    keys: of the top row, w [K, N, num_layers, w_dim]. w: the left column. layers: those that come from the top row.
+    noise: one set of planes for all. Raises InputError for a traditional generator.
+    """
+    for t in _times(len(keys), frames, path):
+        top = through(keys, t, path)[0]
+        yield mixing_table(generator, top, w, [layers] * len(w), psi=psi, noise=noise), ""
+
+
+@torch.no_grad()
+def noise(generator: Generator, w: Tensor, frames: int, *, columns: int | None = None) -> Iterator[Frame]:
+    """The noise of one layer at a time changes, from the first layer to the last; the others' stands still.
+
+    A plane goes round a circle of normal noise, cos(a) x + sin(a) y, and comes back to where it was. Raises InputError
+    for a generator without noise inputs.
+    """
+    if not generator.config.use_noise:
+        raise InputError("this generator has no noise inputs; use one of config e or f")
+    planes, others = (noise_of_seeds([seed], generator) for seed in (0, 1))
+    for i in range(frames):
+        layer, rest = divmod(i * len(planes), frames)
+        angle = 2 * math.pi * rest / frames
+        plane = math.cos(angle) * planes[layer] + math.sin(angle) * others[layer]
+        side = plane.shape[3]
+        caption = f"noise of layer {layer + 1} of {len(planes)} ({side} x {side})"
+        yield grid(draw(generator, w, [*planes[:layer], plane, *planes[layer + 1 :]]), columns), caption
+
+
+@torch.no_grad()
+def truncation(
+    generator: Generator, w: Tensor, frames: int, *, noise: NoiseInput = "const", columns: int | None = None
+) -> Iterator[Frame]:
+    """Truncation of all layers, from the image through the average to the anti-face, and back (figure 8).
+
+    Raises InputError for a traditional generator without mapping layers, which has no W.
+    """
+    for i in range(frames):
+        psi = math.cos(2 * math.pi * i / frames)
+        yield (
+            grid(draw(generator, generator.truncate(w, psi, w.shape[1]), noise), columns),
+            f"psi {round(psi, 2) + 0.0:+.2f}",
+        )
+
+
+def _times(keys: int, frames: int, path: Route) -> Iterator[Tensor]:
+    """The time [1] of each frame: a closed path ends one step before its beginning, an open one at its last key."""
+    if keys < 2:
+        raise InputError("a path needs two keys or more for each image; give more seeds or latents")
+    for i in range(frames):
+        yield torch.tensor([i * keys / frames if path == "cubic" else i * (keys - 1) / max(frames - 1, 1)])
+
+
+# --- files
+
+
+def write(path: Path | str, frames: Iterable[Frame], *, fps: float = 30.0, factor: int | None = None) -> None:
+    """Write frames to an MP4 (H.264) or GIF file, one after the other; nothing is left of a video that fails.
+
+    fps: frames a second; GIF viewers go up to 50. factor: enlarge by so much; unless given, as far as 512 pixels allow.
+    Captions stand below the pictures. Raises InputError for another ending, and where imageio-ffmpeg is not installed.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise InputError(f"{path}: videos are written as .mp4 or .gif")
+    try:
+        from imageio_ffmpeg import write_frames
+    except ImportError as error:
+        raise InputError("videos need imageio-ffmpeg; install it with: pip install 'stylegan[video]'") from error
+    pictures = (_picture(frame, factor) for frame in frames)
+    first = next(pictures)  # what cannot be drawn leaves nothing behind
+    with atomic_file(path) as file:
+        options = {"fps": fps, "macro_block_size": 1, "ffmpeg_log_level": "error"} | FORMATS[path.suffix]
+        with closing(write_frames(file.name, first.size, **options)) as ffmpeg:
+            ffmpeg.send(None)
+            for picture in chain([first], pictures):
+                ffmpeg.send(picture.tobytes())
+
+
+FORMATS = {
+    ".mp4": {"codec": "libx264", "quality": 8, "output_params": ["-f", "mp4", "-movflags", "+faststart"]},
+    ".gif": {
+        "codec": "gif",
+        "quality": None,
+        "pix_fmt_out": "pal8",
+        # each frame its own palette, so that ffmpeg need not hold them all
+        "output_params": [
+            "-vf",
+            "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1",
+            "-f",
+            "gif",
+        ],
+    },
+}
+CAPTION = 22  # pixels
+
+
+def _picture(frame: Frame, factor: int | None) -> Image.Image:
+    """A frame as RGB, enlarged, with its caption, and with even sides, which H.264 wants."""
+    image, caption = frame
+    image = enlarge(image, factor or max(1, 512 // max(image.shape[1:])))
+    height, width = image.shape[1] + (CAPTION if caption else 0), image.shape[2]
+    picture = Image.new("RGB", (width + width % 2, height + height % 2), "white")
+    picture.paste(to_pil(image).convert("RGB"))
+    if caption:
+        text = ImageFont.load_default(14)
+        ImageDraw.Draw(picture).text((width / 2, image.shape[1] + CAPTION / 2), caption, "black", text, anchor="mm")
+    return picture
