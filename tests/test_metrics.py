@@ -19,7 +19,7 @@ from conftest import TINY_MAPS, tiny_discriminator, tiny_generator, write_store
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stylegan import cli, distributed, weights
+from stylegan import cli, directions, distributed, weights
 from stylegan.data.prepare import prepare_portraits
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
@@ -562,10 +562,10 @@ def test_separability_of_a_generator(portraits, tmp_path, capsys):
     assert run("evaluate", model, *options, "--directions", tmp_path / "d.safetensors") == 0
     (line,) = read_record(tmp_path / "metrics.jsonl")
     assert set(line["values"]) == {"ls_w", "ls_z"}
-    directions = load_file(tmp_path / "d.safetensors")
-    assert directions["normals"].shape == (20, 8) and directions["offsets"].shape == (20,)
+    found = directions.load(tmp_path / "d.safetensors", tiny_generator())
+    assert found.model == model.name and found.names and set(found.names) <= set(load_classifiers(file).names)
     assert run("evaluate", model, *options, "--directions", tmp_path / "e.safetensors") == 0  # known, but wanted again
-    assert torch.equal(load_file(tmp_path / "e.safetensors")["normals"], directions["normals"])
+    assert torch.equal(directions.load(tmp_path / "e.safetensors").vectors, found.vectors)
 
 
 class Brightness(torch.nn.Module):

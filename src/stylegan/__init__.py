@@ -29,7 +29,7 @@ _HOME = {
     "load": "stylegan.weights",
     "load_model": "stylegan.weights",
 }
-_MODULES = ("figures", "images", "presets", "sampling", "video", "weights")
+_MODULES = ("directions", "figures", "images", "presets", "project", "sampling", "video", "weights")
 __all__ = [*_HOME, *_MODULES]
 
 

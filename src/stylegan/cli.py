@@ -26,6 +26,9 @@ COMMANDS = {
     "generate": "Draw images from a model.",
     "figure": "Draw a figure of the paper: style mixing, noise, truncation, entanglement, training, ...",
     "video": "Make a video: interpolation, style mixing, noise, truncation.",
+    "directions": "Find editing directions (SVM, labels, PCA, SeFa, boundaries), or show what they do.",
+    "edit": "Move images along directions: smiling=2 hat=-1.",
+    "project": "Find the w, or w+, of an image: to edit it, to mix it, to walk from it.",
     "evaluate": "Measure a generator, or images, against a store: FID, KID, path lengths, separability, ...",
     "classifiers": "Train attribute classifiers, for linear separability, on a store with attributes.",
     "fetch": "Get the weights that metrics look at images with: inception, lpips.",
@@ -496,6 +499,58 @@ def _only(options: dict[str, Any], taken: Container[str], what: str) -> dict[str
     return given
 
 
+def _chosen_w(generator: Any, latents: Sequence[int] | Path, psi: float | None) -> Any:
+    """Truncated w of seeds (of a conditional model the classes in turn), or of a file of z or w."""
+    from stylegan import sampling
+
+    _check_psi_and_noise(psi)
+    classes = generator.config.label_count
+    if isinstance(latents, Path):
+        space, held = sampling.load_latents(latents, generator.config)
+    else:
+        space, held = "z", sampling.z_of_seeds(latents, generator.config.z_dim)
+    w = held.to(generator.w_avg.device)
+    if space == "z":
+        w = sampling.w_of_z(generator, w, _labels(classes, None, len(w)))
+    return generator.truncate(w, _usual_psi(generator, space) if psi is None else psi)
+
+
+def _layers(text: str | None, count: int) -> list[int] | None:
+    """ "0-3,7" -> [0, 1, 2, 3, 7]; None stays None. Raises InputError for what is not below `count`."""
+    if text is None:
+        return None
+    try:
+        layers = _seeds(text)
+    except InputError:
+        layers = [count]
+    if max(layers) >= count:
+        raise InputError(f"{text!r} are no layers of this model; write numbers and ranges from 0 to {count - 1}")
+    return layers
+
+
+def _changes(texts: Sequence[str]) -> list[tuple[str, float]]:
+    """["smiling=2"] -> [("smiling", 2.0)]. Raises InputError for anything else."""
+    changes = []
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            strength = float(number)
+        except ValueError:
+            strength = math.nan
+        if not name or not math.isfinite(strength):
+            raise InputError(f"{text!r} is no change; write a direction and a strength, such as smiling=2")
+        changes.append((name, strength))
+    if not changes:
+        raise InputError("say what to change, such as smiling=2")
+    return changes
+
+
+def _check_folder(file: Path) -> None:
+    """Refuse, before the work, a file that could not be written after it."""
+    if not file.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {file.parent} for {file.name}; make it first")
+
+
 def _usual_psi(generator: Any, space: str) -> float:
     """That of the model, or 1 for w from a file, which may be someone's work."""
     return 1.0 if space == "w" else generator.truncation[0]
@@ -506,6 +561,253 @@ def _check_psi_and_noise(psi: float | None, noise: str = "random", noise_seed: i
         raise InputError(f"--psi is {psi}; give a number, such as 0.7")
     if noise_seed is not None and (noise != "random" or not 0 <= noise_seed < 2**32):
         raise InputError("--noise-seed is for --noise random, and from 0 to 2**32 - 1")
+
+
+def _directions(arguments: Sequence[str]) -> None:
+    def find(
+        model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+        file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+        *,
+        method: Literal["svm", "labels", "pca", "sefa", "import"] = "svm",
+        classifiers: str | None = None,
+        labels: Path | None = None,
+        latents: Path | None = None,
+        boundaries: tuple[Path, ...] = (),
+        components: int = 10,
+        layers: str | None = None,
+        count: int = 20_000,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> None:
+        """Find editing directions in W and write them to a file (safetensors).
+
+        Args:
+            model: A model file, a run's folder, or a bundled model.
+            file: The file to write.
+            method: svm, hyperplanes between images that classifiers tell apart; labels, the same from a CSV file of
+                yours; pca, principal components of w (GANSpace); sefa, what changes the styles most (SeFa); import,
+                .npy boundaries (InterFaceGAN).
+            classifiers: For svm: a file of `stylegan classifiers`, or a bundled one; unless given, that of the model's
+                name.
+            labels: For labels: a CSV file whose first line is such as seed,smiling,hat (or row,smiling,hat with
+                --latents), and then for each image 1, 0, or nothing where it is not known.
+            latents: For labels: the file of z or w whose rows, from 0, the CSV names.
+            boundaries: For import: .npy files, [1, w_dim] each, named after the attribute.
+            components: For pca and sefa: how many.
+            layers: For sefa: the layers whose styles count, such as 0-3; all unless given.
+            count: Samples that are judged (svm), or whose components are found (pca).
+            seed: Of the samples.
+            device: cpu, cuda, mps, or auto.
+        """
+        from dataclasses import replace
+
+        from stylegan import directions, weights
+        from stylegan.distributed import pick_device
+        from stylegan.metrics.classifiers import load_classifiers
+
+        _check_folder(file)
+        if count < 2:
+            raise InputError("--count must be 2 or more")
+        generator = weights.load(model, pick_device(device))
+        if method == "svm":
+            judge = load_classifiers(classifiers or Path(model).stem).to(generator.w_avg.device)
+            found = directions.by_svm(generator, judge, count=count, seed=seed)
+        elif method == "labels":
+            if labels is None:
+                raise InputError("the method labels needs a CSV file: --labels FILE")
+            kind, numbers, values = directions.read_labels(labels)
+            if (kind == "row") != (latents is not None):
+                raise InputError(f"{labels} names {kind}s; give --latents FILE for rows, and only for them")
+            w = _chosen_w(generator, numbers if latents is None else latents, 1.0)
+            if latents is not None:
+                if max(numbers) >= len(w):
+                    raise InputError(f"{labels} names row {max(numbers)}; {latents} has rows 0 to {len(w) - 1}")
+                w = w[numbers]
+            found = directions.by_labels(generator, w, values)
+        elif method == "pca":
+            found = directions.by_pca(generator, components, count=count, seed=seed)
+        elif method == "sefa":
+            found = directions.by_sefa(generator, components, _layers(layers, generator.config.num_layers))
+        else:
+            if not boundaries:
+                raise InputError("the method import needs files: --boundaries smile.npy age.npy")
+            found = directions.by_import(generator, boundaries)
+        directions.save(file, replace(found, model=Path(model).name))
+        print(
+            f"{len(found.names)} directions in {file}: {', '.join(found.names)}. "
+            f"Next: stylegan directions show {model} {file}"
+        )
+
+    def show(
+        model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+        file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+        *,
+        out: Path = Path("directions.png"),
+        names: tuple[str, ...] = (),
+        seeds: str = "0",
+        latents: Path | None = None,
+        psi: float | None = None,
+        strengths: tuple[float, ...] = (-3, -2, -1, 0, 1, 2, 3),
+        layers: str | None = None,
+        hold: tuple[str, ...] = (),
+        device: str = "auto",
+    ) -> None:
+        """Draw what each direction does: a strip of images, from one side to the other.
+
+        Args:
+            model: The model that the directions belong to.
+            file: A file of `stylegan directions find`.
+            out: The picture.
+            names: Only these directions.
+            seeds: The images to edit; several give several strips for each direction.
+            latents: Edit the z or w in this file instead.
+            psi: Truncation before the edit; 0.7 unless given, or 1 for w from a file and where there is no W.
+            strengths: In standard deviations of w along the direction.
+            layers: Change only these layers, such as 0-3; all (or those that the file names) unless given.
+            hold: Directions that the others must leave alone (conditional editing).
+            device: cpu, cuda, mps, or auto.
+        """
+        from stylegan import directions, weights
+        from stylegan.distributed import pick_device
+        from stylegan.images import save_image
+
+        _check_folder(out)
+        generator = weights.load(model, pick_device(device))
+        found = directions.load(file, generator)
+        w = _chosen_w(generator, latents or _seeds(seeds), psi)
+        options = {"names": names, "strengths": strengths, "hold": hold}
+        chosen = _layers(layers, generator.config.num_layers)
+        save_image(directions.strips(generator, found, w, layers=chosen, **options), out)
+        print(out)
+
+    tyro.extras.subcommand_cli_from_dict({"find": find, "show": show}, args=list(arguments), prog="stylegan directions")
+
+
+def _edit(arguments: Sequence[str]) -> None:
+    def command(
+        model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+        file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+        changes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME=STRENGTH")],
+        *,
+        seeds: str = "0-7",
+        latents: Path | None = None,
+        psi: float | None = None,
+        layers: str | None = None,
+        hold: tuple[str, ...] = (),
+        out: Path = Path("out"),
+        device: str = "auto",
+    ) -> None:
+        """Move images along directions.
+
+        Args:
+            model: The model that the directions belong to.
+            file: A file of `stylegan directions find`.
+            changes: What to change and how far, in standard deviations of w along the direction: smiling=2 hat=-1
+            seeds: The images to edit.
+            latents: Edit the z or w in this file instead, such as that of `stylegan project`.
+            psi: Truncation before the edit; 0.7 unless given, or 1 for w from a file and where there is no W.
+            layers: Change only these layers, such as 0-3; all (or those that the file names) unless given.
+            hold: Directions that the changes must leave alone (conditional editing).
+            out: The folder for edited0000.png and so on, comparison.png (before and, below, after) and
+                latents.safetensors.
+            device: cpu, cuda, mps, or auto.
+        """
+        import torch
+
+        from stylegan import directions, project, sampling, weights
+        from stylegan.distributed import pick_device
+        from stylegan.images import grid, save_image
+
+        generator = weights.load(model, pick_device(device))
+        found = directions.load(file, generator)
+        chosen = directions.chosen_layers(found, _layers(layers, generator.config.num_layers))
+        w = edited = _chosen_w(generator, latents or _seeds(seeds), psi)
+        for name, strength in _changes(changes):
+            edited = directions.edit(edited, found.step(name, hold), strength, chosen)
+        noise = "const" if latents is None else project.load_noise(latents, generator)
+        before, after = (sampling.draw(generator, each, noise) for each in (w, edited))
+        out.mkdir(parents=True, exist_ok=True)
+        for i, image in enumerate(after):
+            save_image(image, out / f"edited{i:04d}.png")
+        save_image(grid(torch.cat([before, after]), columns=len(after)), out / "comparison.png")
+        project.save(out / "latents.safetensors", edited, noise)
+        print(f"{len(after)} images, comparison.png and latents.safetensors in {out}")
+
+    _run(command, arguments, "edit")
+
+
+def _project(arguments: Sequence[str]) -> None:
+    from stylegan.project import Fit, ProjectConfig
+
+    def command(
+        model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+        files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE")],
+        config: Annotated[ProjectConfig, tyro.conf.arg(name="")],
+        *,
+        out: Path = Path("out"),
+        fit: Fit | None = None,
+        class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
+        video: Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Find the w whose image is closest to a given one, for each of some image files.
+
+        Nothing here finds or aligns faces: for a model of aligned faces give images aligned in the same way.
+
+        Args:
+            model: A model file, a run's folder, or a bundled model.
+            files: Image files.
+            out: The folder for comparison.png (targets above, projections below), each image's target and projection,
+                and latents.safetensors (w, and the noise planes if they were optimised), which the other commands take.
+            fit: How an image becomes square, as for `stylegan prepare`: crop unless given, or wide for 4:3 models.
+            class_: The class (for a conditional model); samples of all classes unless given.
+            video: Also write a video of the way there, .mp4 or .gif.
+            device: cpu, cuda, mps, or auto.
+        """
+        import torch
+        from tqdm import tqdm
+
+        from stylegan import project, weights
+        from stylegan import video as videos
+        from stylegan.distributed import pick_device
+        from stylegan.images import crop_padding, grid, save_image, to_uint8
+
+        if video is not None:
+            _check_folder(video)
+            if video.suffix not in videos.FORMATS:
+                raise InputError(f"{video}: videos are written as .mp4 or .gif")
+        generator = weights.load(model, pick_device(device))
+        targets = torch.cat([project.read_image(file, generator, fit) for file in files])
+
+        def shown(images: torch.Tensor) -> torch.Tensor:
+            return to_uint8(crop_padding(images, generator.config.aspect)).cpu()
+
+        frames, every = [], max(1, config.steps // 150)
+        with tqdm(total=config.steps, unit="step", disable=None) as bar:
+            for result in project.projecting(generator, targets, config, label=class_):
+                bar.update(result.step - bar.n)
+                bar.set_postfix(loss=f"{result.loss.mean():.4f}", refresh=False)
+                if video is not None and (result.step % every == 0 or result.step == config.steps):
+                    frames.append(shown(result.images))
+
+        wanted, found = shown(targets), shown(result.images)
+        out.mkdir(parents=True, exist_ok=True)
+        for i, (file, decibels) in enumerate(zip(files, project.psnr(found, wanted).tolist(), strict=True)):
+            name = file.stem if len({f.stem for f in files}) == len(files) else f"{file.stem}-{i}"
+            save_image(wanted[i], out / f"{name}-target.png")
+            save_image(found[i], out / f"{name}-projected.png")
+            print(f"{file}: {decibels:.1f} dB")
+        save_image(grid(torch.cat([wanted, found]), columns=len(files)), out / "comparison.png")
+        project.save(out / "latents.safetensors", result.w, result.noise)
+        if video is not None:
+            sheets = (grid(torch.cat([wanted, frame]), columns=len(files)) for frame in frames + [found] * 30)
+            videos.write(video, ((sheet, "") for sheet in sheets), fps=30)
+        print(
+            f"latents.safetensors and comparison.png in {out}. Next: stylegan edit {model} DIRECTIONS NAME=STRENGTH "
+            f"--latents {out / 'latents.safetensors'}"
+        )
+
+    _run(command, arguments, "project")
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
@@ -527,7 +829,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
             data: The reals: a store, or a folder or zip file of images.
             record: Where a line for each figure is added, and looked up before measuring: metrics.jsonl beside the
                 model unless given, in the current folder for a bundled model.
-            directions: Write the hyperplanes that ls finds in W (or Z) to this safetensors file.
+            directions: Write the hyperplanes that ls finds to this file of editing directions.
             device: cpu, cuda, mps, or auto.
         """
         from datetime import timedelta
@@ -539,18 +841,29 @@ def _evaluate(arguments: Sequence[str]) -> None:
         distributed.start(chosen, patience=timedelta(days=1))  # the SVMs are fitted in one process
         evaluation, provenance, home = _measured(what, config, data, chosen)
         evaluation.wants_directions = directions is not None
-        if directions is not None and not directions.absolute().parent.is_dir():
-            raise InputError(f"there is no folder {directions.parent} for the directions; make it first")
+        if directions is not None:
+            _check_folder(directions)
         lines = evaluate.evaluate(evaluation, record or home / "metrics.jsonl", provenance)
         if distributed.rank() == 0:
             for line in lines:
                 values = "  ".join(f"{name} {value:.5g}" for name, value in line["values"].items())
                 print(f"{line['metric']:<10} {values}   ({line['count']} samples, {line['seconds']:.0f} s)")
-        if directions is not None:
-            evaluate.save_directions(directions, evaluation)
+        if directions is not None and distributed.rank() == 0:
+            _save_hyperplanes(directions, evaluation, Path(what).name)
         distributed.stop()
 
     _run(command, arguments, "evaluate")
+
+
+def _save_hyperplanes(file: Path, evaluation: Any, model: str) -> None:
+    """Those that `ls` found in W, or in Z where there is no W."""
+    from dataclasses import replace
+
+    from stylegan import directions
+
+    found = evaluation.separability["w" if "w" in evaluation.separability else "z"]
+    named = directions.of_hyperplanes(evaluation.generator, evaluation.classifiers.names, found)
+    directions.save(file, replace(named, model=model))
 
 
 def _measured(what: str, config: Any, data: str | None, device: Any) -> tuple[Any, dict[str, Any], Path]:

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import save as serialize
 from torch import Tensor
 
 from stylegan import distributed
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
-from stylegan.images import atomic_file
 from stylegan.metrics import distances, stream
 from stylegan.metrics.classifiers import AttributeClassifiers, bundled_classifiers, load_classifiers
 from stylegan.metrics.extractors import Distance, Extractor, load_distance, load_extractor
@@ -232,20 +230,8 @@ def perceptual_path_length(
 
 def linear_separability(evaluation: Evaluation, count: int) -> dict[str, float]:
     """Linear separability in Z and, where there is one, in W (section 4.2)."""
-    sampler, classifiers = evaluation.sampler, evaluation.classifiers
-    z_dim, w_dim = sampler.generator.config.z_dim, sampler.generator.config.w_dim
-    channels = classifiers.networks[0].config.channels
-
-    def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
-        for numbers in evaluation.in_batches(count, "ls"):
-            z = sampler.z(numbers)
-            w = sampler.generator.mapping(z, sampler.label(numbers))
-            images = sampler.synthesize(w, sampler.noise(numbers))
-            yield numbers, torch.cat([z, w[:, -1], classifiers(stream.to_channels(images, channels))], dim=1)
-
-    with torch.no_grad():
-        rows = stream.gather((count, z_dim + w_dim + len(classifiers.names)), parts(), evaluation.device)
-    z, w, logits = rows.split([z_dim, w_dim, len(classifiers.names)], dim=1)
+    sampler, batches = evaluation.sampler, evaluation.in_batches(count, "ls")
+    z, w, logits = latents_and_logits(sampler, evaluation.classifiers, batches, count)
     spaces = {"w": w, "z": z} if sampler.generator.has_w else {"z": z}
     converged = evaluation.config.svm == "converged"
     workers = min(os.cpu_count() or 1, 8) if converged else 1  # each takes 1.4 GB at the paper's size
@@ -256,6 +242,28 @@ def linear_separability(evaluation: Evaluation, count: int) -> dict[str, float]:
         }
     )
     return {f"ls_{name}": found.score for name, found in evaluation.separability.items()}
+
+
+@torch.no_grad()
+def latents_and_logits(
+    sampler: Sampler, classifiers: AttributeClassifiers, batches: Iterable[np.ndarray], count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """z [count, z_dim] and w [count, w_dim] of samples 0 to count - 1, and the logits of their images, [count, A].
+
+    batches: the numbers that this process draws.
+    """
+    config, channels = sampler.generator.config, classifiers.networks[0].config.channels
+    widths = [config.z_dim, config.w_dim, len(classifiers.names)]
+
+    def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
+        for numbers in batches:
+            z = sampler.z(numbers)
+            w = sampler.generator.mapping(z, sampler.label(numbers))
+            images = sampler.synthesize(w, sampler.noise(numbers))
+            yield numbers, torch.cat([z, w[:, -1], classifiers(stream.to_channels(images, channels))], dim=1)
+
+    z, w, logits = stream.gather((count, sum(widths)), parts(), sampler.device).split(widths, dim=1)
+    return z, w, logits
 
 
 def _ppl(space: Literal["z", "w"], sampling: Literal["full", "end"]) -> Callable:
@@ -394,20 +402,6 @@ def _settings(evaluation: Evaluation, name: str) -> dict[str, Any]:
         settings |= {"reals": reals.name, "reals_identity": reals.identity, "mirror": bool(config.mirror)}
         settings |= {"reals_count": evaluation.count("reals", count)}
     return settings
-
-
-def save_directions(path: Path, evaluation: Evaluation) -> None:
-    """Write the hyperplanes that `ls` has found, for editing: `normals` [A, D], `offsets` [A], names in the header.
-
-    They are those of W, or of Z where there is no W.
-    """
-    space = "w" if "w" in evaluation.separability else "z"
-    found = evaluation.separability[space]
-    header = {"kind": "stylegan-directions", "space": space, "attributes": evaluation.classifiers.names}
-    tensors = {"normals": found.normals.float().contiguous(), "offsets": found.offsets.float().contiguous()}
-    if distributed.rank() == 0:
-        with atomic_file(path) as file:
-            file.write(serialize(tensors, {"stylegan": json.dumps(header)}))
 
 
 def check(evaluation: Evaluation) -> None:

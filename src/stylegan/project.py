@@ -1,0 +1,287 @@
+"""Projection: the w, or one w for each layer (w+), whose image is closest to a given one.
+
+The course is that of Karras et al., 2020 (appendix D: the start, the noise on w, the learning rate, the noise planes
+and their regularisation). Ours are the coordinates, in which W has unit variance in all directions, the start from the
+nearest of many samples, and a pixel loss beside the perceptual one.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
+from torch import Tensor
+
+from stylegan.config import check_finite
+from stylegan.data.prepare import PrepareConfig, decode
+from stylegan.data.sources import Unusable
+from stylegan.errors import InputError
+from stylegan.images import atomic_file, from_uint8
+from stylegan.metrics.extractors import DOWNLOADS, Distance, cache_folder, load_distance
+from stylegan.metrics.stream import to_rgb
+from stylegan.networks import ops
+from stylegan.networks.generator import Generator, NoiseInput
+
+Fit = Literal["crop", "pad", "wide", "stretch"]
+
+
+@dataclass(frozen=True)
+class ProjectConfig:
+    """How images are projected. The defaults take less than a minute for an image of 64 x 64 on a CPU."""
+
+    space: Literal["w", "w+"] = "w+"
+    """One w for all layers, or one for each; a traditional generator has one input, and both are the same."""
+    noise: Literal["const", "none", "optimised"] = "const"
+    """The network's planes, none, or planes that are optimised too."""
+    distance: str = "auto"
+    """Beside the pixels: lpips, mobilenet-v2=FILE, none, or auto, which is lpips where it has been fetched."""
+    start: Literal["best", "average"] = "best"
+    """The sample nearest to the image, or the average of W."""
+    candidates: int = 500
+    """Samples that the best is chosen of."""
+    steps: int = 500
+    """Steps of Adam."""
+    learning_rate: float = 0.2
+    """Its highest rate, in standard deviations of W; it rises over the first 5 % and falls over the last half."""
+    perturbation: float = 0.05
+    """Deviation of the noise on w at the start, in standard deviations of W; none after three quarters of the steps."""
+    noise_weight: float = 1e5
+    """How much autocorrelation of the optimised planes counts."""
+    seed: int = 0
+    """Of the samples and the noise on w."""
+
+    def __post_init__(self) -> None:
+        check_finite(self)
+        if min(self.candidates, self.steps) < 1 or self.learning_rate <= 0:
+            raise InputError("candidates and steps must be 1 or more, and learning_rate above 0")
+        if min(self.perturbation, self.noise_weight) < 0:
+            raise InputError("perturbation and noise_weight must be 0 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Where a projection of N images stands after so many steps."""
+
+    step: int
+    w: Tensor  # [N, num_layers, w_dim]
+    noise: NoiseInput  # as `generator.synthesis` takes it: the optimised planes, "const" or "none"
+    images: Tensor  # [N, C, R, R] in about [-1, 1], drawn from w and noise
+    loss: Tensor  # [N]
+
+
+def project(
+    generator: Generator, targets: Tensor, config: ProjectConfig | None = None, *, label: int | None = None
+) -> Projection:
+    """The projection of images; `projecting` says more."""
+    return deque(projecting(generator, targets, config, label=label), maxlen=1).pop()
+
+
+def projecting(
+    generator: Generator, targets: Tensor, config: ProjectConfig | None = None, *, label: int | None = None
+) -> Iterator[Projection]:
+    """Project images, and yield what is there before the first step and after each: `config.steps` + 1 times.
+
+    targets: [N, C, R, R] in [-1, 1], of what the generator draws; each is projected as if it were alone. label: the
+    class, of a conditional generator. The generator's weights are left as they are. Raises InputError for images of
+    another size, a class that is not there, and a distance that cannot be had.
+    """
+    config = config or ProjectConfig()
+    targets = targets.to(generator.w_avg)
+    _check(generator, targets, label)
+    distance = _distance(config.distance, targets)
+
+    # coordinates v of w = middle + spread v, and where to begin
+    draws = torch.Generator().manual_seed(config.seed)
+    pool = _sample_w(generator, 10_000, label, draws)
+    middle, spread = _coordinates(pool)
+    nearest = _nearest(generator, pool[: config.candidates], targets, config) if config.start == "best" else middle
+    v = torch.linalg.solve(spread, (nearest - middle).expand(len(targets), -1).T).T
+    v = v[:, None].repeat(1, generator.config.num_layers if config.space == "w+" else 1, 1).requires_grad_()
+    planes = _fresh_planes(generator, targets, draws) if config.noise == "optimised" else []
+    optimised = [v, *planes]
+    adam = torch.optim.Adam(optimised)
+
+    for step in range(config.steps + 1):
+        # the images of a w near by, and in the last quarter of w itself
+        done = step / config.steps
+        jitter = config.perturbation * max(0.0, 1 - done / 0.75) ** 2
+        near = v + jitter * torch.randn(1, *v.shape[1:], generator=draws).to(v)
+        w = (middle + near @ spread.T).expand(-1, generator.config.num_layers, -1)
+        if not generator.has_w:
+            w = F.normalize(w, dim=2) * w.shape[2] ** 0.5  # of the length that a normalised z has
+        images = generator.synthesis(w, noise=planes or _unchanging(config))
+        loss = _loss(images, targets, distance)
+        kept = [plane.detach().clone() for plane in planes] or _unchanging(config)
+        yield Projection(step, w.detach(), kept, images.detach(), loss.detach())
+        if step == config.steps:
+            return
+
+        # a step of Adam; the planes stay of mean 0 and variance 1
+        total = loss.sum() + config.noise_weight * sum(autocorrelation(plane).sum() for plane in planes)
+        adam.param_groups[0]["lr"] = config.learning_rate * _rate((step + 0.5) / config.steps)
+        adam.zero_grad()
+        total.backward(inputs=optimised)
+        adam.step()
+        with torch.no_grad():
+            for plane in planes:
+                plane -= plane.mean(dim=(2, 3), keepdim=True)
+                plane *= plane.square().mean(dim=(2, 3), keepdim=True).rsqrt()
+
+
+def autocorrelation(plane: Tensor) -> Tensor:
+    """How much neighbours in a noise plane [N, 1, R, R] have in common, at all scales down to 8 x 8: [N], 0 for none.
+
+    At each scale the squares of the mean products with the neighbour, across and down, are added; a scale is the mean
+    of 2 x 2 of the one before, times 2 so that independent noise keeps its variance. 0 for planes below 8 x 8.
+    """
+    total = plane.new_zeros(len(plane))
+    while plane.shape[3] >= 8:
+        for axis in (2, 3):
+            total = total + (plane * plane.roll(1, axis)).mean(dim=(1, 2, 3)).square()
+        plane = ops.downsample(plane) * 2
+    return total
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of two sets of images uint8 [N, C, H, W], in dB: [N]."""
+    error = (a.double() - b.double()).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(255**2 / error)
+
+
+def _check(generator: Generator, targets: Tensor, label: int | None) -> None:
+    resolution, config = generator.synthesis.grown[0], generator.config
+    if targets.shape[1:] != (config.channels, resolution, resolution) or not len(targets):
+        raise InputError(
+            f"images of shape {list(targets.shape)} cannot be projected; this generator draws "
+            f"[N, {config.channels}, {resolution}, {resolution}]"
+        )
+    if label is not None and not 0 <= label < config.label_count:
+        known = f"has 0 to {config.label_count - 1}" if config.label_count else "knows no classes"
+        raise InputError(f"class {label} is unknown; this model {known}")
+
+
+def _distance(text: str, targets: Tensor) -> Distance | None:
+    """The perceptual distance, where there is one."""
+    small = targets.shape[3] < 16
+    if text == "auto":
+        fetched = all((cache_folder() / item.name).exists() for item in DOWNLOADS["lpips"])
+        text = "lpips" if fetched and not small else "none"
+    if text == "lpips" and small:
+        raise InputError("lpips wants images of 16 x 16 or more; use the distance none")
+    return None if text == "none" else load_distance(text).to(targets.device).requires_grad_(False)
+
+
+@torch.no_grad()
+def _sample_w(generator: Generator, count: int, label: int | None, draws: torch.Generator) -> Tensor:
+    """w [count, w_dim]; of a conditional generator those of the class, or of all classes in turn."""
+    z = torch.randn(count, generator.config.z_dim, generator=draws).to(generator.w_avg)
+    labels = None
+    if classes := generator.config.label_count:
+        labels = torch.arange(count, device=z.device) % classes if label is None else z.new_full((count,), label).long()
+    return generator.mapping(z, labels)[:, 0]
+
+
+def _coordinates(pool: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean [w_dim] of w, and the matrix [w_dim, w_dim] from coordinates of unit variance to w.
+
+    Directions in which w hardly varies get a thousandth of the largest deviation.
+    """
+    values, vectors = torch.linalg.eigh(torch.cov(pool.double().T))
+    deviations = values.clamp_min(1e-6 * float(values[-1])).sqrt()
+    return pool.mean(dim=0), (vectors * deviations).to(pool)
+
+
+@torch.no_grad()
+def _nearest(generator: Generator, candidates: Tensor, targets: Tensor, config: ProjectConfig) -> Tensor:
+    """The candidates [M, w_dim] whose images are nearest to the targets by pixels: [N, w_dim]."""
+    losses = []
+    for some in candidates.split(16):
+        images = generator.synthesis(
+            some[:, None].expand(-1, generator.config.num_layers, -1), noise=_unchanging(config)
+        )
+        losses.append(torch.stack([_loss(images, target, None) for target in targets[:, None]], dim=1))
+    return candidates[torch.cat(losses).argmin(dim=0)]
+
+
+def _loss(images: Tensor, targets: Tensor, distance: Distance | None) -> Tensor:
+    """Mean squared difference of the pixels at all resolutions down to 4 x 4, and the perceptual distance: [N]."""
+    difference = images - targets
+    scales = []
+    while True:
+        scales.append(difference.square().mean(dim=(1, 2, 3)))
+        if difference.shape[3] == 4:
+            break
+        difference = ops.downsample(difference)
+    loss = torch.stack(scales).mean(dim=0)
+    if distance is None:
+        return loss
+    pair = [to_rgb(x) * 127.5 + 127.5 for x in (images, targets)]
+    while pair[0].shape[3] > 256:  # as LPIPS was made for
+        pair = [ops.downsample(x) for x in pair]
+    return loss + distance(*pair)
+
+
+def _fresh_planes(generator: Generator, targets: Tensor, draws: torch.Generator) -> list[Tensor]:
+    """Planes to optimise, the same for each image: [N, 1, R, R], one a layer; none where there are no noise inputs."""
+    if not generator.config.use_noise:
+        return []
+    sizes = generator.synthesis.layer_resolutions(targets.shape[3])
+    planes = [torch.randn(1, 1, r, r, generator=draws).to(targets) for r in sizes]
+    return [plane.repeat(len(targets), 1, 1, 1).requires_grad_() for plane in planes]
+
+
+def _unchanging(config: ProjectConfig) -> Literal["const", "none"]:
+    return "none" if config.noise == "none" else "const"
+
+
+def _rate(done: float) -> float:
+    """The learning rate over the course, 0 to 1: up over the first 5 %, down over the last half, a cosine."""
+    return min(1.0, done / 0.05) * (0.5 - 0.5 * math.cos(math.pi * min(1.0, 2 * (1 - done))))
+
+
+# --- files
+
+
+def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -> Tensor:
+    """An image file as a target: [1, C, R, R] in [-1, 1], made square as `stylegan prepare --fit` does.
+
+    fit: unless given, "wide" for a model of 4:3 images, else "crop". Nothing looks for a face: for a model of aligned
+    faces give images aligned in the same way. Raises InputError for what is no image.
+    """
+    config = generator.config
+    fit = fit or ("wide" if tuple(config.aspect) == (4, 3) else "crop")
+    prepared = PrepareConfig(generator.synthesis.grown[0], fit, config.channels, allow_upscale=True)
+    try:
+        pixels = decode(Path(path).read_bytes(), prepared)
+    except Unusable as reason:
+        raise InputError(f"{path} cannot be projected: {reason}") from None
+    return from_uint8(torch.tensor(pixels).permute(2, 0, 1)[None])
+
+
+def save(path: Path | str, w: Tensor, noise: NoiseInput) -> None:
+    """Write w [N, num_layers, w_dim], and planes [N, 1, R, R] as `noise0`, `noise1`, ..., as safetensors."""
+    planes = [] if isinstance(noise, str) else noise
+    tensors = {"w": w} | {f"noise{i}": plane for i, plane in enumerate(planes)}
+    with atomic_file(path) as file:
+        file.write(serialize({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def load_noise(path: Path | str, generator: Generator) -> NoiseInput:
+    """The planes in a file of `save`, for the images of its w; "const" where a file of latents has none.
+
+    Raises InputError where they do not fit the generator.
+    """
+    if Path(path).suffix != ".safetensors":
+        return "const"
+    tensors = load_file(path)
+    planes = [tensors[f"noise{i}"] for i in range(len(tensors)) if f"noise{i}" in tensors]
+    sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown[0])
+    if planes and [tuple(plane.shape) for plane in planes] != [(len(tensors["w"]), 1, r, r) for r in sizes]:
+        raise InputError(f"the noise planes in {path} are those of another model")
+    return [plane.to(generator.w_avg) for plane in planes] or "const"

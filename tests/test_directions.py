@@ -1,0 +1,299 @@
+"""Editing directions against numpy's linear algebra, planes that are known, and pictures that must change."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_generator
+from PIL import Image
+from safetensors.torch import load_file
+from test_cli import refused, run
+
+from stylegan import directions, sampling, weights
+from stylegan.errors import InputError
+from stylegan.metrics.classifiers import load_classifiers
+from stylegan.metrics.evaluate import latents_and_logits
+from stylegan.metrics.stream import Sampler
+
+
+def unit(vector) -> np.ndarray:
+    vector = np.asarray(vector, dtype=np.float64)
+    return vector / np.linalg.norm(vector)
+
+
+def some(count: int = 3, w_dim: int = 8) -> directions.Directions:
+    vectors = torch.linalg.qr(torch.randn(w_dim, w_dim, generator=torch.Generator().manual_seed(1)))[0][:count]
+    names = tuple(f"way{i}" for i in range(count))
+    return directions.Directions(names, vectors, torch.arange(1.0, count + 1), torch.zeros(count), "pca", "tiny")
+
+
+# --- applying
+
+
+def test_edit_moves_the_chosen_layers_and_no_others():
+    w, direction = torch.randn(2, 6, 8), torch.randn(8)
+    assert torch.equal(directions.edit(w, direction, 0.0), w)
+    assert torch.equal(directions.edit(w, direction, 0.0, [1, 2]), w)
+    assert torch.allclose(directions.edit(w, direction, 2.0) - w, 2 * direction.expand(2, 6, 8), atol=1e-6)
+    before = w.clone()
+    for layers in (slice(1, 3), [1, 2], range(1, 3)):
+        moved = directions.edit(w, direction, -1.5, layers)
+        assert torch.equal(moved[:, [0, 3, 4, 5]], w[:, [0, 3, 4, 5]])
+        assert torch.allclose(moved[:, 1:3] - w[:, 1:3], -1.5 * direction.expand(2, 2, 8), atol=1e-6)
+    each = directions.edit(w, direction, torch.tensor([1.0, 3.0])[:, None, None])
+    assert torch.equal(each[1], directions.edit(w, direction, 3.0)[1])
+    assert torch.equal(w, before)
+
+
+def test_orthogonalised_leaves_the_others_scores_alone():
+    draw = torch.Generator().manual_seed(2)
+    vector, others = torch.randn(16, generator=draw), torch.randn(4, 16, generator=draw)
+    others[3] = others[0] + 1e-3 * torch.randn(16, generator=draw)  # hard to tell apart
+    found = directions.orthogonalised(vector.double(), others.double())
+    assert (others.double() @ found).abs().max() < 1e-12 and found.norm() == pytest.approx(1, abs=1e-12)
+    basis, _ = np.linalg.qr(others.double().numpy().T)
+    expected = vector.double().numpy() - basis @ (basis.T @ vector.double().numpy())
+    assert found.numpy() == pytest.approx(unit(expected), abs=1e-9)
+    one = directions.orthogonalised(vector, others[:1])  # InterFaceGAN's n1 - (n1 . n2) n2
+    n1, n2 = unit(vector), unit(others[0])
+    assert one.numpy() == pytest.approx(unit(n1 - (n1 @ n2) * n2), abs=1e-6)
+    with pytest.raises(InputError, match="hold fewer"):
+        directions.orthogonalised(others[0] + others[1], others[:2])
+
+
+def test_a_step_is_one_deviation_and_may_hold_others():
+    ways = some()
+    assert torch.allclose(ways.step("way1"), 2 * ways.vectors[1])
+    bent = replace(ways, vectors=torch.stack([ways.vectors[0], (ways.vectors[0] + ways.vectors[1]) / 2**0.5]))
+    assert torch.allclose(bent.step("way1", hold=["way0"]), 2 * ways.vectors[1], atol=1e-6)
+    with pytest.raises(InputError, match="no direction hat; the file has way0, way1"):
+        ways.step("hat")
+
+
+# --- finding
+
+
+def test_pca_is_that_of_numpy():
+    g = tiny_generator()
+    found = directions.by_pca(g, 3, count=2000)
+    w = directions.sample_w(g, 2000).double().numpy()
+    assert w.shape == (2000, 8)
+    truth = np.linalg.svd(w - w.mean(axis=0), full_matrices=False)[2][:3]
+    assert np.abs((found.vectors.numpy() * truth).sum(axis=1)) == pytest.approx(1, abs=1e-6)
+    assert all(row[np.abs(row).argmax()] > 0 for row in found.vectors.numpy())
+    more = directions.sample_w(g).double().numpy()
+    assert found.scales.numpy() == pytest.approx((more @ found.vectors.numpy().T).std(axis=0, ddof=1), rel=1e-5)
+    assert (np.diff(found.scales) < 0).all() and found.names == ("pca0", "pca1", "pca2")
+    assert (more @ found.vectors.numpy().T).mean(axis=0) + found.offsets.numpy() == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("layers", [None, [1, 4]])
+def test_sefa_is_that_of_numpy_and_changes_styles_most(layers):
+    g = tiny_generator()
+    found = directions.by_sefa(g, 8, layers)
+
+    def styles(w):  # the affine maps themselves, not their matrices
+        epilogues = [e for block in g.synthesis.blocks.values() for e in (block.layer0, block.layer1)]
+        return torch.cat([torch.cat(epilogues[i].style(w), dim=1) for i in layers or range(6)], dim=1)
+
+    with torch.no_grad():
+        a = (styles(torch.eye(8)) - styles(torch.zeros(1, 8))).T.double().numpy()
+    _, singular, truth = np.linalg.svd(a)
+    assert np.abs((found.vectors.numpy() * truth).sum(axis=1)) == pytest.approx(1, abs=1e-4)
+    assert np.linalg.norm(a @ found.vectors.numpy().T, axis=0) == pytest.approx(singular, rel=1e-4)
+    assert found.layers == tuple(layers or ())
+    with pytest.raises(InputError, match="has 0 to 5"):
+        directions.by_sefa(g, 2, [6])
+    with pytest.raises(InputError, match="1 to 8"):
+        directions.by_sefa(g, 9)
+
+
+def test_sefa_of_a_traditional_generator_is_that_of_its_input_layer():
+    g = tiny_generator(use_styles=False, const_input=False)
+    a = (g.synthesis.blocks["4"].dense.weight * g.synthesis.blocks["4"].dense.scale).detach().double().numpy()
+    truth = np.linalg.svd(a)[2][0]
+    assert abs(directions.by_sefa(g, 1).vectors[0].numpy() @ truth) == pytest.approx(1, abs=1e-5)
+    plain = tiny_generator(use_styles=False, const_input=False, mapping_layers=0)
+    with pytest.raises(InputError, match="no W"):
+        directions.by_pca(plain)
+    assert directions.by_sefa(plain, 1).vectors.shape == (1, 8)
+
+
+def test_labels_give_the_normal_of_their_plane():
+    g = tiny_generator()
+    w = directions.sample_w(g, 3000).double()
+    white = (w - w.mean(dim=0)) / w.std(dim=0)
+    truth = unit(torch.linspace(-1, 1, 8))
+    above = (white @ torch.from_numpy(truth) > 0.3).double()
+    known = above.clone()
+    known[::3] = float("nan")
+    found = directions.by_labels(g, white[:, None].expand(-1, 6, -1).float(), {"up": above, "some": known})
+    assert found.names == ("up", "some")
+    assert found.vectors.numpy() @ truth == pytest.approx(1, abs=0.01)
+    assert found.offsets.numpy() == pytest.approx(-0.3, abs=0.05)
+    with pytest.raises(InputError, match="labels of never"):
+        directions.by_labels(g, white.float(), {"never": torch.zeros(3000)})
+
+
+class Brightness(torch.nn.Module):
+    """A classifier of images: lighter than `threshold`; and one that says yes to all."""
+
+    names, networks = ("light", "all"), (SimpleNamespace(config=SimpleNamespace(channels=3)),)
+    threshold = 0.0
+
+    def check(self, config):
+        pass
+
+    def forward(self, images):
+        light = images.mean(dim=(1, 2, 3)) - self.threshold
+        return torch.stack([light, light.abs() + 1], dim=1)
+
+
+def test_svm_of_a_classifier():
+    g, judge = tiny_generator(8), Brightness()
+    numbers = [np.arange(i, i + 50) for i in range(0, 400, 50)]
+    judge.threshold = float(latents_and_logits(Sampler(g), judge, numbers, 400)[2][:, 0].median())
+    found = directions.by_svm(g, judge, count=400, progress=False)
+    assert found.names == ("light",)  # all images have the other: no plane
+    effect = directions.effects(g, found, judge, sampling.w_of_seeds(g, range(20)), (-2, 0, 2))
+    assert effect.shape == (1, 3, 2)
+    assert effect[0, 0, 0] < effect[0, 1, 0] < effect[0, 2, 0]
+    judge.threshold = -10.0
+    with pytest.raises(InputError, match="no hyperplane"):
+        directions.by_svm(g, judge, count=50, progress=False)
+
+
+def test_directions_of_the_portraits_do_what_they_are_called():
+    """Found on few samples of the bundled model; dark_background is judged by the pixels, the others by the classifiers
+    on other samples. benchmarks/directions.py does it in full, with a judge of its own.
+    """
+    g, judge = weights.load("portraits-32"), load_classifiers("portraits-32")
+    found = directions.by_svm(g, judge, count=1500, batch=50, progress=False)
+    chosen = ("lipstick", "glasses", "hat", "long_hair", "dark_hair", "dark_skin", "dark_background", "dark_clothes")
+    index = [found.index(name) for name in chosen]
+    few = replace(found, names=chosen, **{k: getattr(found, k)[index] for k in ("vectors", "scales", "offsets")})
+    w = g.truncate(sampling.w_of_seeds(g, range(40)), 0.7)
+    effect = directions.effects(g, few, judge, w, (-2, 0, 2))
+    rising = [(effect[i, :, judge.names.index(name)].diff() > 0).all() for i, name in enumerate(chosen)]
+    assert sum(rising) >= 7
+
+    def corners(strength):
+        moved = directions.edit(w, few.step("dark_background"), strength)
+        return sampling.draw(g, moved)[:, :, :4, :4].float().mean()
+
+    assert corners(-2) > corners(0) + 5 > corners(2) + 10
+
+
+# --- files
+
+
+def test_file_round_trip_and_refusals(tmp_path):
+    g, file = tiny_generator(), tmp_path / "d.safetensors"
+    ways = replace(some(), layers=(0, 1))
+    directions.save(file, ways)
+    back = directions.load(file, g)
+    for name in ("vectors", "scales", "offsets"):
+        assert torch.equal(getattr(back, name), getattr(ways, name))
+    assert (back.names, back.method, back.model, back.layers) == (ways.names, "pca", "tiny", (0, 1))
+    with pytest.raises(InputError, match="w of 8 numbers"):
+        directions.load(file, tiny_generator(w_dim=4))
+    with pytest.raises(InputError, match="2 layers"):
+        directions.save(file, replace(ways, layers=(5,)))
+        directions.load(file, tiny_generator(4))
+    weights.save(file, weights.Model(g))
+    with pytest.raises(InputError, match="not a file of directions"):
+        directions.load(file)
+    file.write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="not a file of directions"):
+        directions.load(file)
+    with pytest.raises(InputError, match="there is no file"):
+        directions.load(tmp_path / "nowhere")
+
+
+def test_boundaries_of_others(tmp_path):
+    g = tiny_generator()
+    np.save(tmp_path / "smile.npy", np.arange(8.0)[None])
+    np.save(tmp_path / "two.npy", np.eye(8)[:2].astype(np.float32))
+    found = directions.by_import(g, [tmp_path / "smile.npy", tmp_path / "two.npy"])
+    assert found.names == ("smile", "two0", "two1")
+    assert found.vectors[0].numpy() == pytest.approx(unit(np.arange(8)), abs=1e-6)
+    for bad in (np.zeros((1, 8)), np.ones((1, 9)), np.ones((2, 2, 8)), np.array(["x"] * 8)):
+        np.save(tmp_path / "bad.npy", bad)
+        with pytest.raises(InputError, match=r"bad\.npy"):
+            directions.by_import(g, [tmp_path / "bad.npy"])
+
+
+def test_csv_of_labels(tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("seed, hat,old\n3,1,\n\n4,0,-1\n9,1,1\n")
+    kind, seeds, labels = directions.read_labels(file)
+    assert (kind, seeds) == ("seed", [3, 4, 9])
+    assert labels["hat"].tolist() == [1, 0, 1] and labels["old"].isnan().tolist() == [True, False, False]
+    for text in ("", "\n", "seed\n1\n", "image,hat\n1,1\n", "seed,hat\n", "seed,hat,hat\n1,1,1\n"):
+        file.write_text(text)
+        with pytest.raises(InputError, match="begin with a line"):
+            directions.read_labels(file)
+    for text in ("seed,hat\n1,2\n", "seed,hat\n-1,1\n", "seed,hat\n1\n"):
+        file.write_text(text)
+        with pytest.raises(InputError, match="line 2"):
+            directions.read_labels(file)
+
+
+# --- the commands
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    weights.save(path, weights.Model(tiny_generator()))
+    return path
+
+
+def test_from_finding_to_editing(model, tmp_path, capsys):
+    file, strip, out = tmp_path / "d.safetensors", tmp_path / "strip.png", tmp_path / "out"
+    assert run("directions", "find", model, file, "--method", "pca", "--components", "2", "--count", "500") == 0
+    assert "pca0, pca1" in capsys.readouterr().out
+    assert run("directions", "show", model, file, "--out", strip, "--seeds", "0,1", "--strengths", "-2", "0", "2") == 0
+    with Image.open(strip) as picture:
+        assert picture.width > 3 * 80 and picture.height > 4 * 80
+    assert run("edit", model, file, "pca0=2", "pca1=-1", "--seeds", "0-2", "--hold", "pca1", "--out", out) == 2
+    assert run("edit", model, file, "pca0=2", "--seeds", "0-2", "--hold", "pca1", "--layers", "0-3", "--out", out) == 0
+    assert {path.name for path in out.iterdir()} == {
+        "edited0000.png", "edited0001.png", "edited0002.png", "comparison.png", "latents.safetensors",
+    }  # fmt: skip
+    g, found = weights.load(model), directions.load(file)
+    w = g.truncate(sampling.w_of_seeds(g, range(3)), 0.7)
+    edited = load_file(out / "latents.safetensors")["w"]
+    assert torch.allclose(edited, directions.edit(w, found.step("pca0", ["pca1"]), 2, range(4)), atol=1e-5)
+
+    labels = tmp_path / "labels.csv"
+    labels.write_text("row,odd\n0,1\n1,0\n2,1\n")
+    options = ("--method", "labels", "--labels", labels, "--latents", out / "latents.safetensors")
+    assert run("directions", "find", model, file, *options) == 0
+    assert directions.load(file).names == ("odd",)
+    again = tmp_path / "again"
+    assert run("edit", model, file, "odd=0", "--latents", out / "latents.safetensors", "--out", again) == 0
+    assert torch.equal(load_file(again / "latents.safetensors")["w"], edited)
+
+
+def test_refusals_of_the_commands(model, tmp_path, capsys):
+    file = tmp_path / "d.safetensors"
+    directions.save(file, some())
+    for arguments, part in [
+        (("directions", "find", model, tmp_path / "no" / "d.safetensors"), "no folder"),
+        (("directions", "find", model, file, "--method", "svm"), "no classifiers"),
+        (("directions", "find", model, file, "--method", "labels"), "--labels FILE"),
+        (("directions", "find", model, file, "--method", "import"), "--boundaries"),
+        (("directions", "find", model, file, "--method", "pca", "--components", "0"), "1 to 8"),
+        (("directions", "find", model, file, "--method", "sefa", "--layers", "4-6"), "0 to 5"),
+        (("directions", "show", model, file, "--names", "hat"), "there is no direction hat"),
+        (("directions", "show", model, model), "not a file of directions"),
+        (("edit", model, file, "way0"), "smiling=2"),
+        (("edit", model, file, "way0=nan"), "smiling=2"),
+        (("edit", model, file, "hat=1"), "there is no direction hat"),
+        (("edit", model, file, "way0=1", "--layers", "x"), "no layers"),
+    ]:
+        assert part in refused(capsys, *arguments)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.safetensors"]
