@@ -33,6 +33,8 @@ COMMANDS = {
     "classifiers": "Train attribute classifiers, for linear separability, on a store with attributes.",
     "fetch": "Get the weights that metrics look at images with: inception, lpips.",
     "import": "Turn a network file of another program into a model file; its code is not run.",
+    "export": "Write a model for other programs: ONNX, or safetensors in half precision.",
+    "push": "Publish a model on the Hugging Face Hub, with samples and a model card.",
     "bench": "How fast this machine samples and trains, and how long a whole training would take.",
     "info": "Say what a model, training state, store or run is.",
     "demo": "The whole way in ten minutes: portraits, training, samples, style mixing.",
@@ -828,7 +830,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
                 folder or zip file of images.
             data: The reals: a store, or a folder or zip file of images.
             record: Where a line for each figure is added, and looked up before measuring: metrics.jsonl beside the
-                model unless given, in the current folder for a bundled model.
+                model unless given, in the current folder for a bundled model or one of the hub.
             directions: Write the hyperplanes that ls finds to this file of editing directions.
             device: cpu, cuda, mps, or auto.
         """
@@ -888,7 +890,7 @@ def _measured(what: str, config: Any, data: str | None, device: Any) -> tuple[An
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{run} does not say whether training mirrored; give --mirror True or False") from None
     known = {"images_seen": model.provenance.images_seen, "model": file.name}
-    home = Path() if file.parent == weights.PRETRAINED else file.parent
+    home = file.parent if path.exists() else Path()  # not into the program, nor into the hub's cache
     return Evaluation(config, device, generator=model.generator.to(device), data=data), known, home
 
 
@@ -953,8 +955,7 @@ def _import(arguments: Sequence[str]) -> None:
 
         if out.suffix != ".safetensors":
             raise InputError(f"{out}: give the file to write a name that ends with .safetensors")
-        if not out.absolute().parent.is_dir():
-            raise InputError(f"there is no folder {out.parent} for {out.name}; make it first")
+        _check_folder(out)
         if classifiers:
             found = load_classifiers(file)
             save_classifiers(out, found, notes=f"read from {file.name}; {licence}".removesuffix("; "))
@@ -966,6 +967,110 @@ def _import(arguments: Sequence[str]) -> None:
         print(f"done: {out}. Next: stylegan generate {out} --out pictures")
 
     _run(command, arguments, "import")
+
+
+def _export(arguments: Sequence[str]) -> None:
+    def command(
+        model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+        out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
+        *,
+        part: Literal["all", "mapping", "synthesis"] = "all",
+        cutoff: int | None = None,
+        half: bool = False,
+        only_ema: bool = False,
+        licence: str | None = None,
+    ) -> None:
+        """Write a model as an ONNX file, which needs nothing of ours to run, or as a smaller model file.
+
+        Inputs of the ONNX graph, for any number N of images: z [N, z_dim], labels int64 [N] (of a model with classes),
+        psi [] (truncation, 1 for none), noise0, noise1, ... [N, 1, R, R] (standard normal, one a layer); its output:
+        images [N, C, H, W] in about [-1, 1]. The part mapping takes z, labels and psi to w [N, layers, w_dim]; the
+        part synthesis takes w and the noise to images. The file is kept if it draws what this program does.
+
+        Args:
+            model: A model file, a run's folder, a bundled model, or hf://user/model.
+            out: The file to write: FILE.onnx or FILE.safetensors.
+            part: ONNX: the whole generator from z to images, or one of its two networks.
+            cutoff: ONNX: how many layers psi works on; by default all up to 32 x 32.
+            half: safetensors: store float16, half the size.
+            only_ema: safetensors: leave out what only further training needs (the raw generator, the discriminator).
+            licence: Note this as the licence of the weights, such as CC-BY-4.0.
+        """
+        from dataclasses import asdict
+
+        from stylegan import weights
+        from stylegan.interop import onnx
+
+        if out.suffix not in (".onnx", ".safetensors"):
+            raise InputError(f"{out} must end in .onnx or .safetensors; pickles are not written, they can hold code")
+        if out.suffix == ".onnx" and (half or only_ema):
+            raise InputError("--half and --only-ema are for .safetensors; an ONNX file is float32 and EMA anyway")
+        if out.suffix == ".safetensors" and (part != "all" or cutoff is not None):
+            raise InputError("--part and --cutoff are for .onnx; leave them out")
+        _check_folder(out)
+        found = weights.to_share(weights.load_model(model), licence=licence, only_ema=only_ema)
+        if out.suffix == ".safetensors":
+            weights.save(out, found, half=half)
+            print(f"{out}, {out.stat().st_size / 1e6:.1f} MB")
+            return
+        error = onnx.export(out, found.generator, part=part, cutoff=cutoff, provenance=asdict(found.provenance))
+        print(
+            f"{out}, {out.stat().st_size / 1e6:.1f} MB; with onnxruntime it deviates by {error:.1e} from this program"
+        )
+
+    _run(command, arguments, "export")
+
+
+def _push(arguments: Sequence[str]) -> None:
+    def command(
+        model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
+        repository: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="USER/NAME")],
+        *,
+        licence: str | None = None,
+        data: str | None = None,
+        private: bool = False,
+        half: bool = False,
+        only_ema: bool = True,
+        dry_run: Path | None = None,
+    ) -> None:
+        """Publish a model on the Hugging Face Hub, for `stylegan generate hf://USER/NAME` and others.
+
+        Sends the model, its configuration, a picture of samples, and a model card with data set, images seen, figures
+        of metrics.jsonl beside the model, and licence. Log in first: hf auth login.
+
+        Args:
+            model: A model file, a run's folder, or a bundled model.
+            repository: Where to; it is made if there is none. hf://USER/NAME is the same.
+            licence: Of the weights, such as CC-BY-4.0; the model file's own unless given.
+            data: What it was trained on, USER/NAME if that is on the hub; the name of the store unless given.
+            private: Make a repository that only you can see.
+            half: Store float16, half the size.
+            only_ema: Leave out what only further training needs (the raw generator, the discriminator).
+            dry_run: Write everything into this folder instead, and send nothing.
+        """
+        from tempfile import TemporaryDirectory
+
+        from stylegan import share, weights
+        from stylegan.data.store import check_target
+        from stylegan.interop import hub
+
+        if hub.repo_of(repository).revision is not None:
+            raise InputError(f"{repository}: models are sent to the main branch; leave the revision out")
+        found = weights.find(model)
+        shared = weights.to_share(weights.load_model(found), licence=licence, data=data, only_ema=only_ema)
+        record = found.parent / "metrics.jsonl" if Path(model).exists() else None
+        if dry_run is not None:
+            check_target(dry_run)
+            dry_run.mkdir(parents=True, exist_ok=True)
+            share.write_folder(dry_run, shared, repository, record, half=half)
+            print(f"nothing was sent; {dry_run} holds what would be")
+            return
+        with TemporaryDirectory() as folder:
+            share.write_folder(Path(folder), shared, repository, record, half=half)
+            address = hub.upload(Path(folder), repository, private=private)
+        print(f"{address}. Next: stylegan generate hf://{hub.repo_of(repository).id} --out pictures")
+
+    _run(command, arguments, "push")
 
 
 def _bench(arguments: Sequence[str]) -> None:
@@ -1083,7 +1188,7 @@ def _describe(name: str) -> dict[str, Any]:
 
     from stylegan import weights
 
-    found = weights.find(path)
+    found = weights.find(name)
     model = weights.load_model(found)
     networks = {
         "generator": model.generator,

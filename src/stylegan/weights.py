@@ -5,7 +5,7 @@ kept with `g.` and `d.`. A reader needs nothing but the file.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from stylegan.config import from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.images import atomic_file
-from stylegan.interop import checkpoints, nvidia, torch_files
+from stylegan.interop import checkpoints, hub, nvidia, torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import build
@@ -66,8 +66,15 @@ def save(path: Path | str, model: Model, *, half: bool = False) -> None:
         if network is not None
         for name, tensor in network.state_dict().items()
     }
+    data = serialize(tensors, {"stylegan": json.dumps(header_of(model))})
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def header_of(model: Model) -> dict[str, Any]:
+    """What a model's file says of it: configuration, growth, provenance."""
     resolution, fade = model.generator.synthesis.grown
-    header = {
+    return {
         "kind": "stylegan-model",
         "format_version": FORMAT_VERSION,
         "generator": to_dict(model.generator.config),
@@ -76,13 +83,17 @@ def save(path: Path | str, model: Model, *, half: bool = False) -> None:
         "truncation": {"psi": model.generator.truncation[0], "cutoff": model.generator.truncation[1]},
         "provenance": asdict(model.provenance),
     }
-    data = serialize(tensors, {"stylegan": json.dumps(header)})
-    with atomic_file(path) as file:
-        file.write(data)
+
+
+def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: str | None = None) -> Model:
+    """A model as it is given away: with its licence and data set, without what only further training needs."""
+    said = {name: value for name, value in {"licence": licence, "data": data}.items() if value is not None}
+    provenance = replace(model.provenance, **said)
+    return Model(model.generator, provenance) if only_ema else replace(model, provenance=provenance)
 
 
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
-    """The generator of a model file, of a foreign one (see `load_model`), or of a bundled model by its name.
+    """The generator of a model file, of a foreign one (see `load_model`), a bundled one, or of hf://user/model.
 
     It is the moving average, ready to draw: `load("portraits-32")`. Raises InputError where there is none.
     """
@@ -90,10 +101,10 @@ def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
 
 
 def load_model(name: Path | str) -> Model:
-    """Everything that a model holds: a file of this program, a run's folder, a bundled model by its name.
+    """Everything that a model holds; `name` is as for `find`.
 
-    Or a foreign file: an official pickle of StyleGAN or Progressive GAN networks, or a checkpoint of genforce.
-    No code of any file is run. Raises InputError, in one sentence.
+    A file may also be a foreign one: an official pickle of StyleGAN or Progressive GAN networks, or a checkpoint of
+    genforce. No code of any file is run. Raises InputError, in one sentence.
     """
     path = find(name)
     if path.suffix == ".safetensors":
@@ -113,7 +124,12 @@ def bundled() -> list[str]:
 
 
 def find(name: Path | str) -> Path:
-    """Path of a model: the file itself, or a bundled model's. Raises InputError."""
+    """Path of a model: a file, the newest of a run's folder, a bundled model's, or one fetched from the hub.
+
+    The hub's are hf://user/model or, of a branch, tag or commit, hf://user/model@revision. Raises InputError.
+    """
+    if hub.is_hub_name(name):
+        return hub.download(name)
     path = Path(name)
     if path.is_file():
         return path
@@ -124,7 +140,9 @@ def find(name: Path | str) -> Path:
         if models:
             return models[-1]
         raise InputError(f"{path} is a folder without model files; give a model file or a run's folder")
-    raise InputError(f"there is no model {name}; give a .safetensors file or one of: {', '.join(bundled())}")
+    raise InputError(
+        f"there is no model {name}; give a .safetensors file, hf://user/model or one of: {', '.join(bundled())}"
+    )
 
 
 def read_safetensors(path: Path, kind: str, what: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:

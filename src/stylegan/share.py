@@ -1,0 +1,146 @@
+"""What a model's page on the Hugging Face Hub shows: samples and a model card, beside the model itself."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan import sampling, weights
+from stylegan.images import crop_padding, enlarge, grid, save_image, to_uint8
+from stylegan.interop.hub import CARD_FILE, CONFIG_FILE, MODEL_FILE, repo_of
+from stylegan.metrics.evaluate import checksum, read_record
+from stylegan.networks import ops
+
+SAMPLES_FILE = "samples.png"
+SEEDS = range(16)
+PSI = 0.7
+LARGEST_SAMPLE, SMALLEST_SAMPLE = 256, 96  # pixels
+
+# identifiers of licences that the hub knows
+LICENCES = (
+    "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "unlicense",
+    "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0",
+    "openrail", "creativeml-openrail-m", "odbl", "pddl",
+)  # fmt: skip
+
+
+def write_folder(folder: Path, model: weights.Model, name: str, record: Path | None, *, half: bool = False) -> None:
+    """Write what the hub gets of a model into an empty folder: model.safetensors, config.json, samples.png, README.md.
+
+    name: the repository, user/model. record: a metrics.jsonl, whose figures of this very generator go into the card.
+    half: store float16.
+    """
+    weights.save(folder / MODEL_FILE, model, half=half)
+    (folder / CONFIG_FILE).write_text(json.dumps(weights.header_of(model), indent=2) + "\n", encoding="utf-8")
+    save_image(samples(model), folder / SAMPLES_FILE)
+    own = checksum(model.generator)
+    figures = [line for line in (read_record(record) if record else []) if line.get("model_checksum") == own]
+    (folder / CARD_FILE).write_text(card(model, name, figures), encoding="utf-8")
+
+
+def samples(model: weights.Model) -> Tensor:
+    """The images of the first sixteen seeds as one, uint8 [C, H, W]: none chosen, classes in turn."""
+    generator, drawn = model.generator, []
+    classes = generator.config.label_count
+    labels = torch.arange(len(SEEDS)) % classes if classes else None
+    for batch in sampling.generate(generator, SEEDS, psi=_psi(model), labels=labels, batch=4):
+        while batch.shape[3] > LARGEST_SAMPLE:
+            batch = ops.downsample(batch)
+        drawn.append(to_uint8(crop_padding(batch, generator.config.aspect)))
+    images = torch.cat(drawn)
+    return enlarge(grid(images, columns=8), max(1, SMALLEST_SAMPLE // images.shape[3]))
+
+
+def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
+    """The model card: front matter for the hub's search, then what a user wants to know, in Markdown."""
+    config, provenance, repo = model.generator.config, model.provenance, repo_of(name).id
+    resolution, fade = model.generator.synthesis.grown
+    kind = "A style-based generator" if config.use_styles else "A traditional (progressively grown) generator"
+    colours = {1: "grey", 3: "RGB", 4: "RGBA"}[config.channels]
+    training = {
+        "data set": provenance.data,
+        "images seen": f"{provenance.images_seen:,}" if provenance.images_seen else "",
+        "configuration": provenance.preset,
+        "classes": str(config.label_count or ""),
+        "growth": f"the {resolution} x {resolution} images are still being faded in, {1 - fade:.0%}" if fade else "",
+        "parameters": f"{sum(p.numel() for p in model.generator.parameters()):,}",
+    }
+    parts = [
+        _front_matter(provenance),
+        f"# {repo.split('/')[1]}",
+        f"{kind} of {resolution} x {resolution} {colours} images "
+        "(Karras, Laine, Aila: *A Style-Based Generator Architecture for Generative Adversarial Networks*, 2018).",
+        f"![Samples]({SAMPLES_FILE})",
+        f"*Seeds {SEEDS[0]} to {SEEDS[-1]}, truncation psi {_psi(model):g}; none chosen.*",
+        "## Use",
+        "```sh\npip install 'stylegan[hub]'\n"
+        f"stylegan generate hf://{repo} --seeds 0-31 --psi {_psi(model):g} --out pictures\n```",
+        _python_use(model, repo),
+        f"`{MODEL_FILE}` is the network with its configuration in the header; `{CONFIG_FILE}` repeats that.",
+        "## Training",
+        _table([("", ""), *((key, value) for key, value in training.items() if value)]),
+    ]
+    if figures:
+        header = ("metric", "value", "samples", "compared with", "looked at with")
+        parts += ["## Figures", _table([header, *map(_figure, figures)])]
+    licence = f"The weights: {provenance.licence}." if provenance.licence else "Whoever published this states none."
+    parts += ["## Licence", licence]
+    if provenance.notes:
+        parts += ["## Notes", provenance.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def _python_use(model: weights.Model, repo: str) -> str:
+    config = model.generator.config
+    labels = f", labels=torch.arange(8) % {config.label_count}" if config.label_count else ""
+    return "\n".join(
+        [
+            "```python",
+            "import stylegan",
+            *(["import torch"] if labels else []),
+            "from stylegan import sampling",
+            "",
+            f'generator = stylegan.load("hf://{repo}")',
+            f"images = next(sampling.generate(generator, range(8), psi={_psi(model):g}{labels}))",
+            "# float32 [8, {0}, {1}, {1}] in about [-1, 1]".format(config.channels, model.generator.synthesis.grown[0]),
+            "```",
+        ]
+    )
+
+
+def _psi(model: weights.Model) -> float:
+    return PSI if model.generator.has_w else 1.0
+
+
+def _front_matter(provenance: weights.Provenance) -> str:
+    """What the hub's pages and search read: YAML, of which JSON's values are a part."""
+    fields: dict[str, Any] = {}
+    if provenance.licence.lower() in LICENCES:
+        fields["license"] = provenance.licence.lower()
+    elif provenance.licence:
+        fields |= {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", provenance.licence.lower())}
+    fields |= {
+        "library_name": "stylegan",
+        "pipeline_tag": "unconditional-image-generation",
+        "tags": ["stylegan", "gan", "image-generation"],
+    }
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", provenance.data, re.ASCII):  # a data set of the hub
+        fields["datasets"] = [provenance.data]
+    lines = [f"{key}: {json.dumps(value)}" for key, value in fields.items()]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _figure(line: dict[str, Any]) -> tuple[str, ...]:
+    """One line of a metrics.jsonl as a row."""
+    values = ", ".join(f"{name} {value:.4g}" for name, value in line["values"].items())
+    tool = next((str(line[key]) for key in ("extractor", "distance", "classifiers") if key in line), "")
+    return str(line["metric"]), values, f"{line.get('count', 0):,}", str(line.get("reals", "")), tool
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    """Rows, the first of them the header, as a Markdown table."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
