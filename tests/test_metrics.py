@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from stylegan import cli, directions, distributed, weights
-from stylegan.data.prepare import prepare_portraits
+from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.metrics import evaluate as evaluating
@@ -140,6 +140,25 @@ def test_inception_is_that_of_torch_fidelity(inception, tmp_path):
         ("recall", "recall"),
     ):
         assert ours[name] == pytest.approx(theirs[key], rel=1e-4, abs=1e-7), name
+
+
+@pytest.mark.parametrize("mode", ["16 bits", "RGBA", "turned"])
+def test_images_are_read_as_prepare_reads_them(tmp_path, mode):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    pixels = np.random.RandomState(0).randint(0, 256, (16, 16, 4)).astype(np.uint8)
+    exif = Image.Exif()
+    if mode == "turned":
+        exif[0x0112] = 6
+    image = Image.fromarray(pixels if mode == "RGBA" else pixels[:, :, :3])
+    if mode == "16 bits":
+        image = Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 257)
+    image.save(folder / "a.png", exif=exif)
+    prepare(folder, tmp_path / "store", PrepareConfig(resolution=16), progress=False)
+    ours = stream.open_images(folder).batch(np.array([0]))
+    assert torch.equal(ours, stream.open_images(tmp_path / "store").batch(np.array([0])))
+    if mode == "16 bits":
+        np.testing.assert_array_equal(ours[0, 0], pixels[:, :, 0])
 
 
 def test_inception_gives_features_and_logits(inception):

@@ -66,6 +66,9 @@ def truth_of(generator: Generator, part: str, batch: int, psi: float, cutoff: in
 def test_files_for_strangers(tmp_path):
     growing = tiny_generator(label_count=3)
     growing.synthesis.grown = (8, 0.25)
+    with torch.no_grad():  # a map without variance, where the norms' epsilon decides
+        growing.synthesis.blocks["4"].const[0] = 1
+        growing.synthesis.blocks["4"].layer0.noise.strength[0] = 0
     cases = {
         "growing": (growing, "all", 3),
         "growing_mapping": (growing, "mapping", None),
@@ -114,8 +117,9 @@ def test_refusals_leave_no_file(tmp_path, capsys, monkeypatch):
     generator, out = tiny_generator(4), tmp_path / "m.onnx"
     with pytest.raises(InputError, match="part"):
         onnx.export(out, generator, part="head")
-    with pytest.raises(InputError, match="cutoff"):
-        onnx.export(out, generator, cutoff=-1)
+    for options in ({"cutoff": -1}, {"cutoff": 2, "part": "synthesis"}):
+        with pytest.raises(InputError, match="cutoff"):
+            onnx.export(out, generator, **options)
     with monkeypatch.context() as patch:
         patch.setattr(onnx, "MOST_PARAMETERS", 1000)
         with pytest.raises(InputError, match="too large"):

@@ -17,8 +17,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from stylegan.data import sources
-from stylegan.data.prepare import PrepareConfig, _to_eight_bits, decode, in_order, prepare, prepare_portraits
-from stylegan.data.sources import Unusable, open_source
+from stylegan.data.decoding import _to_eight_bits
+from stylegan.data.items import Unusable
+from stylegan.data.prepare import PrepareConfig, decode, in_order, prepare, prepare_portraits
+from stylegan.data.sources import open_source
 from stylegan.data.store import StoreWriter, open_store, pyramid
 from stylegan.errors import InputError
 
@@ -282,22 +284,24 @@ BAD = {
     "small.png": (encode(noise(7, 30)), "too small: 30 x 7"),
     "animated.gif": (
         encode(flat("L", 1), "GIF", save_all=True, append_images=[flat("L", 200)]),
-        "animated or of several pages (2 frames)",
+        "animated or of several pages",
     ),
     "animated.webp": (
         encode(flat("RGB", 1), "WEBP", save_all=True, append_images=[flat("RGB", (255, 0, 0))]),
-        "animated or of several pages (2 frames)",
+        "animated or of several pages",
     ),
     "animated.png": (
         encode(flat("RGB", 1), "PNG", save_all=True, append_images=[flat("RGB", (255, 0, 0))]),
-        "animated or of several pages (2 frames)",
+        "animated or of several pages",
     ),
     "pages.tif": (
         encode(flat("RGB", 1), "TIFF", save_all=True, append_images=[flat("RGB", 2)]),
-        "animated or of several pages (2 frames)",
+        "animated or of several pages",
     ),
-    "bomb.png": (png_header(30_000, 30_000), "decompression bomb: more than 178,956,970 pixels"),
-    "large.png": (png_header(12_000, 12_000), "truncated"),  # Pillow warns of its size, which is accepted
+    "bomb.png": (png_header(30_000, 30_000), "decompression bomb: more than 67,108,864 pixels"),
+    "scans.jpg": (b"\xff\xd8" + 65 * b"\xff\xda", "decompression bomb: more than 64 scans"),
+    "huge.png": (png_header(12_000, 12_000), "decompression bomb: more than 67,108,864 pixels"),
+    "large.png": (png_header(8192, 8192), "truncated"),
     "floats.tif": (
         encode(flat("F", 1000.0), "TIFF"),
         "floating-point values from 1000 to 1000, neither [0, 1] nor [0, 255]",
@@ -469,7 +473,7 @@ def test_dataset_json_in_a_folder_with_named_classes_and_gaps(tmp_path):
         (b"\xff\xfe", "is not valid JSON"),
         (b'{"labels": {"0000.png": 1}}', "another form"),
         (b'{"labels": [["0000.png"]]}', "another form"),
-        (b'{"labels": [["0000.png", 1.5]]}', "'0000.png' the label 1.5"),
+        (b'{"labels": [["0000.png", 1.5]]}', "an image the label 1.5"),
         (b'{"labels": [["0000.png", [0, 1]]]}', "class numbers or names"),
         (b'{"labels": [["0000.png", true]]}', "the label True"),
         (b'{"labels": [["0000.png", -1]]}', "class number -1"),
@@ -659,11 +663,11 @@ def test_sources_that_are_none(tmp_path):
     (empty / "b.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"no usable image: a.docx \(not an image\), b.png \(empty"):
         prepare(empty, tmp_path / "store", config(), progress=False)
-    with pytest.raises(InputError, match="neither a folder nor a"):
+    with pytest.raises(InputError, match="no data set that is known here"):
         open_source(folder_of(tmp_path, {"x.png": encode(NOISE)}) / "x.png")
     whole = zip_of(tmp_path / "z.zip", good_files(3)).read_bytes()
     (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="neither a folder nor a"):
+    with pytest.raises(InputError, match="no data set that is known here"):
         open_source(tmp_path / "cut.zip")
     assert not (tmp_path / "store").exists()
 
@@ -680,7 +684,7 @@ def test_existing_store_is_refused_before_the_work(tmp_path, monkeypatch):
     "options, message",
     [
         ({"resolution": 100}, "^resolution is 100; use a power of two from 4 to 1024$"),
-        ({"fit": "squeeze"}, "^fit is 'squeeze'; use crop, pad, wide or stretch$"),
+        ({"fit": "squeeze"}, "^fit is 'squeeze'; use crop, pad, wide, stretch or celeba$"),
         ({"channels": 2}, r"^channels is 2; use 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\)$"),
         ({"classes": "some"}, "^classes is 'some'; use auto, folders or none$"),
         ({"limit": 0}, "^limit is 0; use 1 or more$"),

@@ -21,7 +21,7 @@ from stylegan.errors import InputError
 MOST_IN_A_GRID = 1024
 
 COMMANDS = {
-    "prepare": "Turn images (a folder, a zip, or the built-in portraits) into a training store.",
+    "prepare": "Turn images (a folder, a zip, TFRecords, ..., or the built-in portraits) into a training store.",
     "train": "Train on a store, or go on with a run: repeat its command.",
     "generate": "Draw images from a model.",
     "figure": "Draw a figure of the paper: style mixing, noise, truncation, entanglement, training, ...",
@@ -105,7 +105,9 @@ def _prepare(arguments: Sequence[str]) -> None:
         """Decode images once, bring them to one size and write them as a training store.
 
         Args:
-            source: A folder (any depth), a zip file, or the word portraits for the built-in procedural data set.
+            source: A folder of images (any depth), a zip or tar file, webdataset shards (x-{000..009}.tar), the
+                official tool's TFRecords, an LMDB folder, a Hugging Face data set (parquet, save_to_disk, or
+                hf://datasets/USER/NAME), or the word portraits for the built-in procedural data set.
             store: The folder to make.
             count: How many portraits to draw (only for portraits; 5000 unless given).
         """
@@ -214,8 +216,8 @@ def _generate(arguments: Sequence[str]) -> None:
         """Draw one PNG file for each seed, and a grid of them all.
 
         Args:
-            model: A model file, a run's folder, a bundled model, or a file that `stylegan import` takes; left out, the
-                bundled portraits.
+            model: A model file, a run's folder, a bundled model, hf://user/model, or a file that `stylegan import`
+                takes; left out, the bundled portraits.
             seeds: Numbers and ranges, such as 0-63 or 1,5,10-12; 0-31 unless given.
             latents: Draw what this .npy or .safetensors file holds instead: z, w or w+.
             save_latents: Write what is drawn to this file: w+, and beside it in a .safetensors file z, if there is one.
@@ -826,8 +828,8 @@ def _evaluate(arguments: Sequence[str]) -> None:
         """Measure a generator, or a set of images, against a set of reals.
 
         Args:
-            what: A model file, a run's folder, a bundled model, or a file that `stylegan import` takes; or a store,
-                folder or zip file of images.
+            what: A model file, a run's folder, a bundled model, hf://user/model, or a file that `stylegan import`
+                takes; or a store, folder or zip file of images.
             data: The reals: a store, or a folder or zip file of images.
             record: Where a line for each figure is added, and looked up before measuring: metrics.jsonl beside the
                 model unless given, in the current folder for a bundled model or one of the hub.
@@ -1149,8 +1151,8 @@ def _info(arguments: Sequence[str]) -> None:
         """Say what a file or folder is.
 
         Args:
-            path: A model, training state, store or run; a file that `stylegan import` takes; or the name of a bundled
-                model.
+            path: A model, training state, store or run; the name of a bundled model; hf://user/model; or a file that
+                `stylegan import` takes.
         """
         for name, value in _describe(path).items():
             print(f"{name:<16} {json.dumps(value) if isinstance(value, dict | list) else value}")

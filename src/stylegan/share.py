@@ -94,7 +94,7 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
 
 
 def _python_use(model: weights.Model, repo: str) -> str:
-    config = model.generator.config
+    config, resolution = model.generator.config, model.generator.synthesis.grown[0]
     labels = f", labels=torch.arange(8) % {config.label_count}" if config.label_count else ""
     return "\n".join(
         [
@@ -105,7 +105,7 @@ def _python_use(model: weights.Model, repo: str) -> str:
             "",
             f'generator = stylegan.load("hf://{repo}")',
             f"images = next(sampling.generate(generator, range(8), psi={_psi(model):g}{labels}))",
-            "# float32 [8, {0}, {1}, {1}] in about [-1, 1]".format(config.channels, model.generator.synthesis.grown[0]),
+            f"# float32 [8, {config.channels}, {resolution}, {resolution}] in about [-1, 1]",
             "```",
         ]
     )

@@ -5,39 +5,37 @@ must not import torch.
 """
 
 import contextlib
-import io
-import logging
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import struct
 import sys
+import tempfile
+import threading
 import time
 import types
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from stylegan import __version__
-from stylegan.data.sources import Classes, Item, Unusable, open_source
+from stylegan.data import huggingface
+from stylegan.data.decoding import load_upright, on_white, open_image, to_srgb
+from stylegan.data.items import Item, Source, Unusable
+from stylegan.data.sources import Classes, open_source
 from stylegan.data.store import StoreWriter, box_sum, check_resolution, check_target, pyramid
 from stylegan.errors import InputError
 
 Task, Result = TypeVar("Task"), TypeVar("Result")
 
-# Pillow's remarks on odd files: to whoever listens to that logger, not to stderr.
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-MAX_PIXELS = 178_956_970  # of an image: 0.5 GiB of RGB; more is taken for a decompression bomb
+FETCH_MEMORY = 1536 * 2**20  # bytes, for reading parquet and arrow files
+CELEBA_CENTRE, CELEBA_SIDE, CELEBA_SIZE = (89, 121), 128, (178, 218)  # of its aligned images, as the official tool
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,14 @@ class PrepareConfig:
 
     resolution: int = 256
     """Width and height of the prepared images in pixels: a power of two from 4 to 1024."""
-    fit: Literal["crop", "pad", "wide", "stretch"] = "crop"
+    fit: Literal["crop", "pad", "wide", "stretch", "celeba"] = "crop"
     """How an image becomes square: crop its centre, pad it with black, crop it to 4:3 and pad that above and below
-    (wide, for LSUN Car; what is wider than 4:3 is left out), or stretch it."""
+    (wide, for LSUN Car; what is wider than 4:3 is left out), stretch it, or crop 128 x 128 around the face (celeba,
+    for CelebA's aligned images)."""
     channels: Literal[1, 3, 4] = 3
     """1 greyscale, 3 RGB, 4 RGB and alpha. With 1 and 3, transparent parts become white."""
     classes: Classes = "auto"
-    """Class labels: auto (from dataset.json, where there is one), folders (sub-folders are classes), none."""
+    """Class labels: auto (from the data set, where it has some), folders (sub-folders are classes), none."""
     allow_upscale: bool = False
     """Also take images that are smaller than the resolution, and enlarge them."""
     strict: bool = False
@@ -82,7 +81,11 @@ class PrepareReport:
 def prepare(
     source: Path | str, store: Path | str, config: PrepareConfig | None = None, *, progress: bool = True
 ) -> PrepareReport:
-    """Turn a folder or zip file of images into a store, with a progress bar on stderr.
+    """Turn images into a store, with a progress bar on stderr.
+
+    `source`: what `open_source` lists (a folder, a zip or tar file, TFRecords, LMDB), or a Hugging Face data set: a
+    folder of parquet files or one that `save_to_disk` wrote, or `hf://datasets/USER/NAME`. The latter are first copied
+    into one temporary file beside the store.
 
     The images are stored in a random order that depends only on the seed and on how many image files there are,
     so that "the first 50,000" is a random draw.
@@ -94,7 +97,44 @@ def prepare(
     start = time.perf_counter()
     _check_config(config)
     check_target(store)  # before the work, not after it
-    listing = open_source(source, config.classes)
+    with _opened(source, store, config, progress) as listing:
+        count, skipped = _write_store(listing, source, store, config, progress)
+    return PrepareReport(Path(store), count, sorted(skipped), time.perf_counter() - start)
+
+
+@contextlib.contextmanager
+def _opened(source: Path | str, store: Path | str, config: PrepareConfig, progress: bool) -> Iterator[Source]:
+    """The list of a source's images; where they are fetched first, they stay until the context ends."""
+    if not huggingface.is_dataset(source):
+        yield open_source(source, config.classes)
+        return
+    if config.classes == "folders":
+        raise InputError(f"{source} is a Hugging Face data set, which has no folders; use --classes auto or none")
+    place = next(folder for folder in Path(store).resolve().parents if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix=".stylegan-fetch-", dir=place) as scratch:
+        fetch = _Fetch(Path(scratch), config.classes == "auto", config.limit, config.seed, progress)
+        listing = fetch(source) if huggingface.is_on_hub(source) else _fetch_apart(fetch, source)
+        if isinstance(listing, str):
+            raise InputError(listing)
+        yield listing
+
+
+def _fetch_apart(fetch: "_Fetch", source: Path | str) -> Source | str:
+    """In a process of its own: pyarrow is native code, which damaged files can bring to its end."""
+    with _worker_processes(replace(fetch, memory=FETCH_MEMORY), 1) as (connection,):
+        connection.send([source])
+        try:
+            return connection.recv()[0]
+        except EOFError as error:
+            raise InputError(
+                f"{source} cannot be read: it is damaged, or a row in it takes too much memory; fetch it again"
+            ) from error
+
+
+def _write_store(
+    listing: Source, source: Path | str, store: Path | str, config: PrepareConfig, progress: bool
+) -> tuple[int, list[tuple[str, str]]]:
+    """Decode the images and write the store; how many there are in it, and (name, reason) of the others."""
     skipped = list(listing.rejected)
     if config.strict and skipped:
         raise _refusal(source, skipped)
@@ -112,7 +152,14 @@ def prepare(
     workers = _worker_count(config.workers, len(items))
     image_bytes = config.resolution**2 * config.channels
     with (
-        StoreWriter(store, config.resolution, config.channels, made=made, label_names=listing.label_names) as writer,
+        StoreWriter(
+            store,
+            config.resolution,
+            config.channels,
+            made=made,
+            label_names=listing.label_names,
+            attribute_names=listing.attribute_names,
+        ) as writer,
         contextlib.closing(in_order(_Prepare(config), items, workers, image_bytes)) as results,
         tqdm(total=config.limit or len(items), unit="image", desc="prepare", disable=None if progress else True) as bar,
     ):
@@ -123,7 +170,9 @@ def prepare(
                 if config.strict and len(skipped) == 5:
                     break
                 continue
-            writer.add(result, item.name, listing.labels[i] if listing.labels is not None else None)
+            label = listing.labels[i] if listing.labels is not None else None
+            attributes = listing.attributes[i] if listing.attributes is not None else None
+            writer.add(result, item.name, label, attributes)
             bar.update()
             if writer.count == config.limit:
                 break
@@ -132,7 +181,7 @@ def prepare(
         if writer.count == 0:
             raise InputError(f"{source} holds no usable image: {_list(skipped)}")
         made["skipped"] = len(skipped)
-    return PrepareReport(Path(store), writer.count, sorted(skipped), time.perf_counter() - start)
+    return writer.count, skipped
 
 
 def prepare_portraits(
@@ -166,8 +215,8 @@ def prepare_portraits(
 
 def _check_config(config: PrepareConfig) -> None:
     _check_numbers(config.resolution, config.seed, limit=config.limit, workers=config.workers)
-    if config.fit not in ("crop", "pad", "wide", "stretch"):
-        raise InputError(f"fit is {config.fit!r}; use crop, pad, wide or stretch")
+    if config.fit not in ("crop", "pad", "wide", "stretch", "celeba"):
+        raise InputError(f"fit is {config.fit!r}; use crop, pad, wide, stretch or celeba")
     if config.channels not in (1, 3, 4):
         raise InputError(f"channels is {config.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
     if config.classes not in ("auto", "folders", "none"):
@@ -198,124 +247,22 @@ def _list(skipped: list[tuple[str, str]], count: int = 5) -> str:
 
 # --- One image ---------------------------------------------------------------------------------
 
-# Formats that are decoded. Pillow knows more, but some run other programs (EPS), and some take any bytes (TGA).
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF", "JPEG2000", "PPM")
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"II*\0", b"MM\0*", b"BM")
-
-# What Pillow's decoders raise on damaged files. It is long because they parse untrusted bytes with unpack, indexing
-# and arithmetic, and let what that raises through.
-DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    EOFError,
-    OverflowError,
-    ZeroDivisionError,
-    RuntimeError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
-
-_ORIENTATIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 
 def decode(data: bytes, config: PrepareConfig) -> np.ndarray:
     """Turn an image file's bytes into uint8 [R, R, C] as `config` asks. Raises Unusable with the reason."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd metadata; what matters is checked here
-        image = _open(data, config)
-        profile = image.info.get("icc_profile")
-        try:
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
-        except DECODE_ERRORS:  # broken metadata of a sound image
-            orientation = None
-        if orientation in _ORIENTATIONS:
-            image = image.transpose(_ORIENTATIONS[orientation])
-        image = _to_eight_bits(image)
-        image = _fit(image, config)
-        image = _to_srgb(image, profile)
-        return _to_array(image, config)
-
-
-def _open(data: bytes, config: PrepareConfig) -> Image.Image:
-    """Check what the header says, then decode the pixels."""
-    if not data:
-        raise Unusable("empty (zero bytes)")
-    Image.init()  # registers the formats; does nothing the second time
-    try:
-        image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
-        frames = getattr(image, "n_frames", 1)
-    except UnidentifiedImageError as error:
-        known = data.startswith(_SIGNATURES) or data[4:12] == b"ftypavif"
-        raise Unusable("damaged or truncated" if known else "not an image of a known format") from error
-    except Image.DecompressionBombError as error:
-        raise Unusable(f"decompression bomb: more than {MAX_PIXELS:,} pixels") from error
-    except DECODE_ERRORS as error:
-        raise Unusable(_damage(error)) from error
-
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise Unusable(f"decompression bomb: {width} x {height} pixels")
-    if frames > 1 and image.format != "MPO":  # a phone's JPEG file: the picture, then its preview or depth
-        raise Unusable(f"animated or of several pages ({frames} frames)")
-    used_side = max(width, height) if config.fit in ("pad", "wide") else min(width, height)
-    if used_side < config.resolution and not config.allow_upscale:
-        raise Unusable(f"too small: {width} x {height}")
-    try:
-        image.load()
-    except DECODE_ERRORS as error:
-        raise Unusable(_damage(error)) from error
-    return image
-
-
-def _damage(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "too large for the memory"
-    text = str(error).split("\n")[0]
-    if "truncated" in text.lower() or isinstance(error, EOFError):
-        return "truncated"
-    return f"damaged or truncated: {text or type(error).__name__}"
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Convert whatever a file may hold to L, RGB, RGBA or CMYK. Raises Unusable for what has no plain meaning."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        low, high = values.min(), values.max()
-        if low < 0 or high > 65_535:
-            raise Unusable(f"integers from {low} to {high}, neither 8 nor 16 bits")
-        values = (values.astype(np.uint32) * 255 + 32_767) // 65_535  # v / 257, rounded
-        return Image.fromarray(values.astype(np.uint8))
-    if image.mode == "F":
-        values = np.asarray(image)
-        low, high = values.min(), values.max()
-        if not (low >= 0 and high <= 255):  # NaN too
-            raise Unusable(f"floating-point values from {low:g} to {high:g}, neither [0, 1] nor [0, 255]")
-        return Image.fromarray(np.rint(values * 255 if high <= 1 else values).astype(np.uint8))
-    if image.mode == "LAB":
-        return _lab_transform().apply(image)
-    if image.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA") and image.has_transparency_data:
-        return image.convert("RGBA")
-    if image.mode in ("L", "RGB", "CMYK"):
-        return image
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode in ("P", "RGBX", "YCbCr", "HSV"):
-        return image.convert("RGB")
-    raise Unusable(f"unsupported mode {image.mode}")
+        image = open_image(data)
+        width, height = image.size
+        if config.fit == "celeba":
+            if image.size != CELEBA_SIZE:
+                raise Unusable(f"no aligned image of CelebA, which are of 178 x 218: {width} x {height}")
+            width = height = CELEBA_SIDE
+        used_side = max(width, height) if config.fit in ("pad", "wide") else min(width, height)
+        if used_side < config.resolution and not config.allow_upscale:
+            raise Unusable(f"too small: {width} x {height}")
+        image, profile = load_upright(image)
+        return _to_array(to_srgb(_fit(image, config), profile), config)
 
 
 def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
@@ -326,6 +273,9 @@ def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
         return _resize(image.crop((left, top, left + side, top + side)), resolution, resolution)
+    if config.fit == "celeba":
+        left, top = (centre - CELEBA_SIDE // 2 for centre in CELEBA_CENTRE)
+        return _resize(image.crop((left, top, left + CELEBA_SIDE, top + CELEBA_SIDE)), resolution, resolution)
     if config.fit == "pad":
         side = max(width, height)
         return _resize(image, max(1, round(width * resolution / side)), max(1, round(height * resolution / side)))
@@ -358,42 +308,10 @@ def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
     return Image.frombytes(image.mode, (width, height), np.rint(means).astype(np.uint8).tobytes())
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert L, RGB, RGBA or CMYK to sRGB by the colour profile that came with the image; L may stay L."""
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    colour = image.convert("RGB") if alpha is not None else image
-    transform = _srgb_transform(profile, colour.mode) if profile else None
-    if transform is not None:
-        colour = transform.apply(colour)
-    elif colour.mode == "CMYK":
-        colour = colour.convert("RGB")
-    if alpha is not None:
-        colour.putalpha(alpha)
-    return colour
-
-
-@lru_cache(maxsize=16)
-def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform from a colour profile to sRGB; None where it is broken, of other channels, or sRGB itself."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if ImageCms.getProfileDescription(source).startswith("sRGB"):
-            return None
-        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return None
-
-
-@lru_cache(maxsize=1)
-def _lab_transform() -> ImageCms.ImageCmsTransform:
-    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
-
-
 def _to_array(image: Image.Image, config: PrepareConfig) -> np.ndarray:
     """Reduce to the channels asked for, on the padding where there is one."""
-    if image.mode == "RGBA" and config.channels != 4:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+    if config.channels != 4:
+        image = on_white(image)
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[config.channels]
     image = image.convert(mode)
     resolution = config.resolution
@@ -405,6 +323,37 @@ def _to_array(image: Image.Image, config: PrepareConfig) -> np.ndarray:
 
 
 # --- Worker processes --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """The job of a worker: a Hugging Face data set to the list of its images, or to the reason why there is none."""
+
+    scratch: Path
+    with_labels: bool
+    limit: int | None
+    seed: int
+    progress: bool
+    memory: int | None = None
+    """How many bytes it may take."""
+
+    def __call__(self, source: Path | str) -> Source | str:
+        if self.memory is not None:
+            tqdm.set_lock(
+                threading.RLock()
+            )  # its own lock spans processes, and would be missed when this one is killed
+            huggingface.bound_memory(self.memory)
+        try:
+            return huggingface.fetch(
+                source,
+                self.scratch,
+                with_labels=self.with_labels,
+                limit=self.limit,
+                seed=self.seed,
+                progress=self.progress,
+            )
+        except InputError as error:
+            return str(error)
 
 
 @dataclass(frozen=True)

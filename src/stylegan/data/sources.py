@@ -1,21 +1,33 @@
-"""Where images come from: a folder or a zip file, with class labels from a dataset.json or from sub-folders.
+"""Where images come from: a folder, a zip or tar file, TFRecords, or a database. What is there decides.
 
-A source is a list of items, sorted by name; an item can be pickled and reads its own bytes, so that any
-worker process can take it. Another kind of source is one function that returns a `Source`, and one line in
-`open_source`.
+Each kind is one function that returns a `Source`, and one line in `_list_images`. (Hugging Face data sets are first
+fetched into one file: huggingface.py.)
 """
 
-import json
+import itertools
 import os
-import stat
+import re
 import struct
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol
+from typing import Literal
 
+from stylegan.data import labels, lmdb, tfrecords
+from stylegan.data.items import (
+    MAX_DOCUMENT_BYTES,
+    MAX_FILE_BYTES,
+    FileItem,
+    Item,
+    SliceItem,
+    Source,
+    Unusable,
+    first_reasons,
+    too_large,
+)
 from stylegan.errors import InputError
 
 # fmt: off
@@ -26,86 +38,78 @@ IMAGE_SUFFIXES = frozenset((
 # Files that lie beside images and that nobody takes for one: passed over without a word.
 METADATA_SUFFIXES = frozenset((
     ".json", ".jsonl", ".txt", ".csv", ".tsv", ".md", ".rst", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf",
-    ".log", ".ini", ".npy", ".npz", ".mat",
+    ".log", ".ini", ".npy", ".npz", ".mat", ".cls",
 ))
 # fmt: on
 METADATA_NAMES = frozenset(("thumbs.db", "desktop.ini", "license", "licence", "readme", "copying", "icon\r"))
-MAX_FILE_BYTES = 512 * 2**20
-MAX_CLASS_NUMBER = 65_535
-
-
-class Unusable(Exception):
-    """An item that cannot be used; the message is the reason, to be listed beside its name."""
-
-
-class Item(Protocol):
-    """One image file of a source. Can be pickled."""
-
-    name: str
-    """Its path inside the source, with forward slashes."""
-
-    def read(self) -> bytes:
-        """Its bytes, as stored in the source; Unusable if they cannot be had."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a folder or a file offers."""
-
-    name: str
-    """The name of the folder or file, without the folders above it."""
-    items: Sequence[Item]
-    """The image files, sorted by name."""
-    labels: Sequence[int] | None
-    """Their class numbers, or None."""
-    label_names: tuple[str, ...]
-    """The names of the classes; () without labels."""
-    rejected: list[tuple[str, str]]
-    """(name, reason) of what cannot be used as far as can be told without reading it."""
-
+FFHQ_IMAGES = "images1024x1024"
 
 Classes = Literal["auto", "folders", "none"]
 
 
 def open_source(path: Path | str, classes: Classes = "auto") -> Source:
-    """List the images of a folder (any depth) or a zip file.
+    """List the images of a folder (any depth), a zip file, tar files (`x.tar`, `x-{000..009}.tar`, or a folder of
+    them), TFRecords (a file or a folder), or an LMDB folder.
 
-    `classes` says where class labels come from: "auto", a dataset.json at the top, where there is one, in the
-    form {"labels": [[name, class number or class name], ...]}; "folders", the sub-folders (the first level at
-    which the images' paths differ); "none".
+    `classes` says where class labels come from: "auto", from the format or from files beside the images, where there
+    are any (labels.py); "folders", the sub-folders (the first level at which the images' paths differ); "none".
+    Attributes come from CelebA's list where there is one.
 
-    Raises InputError if the path does not exist, is neither of the two, or holds no image file, or if the
-    class labels cannot be understood.
+    Raises InputError if the path does not exist, is none of these, or holds no image, or if the labels or attributes
+    cannot be understood.
     """
-    path = Path(path)
     try:
-        if path.is_dir():
-            items, rejected, description = _list_folder(path)
-        elif not path.exists():
-            raise InputError(f"{path} does not exist; give a folder of images or a zip file of them")
-        elif zipfile.is_zipfile(path):
-            items, rejected, description = _list_zip(path)
-        else:
-            raise InputError(f"{path} is neither a folder nor a (complete) zip file; give one of them")
+        source = _list_images(path, with_labels=classes == "auto")
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
-    items = sorted(items, key=lambda item: item.name)
-
-    labels, label_names = None, ()
     if classes == "folders":
-        items, labels, label_names = _classes_from_folders(path, items, rejected)
-    elif classes == "auto" and description is not None:
-        items, labels, label_names = _classes_from_description(path, description, items, rejected)
-    if not items:
-        raise InputError(f"{path} holds no image file{_first_reasons(rejected)}")
-    return Source(path.resolve().name, items, labels, label_names, sorted(rejected))
+        source = labels.from_folders(source)
+    elif classes == "auto" and source.labels is None:
+        source = labels.from_documents(source)
+    source = labels.with_attributes(source)
+    if not source.items:
+        raise InputError(f"{path} holds no image file{first_reasons(source.rejected)}")
+    return replace(source, rejected=sorted(source.rejected))
 
 
-def _first_reasons(rejected: list[tuple[str, str]], count: int = 3) -> str:
-    """' (a.txt: not an image, ...)', to go into an error message."""
-    if not rejected:
-        return ""
-    return f" ({', '.join(f'{name}: {reason}' for name, reason in sorted(rejected)[:count])})"
+def _list_images(source: Path | str, *, with_labels: bool) -> Source:
+    """Look at what is there, and list its images (with the labels that its format has, or without)."""
+    if shards := re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", str(source)):
+        return _list_tars(Path(source).name, _shards(*shards.groups()), with_labels)
+    path = Path(source)
+    if path.is_dir():
+        names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+        if "data.mdb" in names and (path / "data.mdb").is_file():
+            return lmdb.read(path / "data.mdb")
+        records = [path / name for name in names if name.endswith(tfrecords.SUFFIXES) and (path / name).is_file()]
+        if records:
+            return tfrecords.read(records, with_labels=with_labels)
+        tars = [path / name for name in names if name.endswith(".tar") and (path / name).is_file()]
+        if tars and not any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
+            return _list_tars(path.resolve().name, tars, with_labels)
+        return _list_folder(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a folder of images, or a zip or tar file of them")
+    if not path.is_file():
+        raise InputError(
+            f"{path} is neither a folder nor a file; give a folder of images, or a zip or tar file of them"
+        )
+    if path.name == "data.mdb":
+        return lmdb.read(path)
+    if path.name.endswith(tfrecords.SUFFIXES):
+        return tfrecords.read([path], with_labels=with_labels)
+    with path.open("rb") as file:
+        start = file.read(265)
+    if path.suffix == ".tar" or (start[257:262] == b"ustar" and not start.startswith(b"PK")):
+        return _list_tars(path.name, [path], with_labels)
+    if start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+        raise InputError(f"{path} is compressed; unpack it first (gunzip, say), so that its images can be found")
+    if zipfile.is_zipfile(path):
+        return _list_zip(path)
+    raise InputError(
+        f"{path} is no data set that is known here, or not a complete one; give a folder of images, a zip or tar file, "
+        "TFRecords, or an LMDB folder"
+    )
 
 
 # --- Which files are images --------------------------------------------------------------------
@@ -113,7 +117,7 @@ def _first_reasons(rejected: list[tuple[str, str]], count: int = 3) -> str:
 
 def _is_hidden(name: str) -> bool:
     """Hidden files and folders, and the resource forks that macOS puts into zip files."""
-    return any((part.startswith(".") and part != "..") or part == "__MACOSX" for part in name.split("/"))
+    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in name.split("/"))
 
 
 def _sort_out(name: str, rejected: list[tuple[str, str]]) -> bool:
@@ -131,33 +135,28 @@ def _sort_out(name: str, rejected: list[tuple[str, str]]) -> bool:
     return True
 
 
+def _is_document(name: str) -> bool:
+    """Whether a file may describe the images; a dataset.json does at the top only."""
+    return PurePosixPath(name).name in labels.DOCUMENTS and (
+        name == "dataset.json" or not name.endswith("/dataset.json")
+    )
+
+
+def _by_name(items: list[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: item.name)
+
+
 # --- A folder ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class FileItem:
-    """An image file of a folder."""
+def _list_folder(root: Path) -> Source:
+    """The image files under a folder, links to folders included.
 
-    name: str
-    folder: str
-
-    def read(self) -> bytes:
-        try:
-            with Path(self.folder, self.name).open("rb") as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise Unusable("not a file")
-                if status.st_size > MAX_FILE_BYTES:
-                    raise Unusable(f"too large: {status.st_size / 2**20:.0f} MiB")
-                return file.read()
-        except OSError as error:
-            raise Unusable(f"unreadable: {error.strerror or error}") from error
-
-
-def _list_folder(root: Path) -> tuple[list[Item], list[tuple[str, str]], bytes | None]:
-    """The image files under a folder, links to folders included, what was rejected, and its dataset.json."""
+    Of FFHQ's own folder only the images of 1024 x 1024 are taken: thumbnails and originals show the same again.
+    """
     items: list[Item] = []
     rejected: list[tuple[str, str]] = []
+    documents = {}
     visited = set()  # links may lead round in circles
 
     def unreadable(error: OSError) -> None:
@@ -172,19 +171,32 @@ def _list_folder(root: Path) -> tuple[list[Item], list[tuple[str, str]], bytes |
             continue
         visited.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
+        if Path(folder) == root and FFHQ_IMAGES in subfolders:
+            subfolders[:] = [FFHQ_IMAGES]
         inside = Path(folder).relative_to(root)
         for file in files:
             name = (inside / file).as_posix()
+            path = Path(folder, file)
+            if _is_document(name) and path.is_file():
+                documents[name] = _document(FileItem(name, str(root)), path.stat().st_size, root)
             if _is_hidden(file) or not _sort_out(name, rejected):
                 continue
             # A pipe or a device would block who opens it; what a stat cannot see, reading will explain.
-            path = Path(folder, file)
             if path.exists() and not path.is_file():
                 rejected.append((name, "not a file"))
             else:
                 items.append(FileItem(name, str(root)))
-    description = root / "dataset.json"
-    return items, rejected, description.read_bytes() if description.is_file() else None
+    return Source(root.resolve().name, _by_name(items), rejected, documents=documents)
+
+
+def _document(item: Item, size: int, path: Path) -> bytes:
+    """The content of a file that describes the images. Raises InputError if it cannot be read."""
+    try:
+        if size > MAX_DOCUMENT_BYTES:
+            raise Unusable(too_large(size))
+        return item.read()
+    except Unusable as error:
+        raise InputError(f"the {item.name} in {path} cannot be read ({error}); mend or remove it") from error
 
 
 # --- A zip file --------------------------------------------------------------------------------
@@ -229,8 +241,8 @@ class ZipItem:
         return data
 
 
-def _list_zip(path: Path) -> tuple[list[Item], list[tuple[str, str]], bytes | None]:
-    """The image files in a zip file, what was rejected, and its dataset.json.
+def _list_zip(path: Path) -> Source:
+    """The image files in a zip file.
 
     Nothing is extracted, so names that lead out of the archive ("../../x.png") are names like any other. A folder
     that holds everything else is left out of the names, so that zipping a folder or its contents is the same.
@@ -238,18 +250,20 @@ def _list_zip(path: Path) -> tuple[list[Item], list[tuple[str, str]], bytes | No
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, struct.error) as error:
         raise InputError(f"{path} is a damaged zip file ({error}); fetch or make it again") from error
+    overlapping = _overlapping(members)
     # Of two members of one name the later one counts, as for every zip program.
-    files = {member.filename.replace("\\", "/"): member for member in members if not member.is_dir()}
-    files = {name: member for name, member in files.items() if not _is_hidden(name)}
+    # (Not is_dir: it fails on an empty name.)
+    files = {member.filename.replace("\\", "/"): member for member in members}
+    files = {name: member for name, member in files.items() if not name.endswith("/") and not _is_hidden(name)}
     tops = {name.partition("/")[0] if "/" in name else "" for name in files}
     top = tops.pop() + "/" if len(tops) == 1 and "" not in tops else ""
 
     archive_path = str(path.resolve())
     items: list[Item] = []
     rejected: list[tuple[str, str]] = []
-    description = None
+    documents = {}
     for full_name, member in files.items():
         name = full_name.removeprefix(top)
         item = ZipItem(
@@ -267,94 +281,126 @@ def _list_zip(path: Path) -> tuple[list[Item], list[tuple[str, str]], bytes | No
         elif member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             reason = "compressed in a way other than stored or deflated"
         elif max(member.file_size, member.compress_size) > MAX_FILE_BYTES:
-            reason = f"too large: {member.file_size / 2**20:.0f} MiB"
-        if name == "dataset.json":
-            try:
-                if reason:
-                    raise Unusable(reason)
-                description = item.read()
-            except Unusable as error:
-                raise InputError(f"the dataset.json in {path} cannot be read ({error}); mend it") from error
+            reason = too_large(max(member.file_size, member.compress_size))
+        elif member.header_offset < 0 or member.header_offset in overlapping:
+            reason = "damaged zip entry: overlaps another"
+        if _is_document(name):
+            if reason:
+                raise InputError(f"the {name} in {path} cannot be read ({reason}); mend or remove it")
+            documents[name] = _document(item, member.file_size, path)
         elif _sort_out(name, rejected):
             if reason:
                 rejected.append((name, reason))
             else:
                 items.append(item)
-    return items, rejected, description
+    return Source(path.resolve().name, _by_name(items), rejected, documents=documents)
 
 
-# --- Classes -----------------------------------------------------------------------------------
+def _overlapping(members: Sequence[zipfile.ZipInfo]) -> set[int]:
+    """Where the members start that reach into the next one: so a small file becomes a bomb of many large ones."""
+    members = sorted(members, key=lambda member: member.header_offset)
+    return {
+        first.header_offset
+        for first, second in itertools.pairwise(members)
+        if first.header_offset + 30 + first.compress_size > second.header_offset
+    }
 
 
-def _classes_from_folders(
-    path: Path, items: list[Item], rejected: list[tuple[str, str]]
-) -> tuple[list[Item], list[int], tuple[str, ...]]:
-    """One class for each folder at the first level at which the images' paths differ."""
-    folders = [PurePosixPath(item.name).parent.parts for item in items]
-    inside = [parts for parts in folders if parts]
-    depth = 0  # of the folders that hold all the others
-    while inside and len(inside[0]) > depth and len({parts[: depth + 1] for parts in inside}) == 1:
-        depth += 1
-    names = tuple(sorted({parts[depth] for parts in inside if len(parts) > depth}))
-    if len(names) < 2:
-        raise InputError(
-            f"{path} has fewer than two sub-folders to make classes of; put the images of each class into a folder"
-        )
-    numbers = {name: number for number, name in enumerate(names)}
-    kept, labels = [], []
-    for item, parts in zip(items, folders, strict=True):
-        if len(parts) > depth:
-            kept.append(item)
-            labels.append(numbers[parts[depth]])
-        else:
-            rejected.append((item.name, "in no class folder"))
-    return kept, labels, names
+# --- Tar files ---------------------------------------------------------------------------------
+
+# What tarfile raises on damaged headers; OSError, where they lead in front of the file's start.
+TAR_ERRORS = (
+    tarfile.TarError,
+    OSError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    EOFError,
+    struct.error,
+)
 
 
-def _classes_from_description(
-    path: Path, description: bytes, items: list[Item], rejected: list[tuple[str, str]]
-) -> tuple[list[Item], list[int] | None, tuple[str, ...]]:
-    """The labels of a dataset.json; None if it has none. Images without a label are rejected."""
-    where = f"the dataset.json in {path}"
+def _shards(before: str, first: str, last: str, after: str) -> list[Path]:
+    """The files of `before{first..last}after`, which must all exist."""
+    paths = []
+    for number in range(int(first), int(last) + 1):
+        path = Path(f"{before}{number:0{len(first)}d}{after}")
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; give the range of the shards that are there")
+        paths.append(path)
+    if not paths:
+        raise InputError(f"{{{first}..{last}}} is an empty range; give the first and the last shard")
+    return paths
+
+
+def _list_tars(source: str, paths: Sequence[Path], with_labels: bool) -> Source:
+    """The image files in tar files (the shards of one webdataset), with the class numbers or names of its .cls files.
+
+    Nothing is extracted. Of several shards the names begin with that of the shard.
+    """
+    items: list[Item] = []
+    rejected: list[tuple[str, str]] = []
+    documents = {}
+    classes: dict[str, int | str | None] = {}  # by the sample's key: a name up to the first dot after the last slash
+    for path in paths:
+        prefix = f"{path.name}/" if len(paths) > 1 else ""
+        for member in _tar_members(path, prefix, rejected):
+            name = prefix + PurePosixPath(member.name).as_posix()
+            item = SliceItem(name, str(path.resolve()), member.offset_data, member.size)
+            if _is_hidden(name):
+                continue
+            if _is_document(name):
+                documents[name] = _document(item, member.size, path)
+            elif name.endswith(".cls") and member.size <= 1024:
+                classes[_sample_key(name)] = _class_of(item)
+            elif _sort_out(name, rejected):
+                items.append(item)
+    listing = Source(source, _by_name(items), rejected, documents=documents)
+    if not classes or not with_labels:
+        return listing
+    of_items = [classes.get(_sample_key(item.name)) for item in listing.items]
+    return labels.with_labels(listing, of_items, f"a .cls file in {source}", "no label: its .cls is missing or damaged")
+
+
+def _tar_members(path: Path, prefix: str, rejected: list[tuple[str, str]]) -> Iterator[tarfile.TarInfo]:
+    """The plain files in a tar file; what else there is is rejected. After a damaged header nothing can be found."""
+    position, size = -1, path.stat().st_size
+    with path.open("rb") as file:
+        try:
+            archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  its file is closed here
+            while member := archive.next():
+                archive.members = []  # it would keep them all
+                if member.offset <= position or member.size < 0:
+                    raise tarfile.ReadError("an entry that leads backwards")
+                position = member.offset
+                if member.issparse() or not (member.isreg() or member.isdir()):
+                    rejected.append((prefix + member.name, "a link, a device or a sparse file"))
+                elif member.isreg() and member.offset_data + member.size > size:
+                    rejected.append((prefix + member.name, "truncated"))
+                    return
+                elif member.isreg():
+                    yield member
+            file.seek(archive.offset)
+            end = file.read(512)
+            if not end:
+                rejected.append((path.name, "cut short: the mark of its end is missing"))
+            if any(end):
+                raise tarfile.ReadError("a damaged header")
+        except TAR_ERRORS as error:
+            where = f"{path.name} from byte {max(0, position)}"
+            rejected.append((where, f"damaged tar file ({error}): what follows cannot be found"))
+
+
+def _sample_key(name: str) -> str:
+    folder, slash, file = name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
+
+
+def _class_of(item: SliceItem) -> int | str | None:
+    """The content of a .cls file: a class number, or a name; None if it is neither."""
     try:
-        fields = json.loads(description)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not valid JSON ({error}); mend it or leave the labels out") from error
-    if isinstance(fields, dict) and fields.get("kind") == "stylegan-store":
-        raise InputError(f"{path} is a prepared store already; give it to `stylegan train`")
-    pairs = fields.get("labels") if isinstance(fields, dict) else None
-    if not pairs:
-        return items, None, ()
-    if not isinstance(pairs, list) or not all(
-        isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs
-    ):
-        raise InputError(f'{where} has "labels" in another form than [["name", class], ...]')
-    by_name = {name.replace("\\", "/"): label for name, label in pairs}
-
-    values = set()
-    for name, label in by_name.items():
-        if isinstance(label, bool) or not isinstance(label, int | str):
-            raise InputError(f"{where} gives {name!r} the label {label!r}; labels are class numbers or names")
-        values.add(label)
-    if all(isinstance(value, int) for value in values):
-        if min(values) < 0 or max(values) > MAX_CLASS_NUMBER:
-            worst = min(values) if min(values) < 0 else max(values)
-            raise InputError(f"{where} has the class number {worst}; they go from 0 to {MAX_CLASS_NUMBER}")
-        label_names = tuple(str(number) for number in range(max(values) + 1))
-        numbers = {number: number for number in values}
-    elif all(isinstance(value, str) for value in values):
-        label_names = tuple(sorted(values))
-        numbers = {name: number for number, name in enumerate(label_names)}
-    else:
-        raise InputError(f"{where} mixes class numbers and class names; use one of the two")
-
-    kept, labels = [], []
-    for item in items:
-        if item.name in by_name:
-            kept.append(item)
-            labels.append(numbers[by_name[item.name]])
-        else:
-            rejected.append((item.name, "no label in dataset.json"))
-    known = {item.name for item in items} | {name for name, _ in rejected}
-    rejected += [(name, "named in dataset.json but not there") for name in by_name if name not in known]
-    return kept, labels, label_names
+        text = item.read().decode("utf-8").strip()
+    except (Unusable, UnicodeDecodeError):
+        return None
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text or None

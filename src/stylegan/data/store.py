@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ from stylegan.errors import InputError
 
 FORMAT_VERSION = 1
 KIND = "stylegan-store"
+MAX_DESCRIPTION_BYTES, MAX_NAMES_BYTES = 16 * 2**20, 512 * 2**20  # far more than they take
 MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
 _HEADER_BYTES = 128  # of an images-*.npy file: written last, when the number of images is known, so of fixed length
 
@@ -146,12 +148,12 @@ class Store:
         """The images' original names in the order of the images (read when first asked for)."""
         path = self.path / "names.txt"
         try:
-            names = path.read_bytes().decode("utf-8").split("\n")[:-1]
+            content = _read_text_file(path, MAX_NAMES_BYTES)
+            if (lines := content.count(b"\n")) != self.count:
+                raise _damaged(path, f"it holds {lines} names instead of {self.count}")
+            return content.decode("utf-8").split("\n")[:-1]
         except (OSError, UnicodeDecodeError) as error:
             raise _damaged(path, f"it cannot be read ({_reason(error)})") from error
-        if len(names) != self.count:
-            raise _damaged(path, f"it holds {len(names)} names instead of {self.count}")
-        return names
 
 
 def image_file(resolution: int) -> str:
@@ -172,13 +174,15 @@ def open_store(path: Path | str) -> Store:
     if not path.is_dir():
         raise InputError(f"{path} is a file, not a store; make a store with `stylegan prepare SOURCE STORE`")
     try:
-        fields = json.loads(description.read_bytes())
+        fields = json.loads(_read_text_file(description, MAX_DESCRIPTION_BYTES))
     except FileNotFoundError as error:
         if any(path.glob("images-*.npy")):
             raise InputError(f"{path} is an unfinished store (it has no dataset.json); prepare it again") from error
         raise InputError(
             f"{path} is not a store (it has no dataset.json); make one with `stylegan prepare {path} STORE`"
         ) from error
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:  # unreadable; neither UTF-8 nor JSON; nested too deep
         raise _damaged(description, f"it cannot be read ({_reason(error)})") from error
 
@@ -199,8 +203,8 @@ def open_store(path: Path | str) -> Store:
         count=_field(fields, "count", int, description),
         resolution=_field(fields, "resolution", int, description),
         channels=_field(fields, "channels", int, description),
-        label_names=tuple(_field(fields, "label_names", list, description)),
-        attribute_names=tuple(_field(fields, "attribute_names", list, description)),
+        label_names=_names(fields, "label_names", description),
+        attribute_names=_names(fields, "attribute_names", description),
         content_hash=_field(fields, "content_hash", str, description),
         made=_field(fields, "made", dict, description),
     )
@@ -211,7 +215,11 @@ def open_store(path: Path | str) -> Store:
         )
     for resolution in store.resolutions:
         store.images(resolution)
-    _ = store.labels, store.attributes
+    labels, attributes = store.labels, store.attributes
+    if labels is not None and not 0 <= labels.min() <= labels.max() < store.label_count:
+        raise _damaged(path / "labels.npy", f"it holds other class numbers than 0 to {store.label_count - 1}")
+    if attributes is not None and attributes.view(np.uint8).max() > 1:
+        raise _damaged(path / "attributes.npy", "it holds other bytes than 0 and 1")
     if not (path / "names.txt").is_file():
         raise _damaged(path / "names.txt", "it is missing")
     return store
@@ -223,19 +231,41 @@ def _field(fields: dict, name: str, kind: type, description: Path):
     return fields[name]
 
 
+def _names(fields: dict, name: str, description: Path) -> tuple[str, ...]:
+    names = _field(fields, name, list, description)
+    if not all(isinstance(item, str) for item in names):
+        raise _damaged(description, f"its field {name!r} holds something else than names")
+    return tuple(names)
+
+
 def _map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """Map a .npy file for reading; InputError unless it holds exactly such an array."""
+    if path.exists() and not path.is_file():  # a pipe would block who opens it
+        raise _damaged(path, "it is no file")
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, about odd headers
+            array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError as error:
         raise _damaged(path, "it is missing") from error
-    except (OSError, ValueError, OverflowError) as error:  # unreadable; no .npy header, or a file shorter than it says
+    except Exception as error:  # a header is a Python literal: parsing a damaged one raises nearly anything
         raise _damaged(path, f"it is cut short or no .npy file ({_reason(error)})") from error
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise _damaged(path, f"it holds {array.dtype} {list(array.shape)} instead of {dtype} {list(shape)}")
     if path.stat().st_size != array.offset + array.nbytes:
         raise _damaged(path, "it is longer than its header says")
     return array
+
+
+def _read_text_file(path: Path, limit: int) -> bytes:
+    """A file's bytes. Raises OSError if it cannot be read, and InputError if it is no file or too large to be one."""
+    if path.exists() and not path.is_file():  # a pipe would block who opens it
+        raise _damaged(path, "it is no file")
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise _damaged(path, f"it has more than {limit >> 20} MiB")
+    return content
 
 
 def _damaged(path: Path, what: str) -> InputError:

@@ -26,7 +26,7 @@ class Repo(NamedTuple):
 
 def is_hub_name(name: Path | str) -> bool:
     """Whether a model is named by its place on the hub."""
-    return re.match("hf:/", str(name)) is not None  # pathlib makes one slash of two
+    return str(name).startswith("hf:/")  # pathlib makes one slash of two
 
 
 def repo_of(name: Path | str) -> Repo:
@@ -77,6 +77,8 @@ def _one_sentence(repo: Repo) -> Iterator[None]:
 
     try:
         yield
+    except InputError:  # ours already
+        raise
     except errors.GatedRepoError:
         raise InputError(f"{repo.id} asks for consent first: give it on the model's page, and log in") from None
     except errors.RepositoryNotFoundError:
@@ -89,15 +91,12 @@ def _one_sentence(repo: Repo) -> Iterator[None]:
         raise InputError(f"the hub cannot be reached, and {repo.id} is not in its cache; go online once") from error
     except errors.EntryNotFoundError:
         raise InputError(f"{repo.id} holds no {MODEL_FILE}; it is not a model of this program") from None
-    # an InputError is a ValueError; errors.HTTPError is that of whichever HTTP library is in use; a RuntimeError comes
-    # from a broken upload
-    except InputError:
-        raise
+    # errors.HTTPError is that of whichever HTTP library is in use; a RuntimeError comes from a broken upload
     except (errors.HTTPError, OSError, ValueError, RuntimeError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise InputError(
-                f"the hub does not let you write to {repo.id}; log in as somebody who may: hf auth login"
+                f"the hub refuses this for {repo.id}; log in as somebody who may: hf auth login"
             ) from error
         raise InputError(f"the hub refuses {repo.id}, or cannot be reached: {_first_line(error)}") from error
 

@@ -1,14 +1,13 @@
 """Images in batches, and what extractors make of them; the reals' features are kept in the cache."""
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialize
@@ -16,7 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylegan import distributed
-from stylegan.data.sources import Item, Unusable, open_source
+from stylegan.data.decoding import decode_rgb
+from stylegan.data.items import Item, Unusable
+from stylegan.data.sources import open_source
 from stylegan.data.store import Store, open_store
 from stylegan.errors import InputError
 from stylegan.images import atomic_file, to_uint8
@@ -26,7 +27,9 @@ from stylegan.networks.generator import Generator
 from stylegan.randomness import draw, draw_uniform
 from stylegan.sampling import cross, layers_in_use
 
-CACHE_VERSION = 1  # to be raised when features of the same images come out different
+CACHE_VERSION = 2  # to be raised when features of the same images come out different
+
+T = TypeVar("T")
 
 # --- sources of images
 
@@ -61,34 +64,24 @@ def images_of_store(store: Store, *, mirror: bool = False) -> Images:
 
 
 def images_of_source(source: Path | str) -> Images:
-    """The images of a folder or zip file as they are; those of one batch must have one size."""
+    """The images of a folder, zip or other source as they are; those of one batch must have one size."""
     items, digest = open_source(source, "none").items, hashlib.sha256()
 
-    def read(item: Item) -> bytes:
+    def read(item: Item, use: Callable[[bytes], T]) -> T:
         try:
-            return item.read()
+            return use(item.read())
         except Unusable as error:
-            raise InputError(f"{item.name} in {source} cannot be read ({error}); leave it out") from error
-
-    def decode(item: Item) -> np.ndarray:
-        try:
-            with Image.open(io.BytesIO(read(item))) as image:
-                upright = ImageOps.exif_transpose(image).convert("RGBA")
-                white = Image.new("RGBA", upright.size, "white")
-                return np.asarray(Image.alpha_composite(white, upright).convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{item.name} in {source} is no usable image; leave it out") from error
+            raise InputError(f"{item.name} in {source} cannot be used ({error}); leave it out") from error
 
     def batch(numbers: np.ndarray) -> Tensor:
-        arrays = [decode(items[number % len(items)]) for number in numbers]
+        arrays = [read(items[number % len(items)], decode_rgb) for number in numbers]
         if len({array.shape for array in arrays}) > 1:
             raise InputError(f"the images in {source} have several sizes; bring them to one with: stylegan prepare")
         return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
 
     for item in items:
-        digest.update(f"{item.name}/{hashlib.sha256(read(item)).hexdigest()}".encode())
+        content = read(item, lambda data: hashlib.sha256(data).hexdigest())
+        digest.update(f"{item.name}/{content}".encode("utf-8", "surrogateescape"))
     return Images(Path(source).name, digest.hexdigest(), len(items), batch)
 
 

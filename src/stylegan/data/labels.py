@@ -1,0 +1,234 @@
+"""Class labels and attributes of a source: from its folders, or from files that lie beside the images."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from stylegan.data.items import Source
+from stylegan.errors import InputError
+
+MAX_CLASS_NUMBER = 65_535
+
+ATTRIBUTE_LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv", "CelebAMask-HQ-attribute-anno.txt")
+INDEX_LISTS = ("image_list.txt", "CelebA-HQ-to-CelebA-mapping.txt")
+# Files that describe images. Those of Hugging Face's imagefolder may lie in any folder, and CelebA's too.
+DOCUMENTS = frozenset(("dataset.json", "metadata.jsonl", "metadata.csv", *ATTRIBUTE_LISTS, *INDEX_LISTS))
+
+
+def with_labels(
+    source: Source, labels: Sequence[object], where: str, missing: str, others: Iterable[object] = ()
+) -> Source:
+    """The source with these labels, one for each item: all class numbers (int), or all names of classes (str).
+
+    `where` says in messages where they come from. Items whose label is None are rejected, for the reason `missing`.
+    `others` are labels of images that are not there; theirs are classes too. Raises InputError for labels that are no
+    classes.
+    """
+    values = set()
+    for label in (*labels, *others):
+        if isinstance(label, bool) or not isinstance(label, int | str | None):
+            raise InputError(f"{where} gives an image the label {label!r:.100}; labels are class numbers or names")
+        if label is not None:
+            values.add(label)
+    if all(isinstance(value, int) for value in values):
+        worst = min(values, default=0) if min(values, default=0) < 0 else max(values, default=0)
+        if not 0 <= worst <= MAX_CLASS_NUMBER:
+            raise InputError(f"{where} has the class number {worst}; they go from 0 to {MAX_CLASS_NUMBER}")
+        names = tuple(str(number) for number in range(worst + 1))
+        numbers = {number: number for number in values}
+    elif all(isinstance(value, str) for value in values):
+        names = tuple(sorted(values))
+        numbers = {name: number for number, name in enumerate(names)}
+    else:
+        raise InputError(f"{where} mixes class numbers and class names; use one of the two")
+    pairs = list(zip(source.items, labels, strict=True))
+    return replace(
+        source,
+        items=[item for item, label in pairs if label is not None],
+        labels=[numbers[label] for _, label in pairs if label is not None],
+        label_names=names,
+        rejected=source.rejected + [(item.name, missing) for item, label in pairs if label is None],
+    )
+
+
+def from_folders(source: Source) -> Source:
+    """One class for each folder at the first level at which the images' paths differ."""
+    folders = [  # of a shard's images the first part is the shard
+        tuple(part for part in PurePosixPath(item.name).parent.parts if not part.endswith(".tar"))
+        for item in source.items
+    ]
+    inside = [parts for parts in folders if parts]
+    depth = 0  # of the folders that hold all the others
+    while inside and len(inside[0]) > depth and len({parts[: depth + 1] for parts in inside}) == 1:
+        depth += 1
+    labels = [parts[depth] if len(parts) > depth else None for parts in folders]
+    if len(set(labels) - {None}) < 2:
+        raise InputError(
+            f"{source.name} has fewer than two sub-folders to make classes of; put the images of each class into a "
+            "folder"
+        )
+    return with_labels(source, labels, source.name, "in no class folder")
+
+
+def from_documents(source: Source) -> Source:
+    """The labels of a dataset.json at the top, in the form {"labels": [[name, class], ...]}; else of imagefolder's
+    metadata.jsonl or metadata.csv files with columns `file_name` and `label`; the source as it is without them.
+    """
+    if "dataset.json" in source.documents:
+        name, where = "dataset.json", f"the dataset.json in {source.name}"
+        by_name = dict(_pairs_of_dataset_json(source.documents[name], where))
+    else:
+        name = "metadata.jsonl" if any(path.endswith("metadata.jsonl") for path in source.documents) else "metadata.csv"
+        where, by_name = f"the {name} in {source.name}", {}
+        for path, content in source.documents.items():
+            if PurePosixPath(path).name == name:
+                rows = _rows_of_json_lines if name.endswith("jsonl") else _rows_of_csv
+                for row in rows(content, where):
+                    if isinstance(row, dict) and isinstance(row.get("file_name"), str) and "label" in row:
+                        by_name[(PurePosixPath(path).parent / row["file_name"]).as_posix()] = row["label"]
+    if not by_name:
+        return source
+    known = {item.name for item in source.items} | {name for name, _ in source.rejected}
+    absent = [(image, f"named in {name} but not there") for image in by_name if image not in known]
+    labels = [by_name.get(item.name) for item in source.items]
+    labelled = with_labels(source, labels, where, f"no label in {name}", others=by_name.values())
+    return replace(labelled, rejected=labelled.rejected + absent)
+
+
+def _pairs_of_dataset_json(content: bytes, where: str) -> Iterator[tuple[str, object]]:
+    """Names and labels, as NVIDIA's data set tool writes them."""
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not valid JSON ({error}); mend it or leave the labels out") from error
+    if isinstance(fields, dict) and fields.get("kind") == "stylegan-store":
+        raise InputError(f"{where} says that it is a prepared store already; give it to `stylegan train`")
+    pairs = fields.get("labels") if isinstance(fields, dict) else None
+    if not pairs:
+        return
+    if not isinstance(pairs, list):
+        raise InputError(f'{where} has "labels" in another form than [["name", class], ...]')
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise InputError(f'{where} has "labels" in another form than [["name", class], ...]')
+        yield pair[0].replace("\\", "/"), pair[1]
+
+
+def _rows_of_json_lines(content: bytes, where: str) -> Iterator[object]:
+    for number, line in enumerate(content.splitlines(), start=1):
+        try:
+            yield json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where} is not valid JSON in line {number} ({error}); mend or remove it") from error
+
+
+def _rows_of_csv(content: bytes, where: str) -> Iterator[dict[str, object]]:
+    try:
+        for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"))):
+            label = row.get("label")
+            yield row | ({"label": int(label)} if label is not None and re.fullmatch(r"[0-9]{1,9}", label) else {})
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{where} is not valid CSV ({error}); mend or remove it") from error
+
+
+# --- CelebA and CelebA-HQ ----------------------------------------------------------------------
+
+
+def with_attributes(source: Source) -> Source:
+    """The source with the attributes of CelebA's list where there is one, found by the images' numbers.
+
+    With an index list beside it (image_list.txt of the CelebA-HQ files, or CelebAMask-HQ's mapping) the images are
+    those of CelebA-HQ, and their numbers are looked up there first. Images without attributes are rejected. Where
+    CelebA lies complete, only its aligned images are taken. Raises InputError for lists that cannot be understood.
+    """
+    path, content = _first_document(source, ATTRIBUTE_LISTS)
+    if content is None:
+        return source
+    names, rows, values = _attribute_table(content, f"{path} in {source.name}")
+    index_path, index = _first_document(source, INDEX_LISTS)
+    if index is None or PurePosixPath(path).name == "CelebAMask-HQ-attribute-anno.txt":  # which has HQ's own numbers
+        keys = {PurePosixPath(item.name): PurePosixPath(item.name).stem for item in source.items}
+    else:
+        originals = _index_table(index, f"{index_path} in {source.name}")
+        keys = {PurePosixPath(item.name): originals.get(_number(item.name)) for item in source.items}
+
+    aligned = {name for name in keys if any(part.startswith("img_align_celeba") for part in name.parts)}
+    kept, found, rejected, seen = [], [], [], {}
+    for i, item in enumerate(source.items):
+        name = PurePosixPath(item.name)
+        if aligned and name not in aligned:
+            continue
+        row = rows.get(keys[name])
+        if row is None:
+            rejected.append((item.name, f"no attributes in {PurePosixPath(path).name}"))
+        elif seen.setdefault(row, item.name) != item.name:
+            raise InputError(
+                f"{source.name} holds {seen[row]} and {item.name}, which are the same image of {path}; keep one folder "
+                "of images beside the list"
+            )
+        else:
+            kept.append(i)
+            found.append(row)
+    return replace(
+        source,
+        items=[source.items[i] for i in kept],
+        labels=None if source.labels is None else [source.labels[i] for i in kept],
+        attributes=values[found],
+        attribute_names=names,
+        rejected=source.rejected + rejected,
+    )
+
+
+def _first_document(source: Source, names: Iterable[str]) -> tuple[str, bytes | None]:
+    for name in names:
+        for path, content in source.documents.items():
+            if PurePosixPath(path).name == name:
+                return path, content
+    return "", None
+
+
+def _attribute_table(content: bytes, where: str) -> tuple[tuple[str, ...], dict[str, int], np.ndarray]:
+    """The attributes' names, the row of each image by its file name without suffix, and the values, bool [N, A].
+
+    The list: how many images, a line of names, then a line for each image with 1 or -1 for each attribute. (As CSV:
+    without the first line, and the first name is that of the column of file names.)
+    """
+    lines = content.decode("utf-8", "replace").replace(",", " ").splitlines()
+    if lines and lines[0].strip().isdigit():
+        del lines[0]
+    names = tuple(name for name in lines[0].split() if name != "image_id") if lines else ()
+    rows: dict[str, int] = {}
+    values = []
+    for line in filter(str.strip, lines[1:]):
+        image, *signs = line.split()
+        if len(signs) != len(names) or not {"1", "-1", "0"}.issuperset(signs):
+            raise InputError(
+                f"{where} has for {image!r:.100} something else than {len(names)} times 1 or -1; fetch it again"
+            )
+        rows[PurePosixPath(image).stem] = len(values)
+        values.append(np.array(signs) == "1")
+    if not names or not values:
+        raise InputError(f"{where} holds no attributes; fetch it again")
+    return names, rows, np.stack(values)
+
+
+def _index_table(content: bytes, where: str) -> dict[int, str]:
+    """From an image's number in CelebA-HQ to its name in CelebA without suffix, by the columns idx and orig_file."""
+    lines = [line.split() for line in content.decode("utf-8", "replace").splitlines() if line.strip()]
+    try:
+        number, original = lines[0].index("idx"), lines[0].index("orig_file")
+        return {int(line[number]): PurePosixPath(line[original]).stem for line in lines[1:]}
+    except (IndexError, ValueError) as error:
+        raise InputError(f"{where} is no table with the columns idx and orig_file; fetch it again") from error
+
+
+def _number(name: str) -> int | None:
+    """The number at the end of a file's name: 7 of images/imgHQ00007.png."""
+    digits = re.search(r"[0-9]{1,9}$", PurePosixPath(name).stem)
+    return int(digits[0]) if digits else None
