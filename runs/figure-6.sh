@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Figure 6, entanglement, made real: portraits of two factors with one combination left out, a generator whose Z has two
-# dimensions, and how its Z and W relate to the factors. Half an hour on one CPU core. docs/gallery.md shows it.
+# dimensions, and how its Z and W relate to the factors. docs/gallery.md shows it; docs/log.md says how long it takes.
 set -euo pipefail
 export OMP_NUM_THREADS=1
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -11,6 +11,6 @@ stylegan train "$store" "$run" --preset demo --mixing-probability 0 --ema-kimg 3
     --generator.mapping-layers 4 --generator.mapping-width 64 --generator.mapping-lr-multiplier 0.05 \
     --generator.feature-maps.base 512 --generator.feature-maps.maximum 32 \
     --discriminator.feature-maps.base 512 --discriminator.feature-maps.maximum 32 \
-    --schedule.stable-kimg 30 --schedule.fade-kimg 8 --schedule.total-kimg 130 \
+    --schedule.stable-kimg 30 --schedule.fade-kimg 8 --schedule.total-kimg 106 \
     --schedule.batch-size 4:32,16:16,32:8 --schedule.tick-kimg 4:5 --loss.r1-gamma 1
 stylegan figure entanglement "$run" --data "$store" --attributes facing_left dark_background --out "$run/figure-6.png"
