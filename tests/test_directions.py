@@ -294,6 +294,7 @@ def test_refusals_of_the_commands(model, tmp_path, capsys):
         (("edit", model, file, "way0=nan"), "smiling=2"),
         (("edit", model, file, "hat=1"), "there is no direction hat"),
         (("edit", model, file, "way0=1", "--layers", "x"), "no layers"),
+        (("edit", model, file, "way0=1", "--class", "1"), "no classes"),
     ]:
         assert part in refused(capsys, *arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.safetensors"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import tiny_discriminator, tiny_generator
 
-from stylegan.distributed import set_precision, strict_float32
+from stylegan.distributed import in_precision, set_precision
 from stylegan.networks.layers import compile_blocks
 from stylegan.randomness import draw
 from stylegan.training import losses
@@ -60,7 +60,7 @@ def test_every_device_draws_the_same():
 @pytest.mark.parametrize(("precision", "error"), [("tf32", 0.01), ("bf16", 0.05)])
 def test_other_precisions_give_nearly_the_same_images_and_scores(precision, error, compiled):
     g, d = tiny_generator().cuda(), tiny_discriminator().cuda()
-    with torch.no_grad(), strict_float32():
+    with torch.no_grad(), in_precision("float32"):
         w = g.mapping(torch.randn(8, 8, device="cuda"))
         exact = g.synthesis(w, noise="const")
         exact_scores = d(exact)

@@ -178,4 +178,5 @@ def test_the_command(generator, tmp_path, capsys):
     assert "text.png" in refused(capsys, "project", model, tmp_path / "text.png", "--out", broken)
     assert "No such file" in refused(capsys, "project", model, tmp_path / "nowhere.png", "--out", broken)
     assert ".mp4 or .gif" in refused(capsys, "project", model, files[0], "--video", tmp_path / "v.txt", "--out", broken)
+    assert "name an image file" in refused(capsys, "project", model, "--out", broken)
     assert not broken.exists()

@@ -353,17 +353,19 @@ def test_all_states_damaged(finished, store, tmp_path):
         train(tiny_config(store), tmp_path, progress=False)
 
 
-def test_a_state_of_other_networks(store, tmp_path):
+def test_a_state_of_other_networks(finished, store, tmp_path):
     """What fits the format but not the run is refused as well."""
-    train(tiny_config(store), tmp_path / "run", progress=False)
+    shutil.copytree(finished[1], tmp_path / "run")
     newest = sorted((tmp_path / "run").glob("state-*.pt"))[-1]
     state = checkpoint.load(newest)
-    state["g"]["w_avg"] = torch.zeros(9)
-    for change in ({}, {"g_adam": {}}, {"skipped": {}}, {"resolution_and_fade": (8,)}):
-        content = {name: value for name, value in (state | change).items() if name not in ("kind", "format_version")}
-        checkpoint.save(newest, content)
-        with pytest.raises(InputError, match="does not fit"):
-            train(tiny_config(store), tmp_path / "run", progress=False)
+    changes = {"g": "does not fit", "g_adam": "does not fit", "skipped": "does not hold", "stage": "does not hold"}
+    for change, message in changes.items():
+        content = state | {change: {"w_avg": torch.zeros(9)}}
+        checkpoint.save(
+            newest, {name: value for name, value in content.items() if name not in ("kind", "format_version")}
+        )
+        with pytest.raises(InputError, match=message):
+            Run(tiny_config(store), torch.device("cpu"), open_store(store)).restore(checkpoint.load(newest))
 
 
 # --- starting from a model

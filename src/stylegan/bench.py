@@ -77,7 +77,7 @@ def machine(device: torch.device, precision: distributed.Precision) -> Machine:
         a, b = torch.randn(2, GEMM, GEMM, device=device).to(dtype)
         return best_seconds(lambda: a @ b, device, seconds=2.0)
 
-    with distributed.strict_float32():
+    with distributed.in_precision("float32"):
         gemm = product(torch.float32)
     if precision == "float32":
         return Machine(gemm, gemm)

@@ -29,6 +29,7 @@ COMMANDS = {
     "directions": "Find editing directions (SVM, labels, PCA, SeFa, boundaries), or show what they do.",
     "edit": "Move images along directions: smiling=2 hat=-1.",
     "project": "Find the w, or w+, of an image: to edit it, to mix it, to walk from it.",
+    "explore": "Steer a model in the browser: sample, mix, edit, walk, project, compare.",
     "evaluate": "Measure a generator, or images, against a store: FID, KID, path lengths, separability, ...",
     "classifiers": "Train attribute classifiers, for linear separability, on a store with attributes.",
     "fetch": "Get the weights that metrics look at images with: inception, lpips.",
@@ -503,8 +504,8 @@ def _only(options: dict[str, Any], taken: Container[str], what: str) -> dict[str
     return given
 
 
-def _chosen_w(generator: Any, latents: Sequence[int] | Path, psi: float | None) -> Any:
-    """Truncated w of seeds (of a conditional model the classes in turn), or of a file of z or w."""
+def _chosen_w(generator: Any, latents: Sequence[int] | Path, psi: float | None, label: int | None = None) -> Any:
+    """Truncated w of seeds, or of a file of z or w; of a conditional model one class, or all in turn."""
     from stylegan import sampling
 
     _check_psi_and_noise(psi)
@@ -515,7 +516,9 @@ def _chosen_w(generator: Any, latents: Sequence[int] | Path, psi: float | None) 
         space, held = "z", sampling.z_of_seeds(latents, generator.config.z_dim)
     w = held.to(generator.w_avg.device)
     if space == "z":
-        w = sampling.w_of_z(generator, w, _labels(classes, None, len(w)))
+        w = sampling.w_of_z(generator, w, _labels(classes, label, len(w)))
+    elif label is not None:
+        raise InputError("w is of a class already; leave out --class")
     return generator.truncate(w, _usual_psi(generator, space) if psi is None else psi)
 
 
@@ -650,6 +653,7 @@ def _directions(arguments: Sequence[str]) -> None:
         names: tuple[str, ...] = (),
         seeds: str = "0",
         latents: Path | None = None,
+        class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
         psi: float | None = None,
         strengths: tuple[float, ...] = (-3, -2, -1, 0, 1, 2, 3),
         layers: str | None = None,
@@ -665,6 +669,7 @@ def _directions(arguments: Sequence[str]) -> None:
             names: Only these directions.
             seeds: The images to edit; several give several strips for each direction.
             latents: Edit the z or w in this file instead.
+            class_: The class of the seeds or z (for a conditional model); all in turn unless given.
             psi: Truncation before the edit; 0.7 unless given, or 1 for w from a file and where there is no W.
             strengths: In standard deviations of w along the direction.
             layers: Change only these layers, such as 0-3; all (or those that the file names) unless given.
@@ -678,7 +683,7 @@ def _directions(arguments: Sequence[str]) -> None:
         _check_folder(out)
         generator = weights.load(model, pick_device(device))
         found = directions.load(file, generator)
-        w = _chosen_w(generator, latents or _seeds(seeds), psi)
+        w = _chosen_w(generator, latents or _seeds(seeds), psi, class_)
         options = {"names": names, "strengths": strengths, "hold": hold}
         chosen = _layers(layers, generator.config.num_layers)
         save_image(directions.strips(generator, found, w, layers=chosen, **options), out)
@@ -695,6 +700,7 @@ def _edit(arguments: Sequence[str]) -> None:
         *,
         seeds: str = "0-7",
         latents: Path | None = None,
+        class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
         psi: float | None = None,
         layers: str | None = None,
         hold: tuple[str, ...] = (),
@@ -709,6 +715,7 @@ def _edit(arguments: Sequence[str]) -> None:
             changes: What to change and how far, in standard deviations of w along the direction: smiling=2 hat=-1
             seeds: The images to edit.
             latents: Edit the z or w in this file instead, such as that of `stylegan project`.
+            class_: The class of the seeds or z (for a conditional model); all in turn unless given.
             psi: Truncation before the edit; 0.7 unless given, or 1 for w from a file and where there is no W.
             layers: Change only these layers, such as 0-3; all (or those that the file names) unless given.
             hold: Directions that the changes must leave alone (conditional editing).
@@ -725,7 +732,7 @@ def _edit(arguments: Sequence[str]) -> None:
         generator = weights.load(model, pick_device(device))
         found = directions.load(file, generator)
         chosen = directions.chosen_layers(found, _layers(layers, generator.config.num_layers))
-        w = edited = _chosen_w(generator, latents or _seeds(seeds), psi)
+        w = edited = _chosen_w(generator, latents or _seeds(seeds), psi, class_)
         for name, strength in _changes(changes):
             edited = directions.edit(edited, found.step(name, hold), strength, chosen)
         noise = "const" if latents is None else project.load_noise(latents, generator)
@@ -776,6 +783,8 @@ def _project(arguments: Sequence[str]) -> None:
         from stylegan.distributed import pick_device
         from stylegan.images import crop_padding, grid, save_image, to_uint8
 
+        if not files:
+            raise InputError("name an image file, or several")
         if video is not None:
             _check_folder(video)
             if video.suffix not in videos.FORMATS:
@@ -812,6 +821,52 @@ def _project(arguments: Sequence[str]) -> None:
         )
 
     _run(command, arguments, "project")
+
+
+def _explore(arguments: Sequence[str]) -> None:
+    def command(
+        model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = "",
+        *,
+        data: Path | None = None,
+        directions: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int | None = None,
+        space: Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        """Steer a model in the browser: sample, mix, edit, walk, project, compare. Ctrl-C ends it.
+
+        Args:
+            model: A model file, a run's folder or a bundled model; left out, the bundled portraits.
+            data: The store it was trained on, to see the training images that are nearest to a picture.
+            directions: What can be edited: a file of `stylegan directions find`; unless given, the principal
+                components of W.
+            host: The address to serve at. Only this machine reaches the default; 0.0.0.0 lets others in.
+            port: The first free one from 7860 on, unless given.
+            space: Serve nothing; write a folder that is a Hugging Face Space, and runs anywhere with `python app.py`.
+            device: cpu, cuda, mps, or auto.
+        """
+        from stylegan import weights
+
+        model = model or weights.DEFAULT_MODEL
+        if space is not None:
+            from stylegan.explorer.space import write_space
+
+            if data is not None:
+                raise InputError("--space takes no --data: the training images would be for everybody to see")
+            write_space(space, model, directions)
+            print(f"{space}: a Space to push as it is, or to try with: python {space / 'app.py'}")
+            return
+        from stylegan.distributed import pick_device
+        from stylegan.explorer import page, picture
+
+        page.import_gradio()  # before the model is read, and measured
+        explorer = picture.open_explorer(model, data=data, directions_file=directions, device=pick_device(device))
+        blocks = page.serve(explorer, host=host, port=port)
+        print(f"{explorer.name} is at {blocks.local_url} (Ctrl-C ends it)", flush=True)
+        blocks.block_thread()
+
+    _run(command, arguments, "explore")
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
@@ -1205,6 +1260,7 @@ def _describe(name: str) -> dict[str, Any]:
         "draws": f"{resolution} x {resolution}" + (f", fading in ({1 - fade:.0%})" if fade else ""),
         **{key: value for key, value in vars(model.provenance).items() if value},
         "parameters": {k: sum(p.numel() for p in n.parameters()) for k, n in networks.items() if n is not None},
+        "truncation": dict(zip(("psi", "cutoff"), model.generator.truncation, strict=True)),
         "generator": to_dict(model.generator.config),
     }
 

@@ -19,6 +19,9 @@ from stylegan.errors import InputError
 T = TypeVar("T")
 Precision = Literal["auto", "float32", "tf32", "bf16"]
 
+# what may round the factors of products on a GPU
+_ROUNDED = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+
 
 def pick_device(name: str) -> torch.device:
     """The device of that name; "auto" is cuda, else mps, else cpu. Raises InputError where it is not there."""
@@ -48,22 +51,20 @@ def set_precision(precision: Precision) -> torch.dtype | None:
 
     Returns what the networks' `compute_dtype` is to be: bfloat16 for "bf16", else None.
     """
-    mode = "ieee" if precision == "float32" else "tf32"
-    torch.backends.cuda.matmul.fp32_precision = mode
-    torch.backends.cudnn.conv.fp32_precision = mode
+    for setting in _ROUNDED:
+        setting.fp32_precision = "ieee" if precision == "float32" else "tf32"
     return torch.bfloat16 if precision == "bf16" else None
 
 
 @contextmanager
-def strict_float32() -> Iterator[None]:
-    """Inside, products are float32 throughout, whatever `set_precision` has said before."""
-    settings = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
-    before = [setting.fp32_precision for setting in settings]
-    set_precision("float32")
+def in_precision(precision: Precision) -> Iterator[None]:
+    """Inside, what `set_precision` has said before is replaced."""
+    before = [setting.fp32_precision for setting in _ROUNDED]
+    set_precision(precision)
     try:
         yield
     finally:
-        for setting, mode in zip(settings, before, strict=True):
+        for setting, mode in zip(_ROUNDED, before, strict=True):
             setting.fp32_precision = mode
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from stylegan.config import from_dict, to_dict
+from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.images import atomic_file
 from stylegan.interop import checkpoints, hub, nvidia, torch_files
@@ -219,6 +219,9 @@ class _Grown:
 class _Truncation:
     psi: float
     cutoff: int | None
+
+    def __post_init__(self) -> None:
+        check_finite(self)
 
 
 def _load_pickle(path: Path) -> Model:

@@ -6,7 +6,7 @@ is the source text of a TensorFlow function, its options and its variables. Only
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,17 @@ class OfficialNetwork(pickles.Built):
             raise InputError("it has a network with components that are no networks")
         self.components = components
 
-    def arrays(self) -> Iterator[np.ndarray]:
-        """All variables, those of the components too."""
-        yield from self.variables.values()
-        for component in self.components.values():
-            yield from component.variables.values()
+    def parts(self) -> list["OfficialNetwork"]:
+        """Its components and itself."""
+        return [*self.components.values(), self]
+
+    def take_variables(self) -> dict[str, np.ndarray]:
+        """All variables, those of the components too. They are gone from here: large files are not held twice."""
+        taken: dict[str, np.ndarray] = {}
+        for part in self.parts():  # itself last: of the two variables lod its own is what counts
+            taken |= part.variables
+            part.variables = {}
+        return taken
 
 
 _LATER = dict.fromkeys(
@@ -223,8 +229,8 @@ def _unpickle(path: Path) -> Any:
         except InputError as error:
             raise InputError(f"{path} cannot be read: {error}") from None
     networks = content if isinstance(content, tuple) else (content,)
-    held = sum(a.nbytes for n in networks if isinstance(n, OfficialNetwork) for a in n.arrays())
-    if held > path.stat().st_size:
+    parts = [part for n in networks if isinstance(n, OfficialNetwork) for part in n.parts()]
+    if sum(array.nbytes for part in parts for array in part.variables.values()) > path.stat().st_size:
         raise InputError(f"{path} cannot be read: it repeats its numbers, which no official file does")
     return content
 
@@ -294,7 +300,10 @@ def _config_fields(options: dict[str, Any], names: dict[str, str]) -> dict[str, 
 
 
 def generator_from(network: OfficialNetwork) -> Generator:
-    """Build the generator of an official G or Gs: of a StyleGAN, in any of its configurations, or a Progressive GAN."""
+    """Build the generator of an official G or Gs: of a StyleGAN, in any of its configurations, or a Progressive GAN.
+
+    Takes the variables out of `network`. Raises InputError for options and variables that are not known.
+    """
     options = network.options
     if network.function == "G_style":
         _check_options(options, _STYLEGAN_OPTIONS)
@@ -314,9 +323,7 @@ def generator_from(network: OfficialNetwork) -> Generator:
     fused_from = 128 if fused_scale == "auto" else 8 if fused_scale else 2048
     truncation = _truncation(options)
 
-    variables: dict[str, np.ndarray] = {}
-    for part in (*network.components.values(), network):  # the lod of the whole network is what counts
-        variables |= part.variables
+    variables = network.take_variables()
     lod = _lod(variables.pop("lod", None), config.resolution, options)
     w_avg = variables.pop("dlatent_avg", np.zeros(config.w_dim if network.function == "G_paper" else 0))
     tensors = _renamed(variables, lambda name, value: generator_variable(name, value, config.resolution, fused_from))
@@ -375,7 +382,10 @@ def _progressive_fields(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def discriminator_from(network: OfficialNetwork) -> Discriminator:
-    """Build the discriminator of an official D, of a StyleGAN or Progressive GAN, or an attribute classifier."""
+    """Build the discriminator of an official D, of a StyleGAN or Progressive GAN, or an attribute classifier.
+
+    Takes the variables out of `network`. Raises InputError for options and variables that are not known.
+    """
     options = _SMALL_GREY | network.options
     if network.function == "D_basic":
         _check_options(options, _STYLEGAN_OPTIONS)
@@ -387,7 +397,7 @@ def discriminator_from(network: OfficialNetwork) -> Discriminator:
     else:
         raise InputError(f"{network.function[:100]!r} is not the discriminator of a StyleGAN or Progressive GAN")
     config = from_dict(DiscriminatorConfig, _config_fields(options, _DISCRIMINATOR_OPTIONS) | special)
-    variables = dict(network.variables)
+    variables = network.take_variables()
     _lod(variables.pop("lod", None), config.resolution, options)
     tensors = _renamed(variables, lambda name, value: discriminator_variable(name, value, config.resolution))
     return build(Discriminator, config, tensors)
@@ -396,9 +406,13 @@ def discriminator_from(network: OfficialNetwork) -> Discriminator:
 def _renamed(
     variables: dict[str, np.ndarray], convert: Callable[[str, np.ndarray], tuple[str, Tensor]]
 ) -> dict[str, Tensor]:
-    tensors = dict(convert(name, value) for name, value in variables.items())
-    if len(tensors) < len(variables):
-        raise InputError("the file has two variables for the same weights")
+    """The tensors of these variables, which are used up."""
+    tensors: dict[str, Tensor] = {}
+    for name in list(variables):
+        ours, tensor = convert(name, variables.pop(name))
+        if ours in tensors:
+            raise InputError(f"the file has two variables for the same weights, one of them {name[:100]!r}")
+        tensors[ours] = tensor
     return tensors
 
 

@@ -3,7 +3,8 @@
 Python's own unpickler calls what a file names, with what the file gives: even with a list of allowed names, a numpy
 callable can be given a shape of a terabyte, and tuples within tuples as the key of a dictionary take for ever. Here a
 name is looked up in the caller's table of functions, which get their arguments as one tuple and look at them; and
-what has no place in a file of weights is refused: other instructions, other names, keys that are not plain.
+what has no place in a file of weights is refused: other instructions, other names, keys that are not plain, and lists
+that are small in the file but endless for whoever goes through them.
 """
 
 import pickle as op
@@ -49,6 +50,9 @@ def load(file: BinaryIO, known: Mapping[str, Any], persistent: Callable[[Any], A
         raise InputError("it is cut short or damaged") from error
 
 
+_CONTAINERS = (list, tuple, dict)
+
+
 class _Machine:
     """Stack, marks and memo of the pickle format (see Python's pickletools for what each instruction does)."""
 
@@ -60,6 +64,9 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.sizes: dict[int, int] = {}  # of a container, by id: how many things one meets in going through it
+        self.complete: set[int] = set()  # containers that were recalled: their sizes have been counted
+        self.repeated = 0  # things met in what was recalled
 
     def run(self) -> Any:
         for _ in range(MOST_INSTRUCTIONS):
@@ -109,22 +116,24 @@ class _Machine:
             case op.MARK:
                 self.marks.append(len(stack))
             case op.EMPTY_TUPLE:
-                stack.append(())
+                self.push((), [])
             case op.TUPLE1 | op.TUPLE2 | op.TUPLE3:
                 count = (op.TUPLE1, op.TUPLE2, op.TUPLE3).index(instruction) + 1
-                stack.append(tuple(self.pop(count)))
+                items = self.pop(count)
+                self.push(tuple(items), items)
             case op.TUPLE:
-                stack.append(tuple(self.pop_to_mark()))
+                items = self.pop_to_mark()
+                self.push(tuple(items), items)
             case op.EMPTY_LIST:
-                stack.append([])
+                self.push([], [])
             case op.APPEND | op.APPENDS:
                 items = self.pop_to_mark() if instruction == op.APPENDS else self.pop(1)
-                self.top(list).extend(items)
+                self.open(list, items).extend(items)
             case op.EMPTY_DICT:
-                stack.append({})
+                self.push({}, [])
             case op.SETITEM | op.SETITEMS:
                 items = self.pop_to_mark() if instruction == op.SETITEMS else self.pop(2)
-                target = self.top(dict)
+                target = self.open(dict, items)
                 if len(items) % 2:
                     raise InputError("it is damaged: a dictionary lacks a value")
                 for key, value in zip(items[::2], items[1::2], strict=True):
@@ -139,9 +148,9 @@ class _Machine:
             case op.LONG_BINPUT:
                 self.memo[self.number("<I")] = stack[-1]
             case op.BINGET:
-                stack.append(self.memo[self.number("<B")])
+                self.recall(self.number("<B"))
             case op.LONG_BINGET:
-                stack.append(self.memo[self.number("<I")])
+                self.recall(self.number("<I"))
             # known names, and what they make
             case op.GLOBAL:
                 stack.append(self.find(self.line(), self.line()))
@@ -151,7 +160,7 @@ class _Machine:
                 function, arguments = self.pop(2)
                 if not callable(function) or not isinstance(arguments, tuple):
                     raise InputError("it is damaged: it calls what is no function")
-                stack.append(function(arguments))
+                self.push(function(arguments), [])
             case op.BUILD:
                 (state,) = self.pop(1)
                 if type(stack[-1]) is not OrderedDict:  # torch's has the versions of modules, of no use here
@@ -191,6 +200,36 @@ class _Machine:
             if len(line) > 1000:
                 raise EOFError
         return line.decode()
+
+    def push(self, thing: Any, items: list[Any]) -> None:
+        """Put something new on the stack; of a container, with what is in it."""
+        if isinstance(thing, _CONTAINERS):
+            self.sizes[id(thing)] = 1 + self.size(items)
+        self.stack.append(thing)
+
+    def open(self, kind: type, items: list[Any]) -> Any:
+        """The container on top of the stack, to be filled with these items.
+
+        They are off the stack, so they will not change any more: the sizes are exact.
+        """
+        container = self.top(kind)
+        if id(container) in self.complete:
+            raise InputError("it is damaged: it fills what is in use already")
+        self.sizes[id(container)] += self.size(items)
+        return container
+
+    def recall(self, place: int) -> None:
+        """Put on the stack once more what was there before."""
+        thing = self.memo[place]
+        if isinstance(thing, _CONTAINERS):
+            self.complete.add(id(thing))
+            self.repeated += self.size([thing])
+            if self.repeated > MOST_INSTRUCTIONS:
+                raise InputError("it repeats its lists without end, which no network does")
+        self.stack.append(thing)
+
+    def size(self, things: list[Any]) -> int:
+        return sum(self.sizes[id(thing)] if isinstance(thing, _CONTAINERS) else 1 for thing in things)
 
     def top(self, kind: type) -> Any:
         if not isinstance(self.stack[-1], kind):

@@ -34,6 +34,7 @@ _DAMAGE = (
     OSError,
 )
 MOST_PICKLED = 2**26  # bytes of the part without the tensors
+MOST_MEMBERS = 20_000
 
 
 def load(path: Path) -> Any:
@@ -42,6 +43,8 @@ def load(path: Path) -> Any:
         try:
             if file.read(len(LEGACY_START)) == LEGACY_START:
                 return _load_legacy(file)
+            if _occurrences(file, b"PK\x01\x02") > MOST_MEMBERS:  # each listed member begins so; a list takes memory
+                raise InputError(f"it is an archive of more than {MOST_MEMBERS} members")
             with zipfile.ZipFile(file) as archive:
                 return _load_archive(archive, path.stat().st_size)
         except InputError as error:
@@ -50,15 +53,24 @@ def load(path: Path) -> Any:
             raise InputError(f"{path.name} is cut short or damaged ({str(error)[:100]})") from error
 
 
+def _occurrences(file: BinaryIO, mark: bytes) -> int:
+    """How often the bytes stand in the file, or a few less."""
+    file.seek(0)
+    count = 0
+    while block := file.read(2**24):
+        count += block.count(mark)
+    return count
+
+
 def _load_archive(archive: zipfile.ZipFile, size: int) -> Any:
     members = {info.filename: info for info in archive.infolist()}
+    roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
+    if len(roots) != 1 or members[f"{roots[0]}data.pkl"].file_size > MOST_PICKLED:
+        raise InputError("it is an archive, but not one of torch")
     if len(members) < len(archive.infolist()) or sum(info.file_size for info in members.values()) > size:
         raise InputError("it is an archive that unpacks to more than its size, which torch never writes")
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members.values()):
         raise InputError("it is an archive with compressed members, which torch never writes")
-    roots = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
-    if len(roots) != 1 or members[f"{roots[0]}data.pkl"].file_size > MOST_PICKLED:
-        raise InputError("it is an archive, but not one of torch")
     root = roots[0]
     if f"{root}byteorder" in members and archive.read(f"{root}byteorder") != b"little":
         raise InputError("it was written on a machine with the other order of bytes")

@@ -306,7 +306,7 @@ def evaluate(evaluation: Evaluation, record: Path, provenance: dict[str, Any]) -
     check(evaluation)
     known = distributed.on_first(lambda: read_record(record))
     lines = []
-    with distributed.strict_float32():  # a path length's epsilon drowns in anything less
+    with distributed.in_precision("float32"):  # a path length's epsilon drowns in anything less
         for name in _names(evaluation):
             settings = provenance | _settings(evaluation, name)
             line = next((k for k in known if {key: k.get(key) for key in settings} == settings), None)

@@ -83,8 +83,8 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         check_image_shape(self.resolution, self.channels, self.label_count)
-        if len(self.aspect) != 2 or min(self.aspect) < 1:
-            raise InputError("aspect must be two numbers of 1 or more, such as 4 3")
+        if len(self.aspect) != 2 or not all(1 <= number <= 10_000 for number in self.aspect):
+            raise InputError("aspect must be two numbers from 1 to 10000, such as 4 3")
         if self.const_input and not self.use_styles:
             raise InputError("a traditional generator (use_styles off) needs its latent as input: turn const_input off")
         mapped = self.z_dim + self.label_width

@@ -11,11 +11,6 @@ from stylegan.interop import torch_files
 
 FORMAT_VERSION = 1
 
-# what a state holds, besides what it is
-_CONTENT = {"data": str, "images_seen": int, "tick": int, "tick_start": int, "seconds": int | float}
-_CONTENT |= {"stage": tuple | list | None, "resolution_and_fade": tuple | list}
-_CONTENT |= dict.fromkeys(("skipped", "skipped_in_a_row", "g", "d", "g_ema", "g_adam", "d_adam"), dict)
-
 
 def path_of(run_dir: Path, images_seen: int) -> Path:
     """Name of the state after so many images; names sort by age."""
@@ -39,14 +34,26 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("kind") != "stylegan-state":
         raise InputError(f"{path.name} is not a training state")
     if state.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{path.name} has format version {str(state.get('format_version'))[:20]}, not {FORMAT_VERSION}"
-        )
-    if set(state) - {"kind", "format_version"} != set(_CONTENT) or not all(
-        isinstance(state[name], kind) for name, kind in _CONTENT.items()
-    ):
-        raise InputError(f"{path.name} does not hold what a training state does")
-    return state
+        raise InputError(f"{path.name} has format version {state.get('format_version')}, not {FORMAT_VERSION}"[:200])
+    match state:
+        case {
+            "data": str(),
+            "images_seen": int(),
+            "tick": int(),
+            "tick_start": int(),
+            "seconds": int() | float(),
+            "stage": None | (int(), bool()),
+            "resolution_and_fade": (int(), int() | float()),
+            "skipped": {"g": int(), "d": int()},
+            "skipped_in_a_row": {"g": int(), "d": int()},
+            "g": dict(),
+            "d": dict(),
+            "g_ema": dict(),
+            "g_adam": dict(),
+            "d_adam": dict(),
+        } if len(state) == 16:
+            return state
+    raise InputError(f"{path.name} does not hold what a training state does")
 
 
 def load_newest(run_dir: Path, warn) -> dict[str, Any] | None:

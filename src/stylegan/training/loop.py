@@ -498,14 +498,11 @@ class Run:
                 f"the run was begun on other images than those in {self.store.path}; give it its own data, or choose "
                 "another folder for a new run"
             )
-        for name in ("images_seen", "tick", "tick_start", "seconds"):
+        for name in ("images_seen", "tick", "tick_start", "seconds", "skipped", "skipped_in_a_row"):
             setattr(self, name, state[name])
         self.stage = tuple(state["stage"]) if state["stage"] else None
+        self.resolution_and_fade = tuple(state["resolution_and_fade"])
         try:
-            for name in ("skipped", "skipped_in_a_row"):
-                setattr(self, name, {network: int(state[name][network]) for network in "gd"})
-            resolution, fade = state["resolution_and_fade"]
-            self.resolution_and_fade = (int(resolution), float(fade))
             for name in ("g", "d", "g_ema", "g_adam", "d_adam"):
                 getattr(self, name).load_state_dict(state[name])
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -1,0 +1,314 @@
+"""What the explorer computes: from what the controls say to pictures, latents and videos. Nothing here knows the page.
+
+Every function depends on its arguments alone, so that any number of people can steer the same model.
+"""
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from stylegan import directions, project, sampling, video, weights
+from stylegan.data.store import Store, open_store, pyramid
+from stylegan.directions import Directions
+from stylegan.errors import InputError
+from stylegan.images import crop_padding, from_uint8, save_image, to_pil, to_uint8
+from stylegan.networks.generator import Generator
+from stylegan.networks.layers import resolutions
+
+RANGES = ("coarse", "middle", "fine")
+COMPARED_AT = 16  # pixels; what the nearest images have in common is composition and colour
+
+
+@dataclass(frozen=True, eq=False)
+class Explorer:
+    """A model and what it is explored with. Shared by all users; nothing in it changes."""
+
+    name: str
+    generator: Generator
+    directions: Directions
+    store: Store | None = None
+    """The training images to compare with."""
+    trunk: Generator | None = None
+    """What previews are drawn with while a slider moves, see `trunk`; None where the network is fast enough."""
+
+    @property
+    def ranges(self) -> dict[str, range]:
+        """The layers of coarse, middle and fine styles; none where there are no styles or too few layers."""
+        resolution = self.generator.synthesis.grown[0]
+        return sampling.style_ranges(resolution) if self.generator.config.use_styles and resolution >= 16 else {}
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A picture, as the controls say it: a seed or a found w, then styles of another seed, then edits."""
+
+    seed: int | None = 0
+    label: int | None = None
+    """The class, for a conditional model."""
+    psi: float = 1.0
+    """Truncation of both seeds. What was found is shown as it is."""
+    cutoff: int | None = None
+    """How many layers are truncated."""
+    noise: sampling.Noise = "random"
+    noise_seed: int | None = 0
+    found: Tensor | None = None
+    """w [1, num_layers, w_dim] to start from instead of the seed: a projection, or a file."""
+    other_seed: int | None = 1
+    mixed: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """How much of coarse, middle and fine styles is the other seed's: 0 none, 1 all."""
+    strengths: tuple[float, ...] = ()
+    """How far along each direction, in its standard deviations; () for no edits."""
+    edited: tuple[str, ...] = RANGES
+    """The ranges of styles that edits change."""
+
+    def __post_init__(self) -> None:
+        for seed in (self.seed, self.noise_seed, self.other_seed):
+            if seed is None or not 0 <= seed < 2**32:
+                raise InputError("a seed is a whole number from 0 to 4294967295; type one")
+
+
+def open_explorer(
+    model: Path | str,
+    *,
+    data: Path | str | None = None,
+    directions_file: Path | str | None = None,
+    device: torch.device | str = "cpu",
+) -> Explorer:
+    """Load a model and find out how fast it is here.
+
+    data: the store to compare with. directions_file: of `stylegan directions`; unless given, the principal components
+    of W (or, without a W, the closed form) are found. Raises InputError for what cannot be used.
+    """
+    generator = weights.load(model, device)
+    if directions_file is not None:
+        found = directions.load(directions_file, generator)
+    else:
+        find = directions.by_pca if generator.has_w else directions.by_sefa
+        found = find(generator, min(8, generator.config.w_dim))
+    store = None if data is None else open_store(data)
+    if store is not None and store.channels != generator.config.channels:
+        raise InputError(
+            f"{data} has {store.channels} channels, the model draws {generator.config.channels}; give its own store"
+        )
+    fast = fast_resolution(generator)
+    lower = None if fast == generator.synthesis.grown[0] else trunk(generator, fast)
+    return Explorer(Path(model).stem, generator, found, store, lower)
+
+
+# --- the picture
+
+
+@torch.no_grad()
+def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
+    """w [1, num_layers, w_dim] of a picture. Raises InputError for classes, truncation or mixing that cannot be."""
+    generator = explorer.generator
+
+    def of_seed(seed: int) -> Tensor:
+        return generator.truncate(sampling.w_of(generator, [seed], recipe.label), recipe.psi, recipe.cutoff)
+
+    w = of_seed(recipe.seed) if recipe.found is None else recipe.found.to(generator.w_avg)
+    if any(recipe.mixed):
+        other = of_seed(recipe.other_seed)
+        for layers, share in zip(explorer.ranges.values(), recipe.mixed, strict=True):
+            w = sampling.mix(w, sampling.lerp(w, other, share), layers)
+    layers = [i for name in recipe.edited for i in explorer.ranges.get(name, ())]
+    chosen = None if len(recipe.edited) == len(RANGES) else layers
+    for name, strength in zip(explorer.directions.names, recipe.strengths, strict=False):
+        if strength:
+            step = explorer.directions.step(name)
+            w = directions.edit(w, step, strength, directions.chosen_layers(explorer.directions, chosen))
+    return w
+
+
+def picture(explorer: Explorer, recipe: Recipe) -> Image.Image:
+    """The picture."""
+    return seen(explorer, draw(explorer, recipe))
+
+
+def seen(explorer: Explorer, image: Tensor) -> Image.Image:
+    """What is seen of an image uint8 [1, C, R, R]: all but its padding."""
+    return to_pil(crop_padding(image, explorer.generator.config.aspect)[0])
+
+
+@torch.no_grad()
+def draw(explorer: Explorer, recipe: Recipe) -> Tensor:
+    """The picture with its padding, as the network draws it: uint8 [1, C, R, R] on the CPU."""
+    planes = sampling.noise_input(explorer.generator, recipe.noise, [recipe.noise_seed])
+    return to_uint8(explorer.generator.synthesis(w_of(explorer, recipe), noise=planes)).cpu()
+
+
+def describe(explorer: Explorer, recipe: Recipe) -> str:
+    """What is in the picture, in a line."""
+    generator, parts = explorer.generator, []
+    resolution = generator.synthesis.grown[0]
+    if recipe.found is None:
+        parts.append(f"seed {recipe.seed}" + ("" if recipe.label is None else f" of class {recipe.label}"))
+        parts += [f"ψ {recipe.psi:g}"] if generator.has_w else []
+    else:
+        parts.append("the w that was found")
+    parts += [f"{share:.0%} {name} styles of seed {recipe.other_seed}"
+              for name, share in zip(RANGES, recipe.mixed, strict=True) if share]  # fmt: skip
+    strengths = zip(explorer.directions.names, recipe.strengths, strict=False)
+    parts += [f"{name.replace('_', ' ')} {strength:+g}" for name, strength in strengths if strength]
+    return f"{resolution} × {resolution} · " + " · ".join(parts)
+
+
+def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
+    """Write the picture as PNG and its w as `.safetensors` into a folder, and return their paths.
+
+    `stylegan generate MODEL --latents FILE --noise-seed SEED` draws the picture from the second.
+    """
+    name = f"seed{recipe.seed:04d}" if recipe.found is None else "found"
+    files = [folder / f"{name}.png", folder / f"{name}.safetensors"]
+    save_image(picture(explorer, recipe), files[0])
+    sampling.save_latents(files[1], w=w_of(explorer, recipe))
+    return [str(file) for file in files]
+
+
+# --- previews, for networks that are slow where they run
+
+
+@torch.no_grad()
+def fast_resolution(generator: Generator, patience: float = 0.15) -> int:
+    """The highest resolution that is drawn in `patience` seconds, or 4. Warms the network up."""
+    w, grown = generator.w_avg.expand(1, generator.config.num_layers, -1), generator.synthesis.grown[0]
+    for resolution in reversed(resolutions(grown)):
+        for _ in range(2):  # the first time is slower than those to come
+            start = time.perf_counter()
+            generator.synthesis(w, resolution=resolution, noise="const").cpu()
+            seconds = time.perf_counter() - start
+        if seconds < patience:
+            return resolution
+    return 4
+
+
+def trunk(generator: Generator, resolution: int) -> Generator:
+    """A copy whose `synthesis(w, resolution=resolution)` gives features [N, C, resolution, resolution], not images."""
+    copied = copy.deepcopy(generator)
+    copied.synthesis.blocks[str(resolution)].to_rgb = torch.nn.Identity()
+    copied.synthesis.grown = (resolution, 0.0)
+    return copied
+
+
+@torch.no_grad()
+def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
+    """How the trunk's features make up a picture: [features + 1, channels], fitted by least squares.
+
+    image: what `draw` has drawn from the recipe. The network's own toRGB of the trunk's resolution will not do: it was
+    trained until the next resolution had faded in, and the layers below have changed since (docs/log.md).
+    """
+    features = _features(explorer, recipe).double()  # [pixels, features + 1]
+    side = explorer.trunk.synthesis.grown[0]
+    small = F.adaptive_avg_pool2d(from_uint8(image).double(), side).flatten(2)[0].T.to(features)
+    square = features.T @ features
+    ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square)).to(square)
+    return torch.linalg.solve(square + ridge, features.T @ small).float()
+
+
+@torch.no_grad()
+def preview(explorer: Explorer, recipe: Recipe, colours: Tensor) -> Image.Image:
+    """A small picture in a fraction of the time, with the colours of the last whole one."""
+    side = explorer.trunk.synthesis.grown[0]
+    image = (_features(explorer, recipe) @ colours).T.view(1, -1, side, side)
+    return seen(explorer, to_uint8(image))
+
+
+def _features(explorer: Explorer, recipe: Recipe) -> Tensor:
+    """[pixels, features + 1], the last of them 1."""
+    planes = sampling.noise_input(explorer.trunk, recipe.noise, [recipe.noise_seed])
+    features = explorer.trunk.synthesis(w_of(explorer, recipe), noise=planes).flatten(2)[0].T
+    return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+
+
+# --- from picture to picture
+
+
+def seeds_of(text: str) -> list[int]:
+    """ "1, 5 7" -> [1, 5, 7]. Raises InputError for anything else."""
+    parts = text.replace(",", " ").split()
+    if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
+        raise InputError(f"{text!r} are no seeds; write numbers such as 1, 5, 7")
+    return [int(part) for part in parts]
+
+
+def walk(
+    explorer: Explorer, recipe: Recipe, seeds: Sequence[int], route: Literal["linear", "cubic"], frames: int
+) -> Iterator[video.Frame]:
+    """A video from the picture to those of other seeds, with the same styles mixed in and the same edits.
+
+    route: linear ends at the last seed, cubic returns to the picture. Raises InputError for no seeds, or for more than
+    fit into the frames.
+    """
+    if not 1 <= len(seeds) < frames:
+        raise InputError(f"a walk of {frames} frames goes to 1 to {frames - 1} seeds, not {len(seeds)}")
+    stops = [recipe, *(replace(recipe, seed=seed, found=None) for seed in seeds)]
+    keys = torch.stack([w_of(explorer, stop) for stop in stops])
+    planes = sampling.noise_input(explorer.generator, recipe.noise, [recipe.noise_seed])
+    return video.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
+
+
+def read_photograph(explorer: Explorer, file: Path | str) -> Tensor:
+    """An image file as the model could have drawn it: uint8 [1, C, R, R]. Raises InputError for what is no image."""
+    with _named(file):
+        return to_uint8(project.read_image(file, explorer.generator))
+
+
+def find(
+    explorer: Explorer, photograph: Tensor, label: int | None, space: Literal["w", "w+"], steps: int
+) -> Iterator[tuple[int, Tensor, Image.Image, float]]:
+    """Project a photograph. After each step: its number, w [1, num_layers, w_dim], its picture, and the PSNR in dB."""
+    config = project.ProjectConfig(space=space, steps=steps)
+    for at in project.projecting(explorer.generator, from_uint8(photograph), config, label=label):
+        drawn = to_uint8(at.images).cpu()
+        yield at.step, at.w, seen(explorer, drawn), float(project.psnr(drawn, photograph))
+
+
+def read_latent(explorer: Explorer, file: Path | str, label: int | None) -> Tensor:
+    """The first w [1, num_layers, w_dim] of a file of latents; z becomes w. Raises InputError."""
+    with _named(file):
+        space, held = sampling.load_latents(file, explorer.generator.config)
+    if space == "w":
+        return held[:1]
+    return sampling.w_of_z(explorer.generator, held[:1], sampling.labels_of(explorer.generator, label, 1))
+
+
+@contextmanager
+def _named(file: Path | str) -> Iterator[None]:
+    """Sentences about an upload name the file, not where it lies on the server."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(file), Path(file).name)) from error
+
+
+def nearest(explorer: Explorer, recipe: Recipe, count: int = 8) -> list[tuple[Image.Image, str]]:
+    """The training images nearest to the picture, each with a line about it; mirrored ones count as well.
+
+    The distance is the root mean square over the pixels at 16 x 16, in levels of 255: composition and colour. Raises
+    InputError without a store.
+    """
+    if explorer.store is None:
+        raise InputError("there are no training images to compare with; give the explorer --data STORE")
+    drawn = draw(explorer, recipe)[0].permute(1, 2, 0).numpy()
+    side = min(COMPARED_AT, drawn.shape[0], explorer.store.resolution)
+    small, images = pyramid(drawn)[side].astype(np.float32), explorer.store.images(side)
+    distances = np.empty(len(images), np.float32)
+    for start in range(0, len(images), 4096):
+        part = images[start : start + 4096].astype(np.float32)
+        both = [np.square(part - each).mean(axis=(1, 2, 3)) for each in (small, small[:, ::-1])]
+        distances[start : start + 4096] = np.sqrt(np.minimum(*both))
+    found = []
+    for i in np.argsort(distances, kind="stable")[:count]:
+        real = torch.tensor(explorer.store.images()[i]).permute(2, 0, 1)[None]
+        found.append((seen(explorer, real), f"{i}: {distances[i]:.1f}"))
+    return found

@@ -1,0 +1,481 @@
+"""The explorer: what it computes, without a browser; and the page, driven in a headless Chromium."""
+
+import io
+import shutil
+import struct
+import tomllib
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_generator, write_store
+from PIL import Image
+
+from stylegan import directions, sampling, weights
+from stylegan.data.store import StoreWriter, open_store, pyramid
+from stylegan.errors import InputError
+from stylegan.explorer import picture, space
+from stylegan.explorer.picture import Explorer, Recipe
+from stylegan.images import to_pil, to_uint8
+from stylegan.weights import Model
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # Gradio looks for a free port
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+HEADLESS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+HEADLESS += ["--disable-component-update", "--disable-sync"]
+SEEN = Recipe(psi=0.7, cutoff=6)  # what the page of a 16 x 16 network begins with
+
+
+def explorer_of(generator, store=None, **options) -> Explorer:
+    find = directions.by_pca if generator.has_w else directions.by_sefa
+    return Explorer("tiny", generator, find(generator, 3), None if store is None else open_store(store), **options)
+
+
+@pytest.fixture(scope="module")
+def explorer(store) -> Explorer:
+    return explorer_of(tiny_generator(), store)
+
+
+def drawn(generator, w, noise_seed=0) -> np.ndarray:
+    with torch.no_grad():
+        image = generator.synthesis(w, noise=sampling.noise_of_seeds([noise_seed], generator))
+    return np.asarray(to_pil(to_uint8(image)[0]))
+
+
+# --- what it computes
+
+
+def test_a_recipe_is_followed_in_order(explorer):
+    g, (coarse, _, fine) = explorer.generator, explorer.ranges.values()
+    a, b = (g.truncate(sampling.w_of_seeds(g, [seed]), 0.5, 3) for seed in (4, 9))
+    recipe = Recipe(
+        seed=4, psi=0.5, cutoff=3, noise_seed=2, other_seed=9, mixed=(1.0, 0.0, 0.25), strengths=(0, 2.0, 0)
+    )
+    expected = a.clone()
+    expected[:, coarse] = b[:, coarse]
+    expected[:, fine] = 0.75 * a[:, fine] + 0.25 * b[:, fine]
+    expected += 2 * explorer.directions.scales[1] * explorer.directions.vectors[1]
+    assert torch.allclose(picture.w_of(explorer, recipe), expected, atol=1e-6)
+    assert np.array_equal(picture.picture(explorer, recipe), drawn(g, picture.w_of(explorer, recipe), 2))
+
+    some = picture.w_of(explorer, replace(recipe, edited=("middle",)))
+    middle = explorer.ranges["middle"]
+    assert torch.allclose(some[:, middle], expected[:, middle], atol=1e-6)
+    assert torch.equal(some[:, fine], picture.w_of(explorer, replace(recipe, strengths=()))[:, fine])
+
+    found = torch.randn(1, 6, 8)  # is neither truncated nor of a seed
+    assert torch.equal(picture.w_of(explorer, Recipe(psi=0.1, found=found)), found)
+    text = picture.describe(explorer, recipe)
+    assert text == "16 × 16 · seed 4 · ψ 0.5 · 100% coarse styles of seed 9 · 25% fine styles of seed 9 · pca1 +2"
+
+
+def test_every_kind_of_generator(store):
+    conditional = explorer_of(tiny_generator(label_count=3))
+    assert not np.array_equal(*(picture.picture(conditional, Recipe(label=label)) for label in (0, 2)))
+    with pytest.raises(InputError, match="choose one, from 0 to 2"):
+        picture.picture(conditional, Recipe())
+    options = {"use_styles": False, "const_input": False, "use_noise": False}
+    traditional = explorer_of(tiny_generator(mapping_layers=0, **options))
+    assert traditional.ranges == {}
+    assert not np.array_equal(*(picture.picture(traditional, Recipe(strengths=(s, 0, 0))) for s in (0, 3)))
+    with pytest.raises(InputError, match="no W to truncate in"):
+        picture.picture(traditional, Recipe(psi=0.5))
+    assert explorer_of(tiny_generator(4)).ranges == {}
+    wide = explorer_of(tiny_generator(aspect=(4, 3), channels=1))
+    assert picture.picture(wide, Recipe()).size == (16, 12)
+
+
+@pytest.mark.parametrize("seed", [None, -1, 2**32])
+def test_no_seed(seed):
+    with pytest.raises(InputError, match="whole number"):
+        Recipe(seed=seed)
+
+
+def test_what_is_opened(tmp_path, store):
+    weights.save(tmp_path / "tiny.safetensors", Model(tiny_generator()))
+    opened = picture.open_explorer(tmp_path / "tiny.safetensors", data=store)
+    assert opened.name == "tiny" and opened.store.count == 40 and opened.trunk is None
+    assert opened.directions.method == "pca" and len(opened.directions.names) == 8
+    directions.save(tmp_path / "two.safetensors", directions.by_sefa(opened.generator, 2))
+    own = picture.open_explorer(tmp_path / "tiny.safetensors", directions_file=tmp_path / "two.safetensors")
+    assert own.directions.names == ("sefa0", "sefa1")
+    grey = write_store(tmp_path / "grey", channels=1)
+    with pytest.raises(InputError, match="1 channels, the model draws 3"):
+        picture.open_explorer(tmp_path / "tiny.safetensors", data=grey)
+
+
+def test_previews_have_the_colours_of_the_picture(explorer):
+    """The least squares are numpy's; and a picture near by is previewed better than by its mean colour."""
+    slow = replace(explorer, trunk=picture.trunk(explorer.generator, 8))
+    recipe, near = Recipe(psi=0.7), Recipe(psi=0.72)
+    small = torch.nn.functional.avg_pool2d(picture.draw(slow, recipe).double() / 127.5 - 1, 2)[0].flatten(1).T
+    features = picture._features(slow, recipe).detach().double().numpy()
+    fitted = features @ np.linalg.lstsq(features, small.numpy(), rcond=None)[0]
+    colours = picture.colours_of(slow, recipe, picture.draw(slow, recipe))
+    ours = features @ colours.double().numpy()
+    assert np.square(ours - small.numpy()).mean() < 1.05 * np.square(fitted - small.numpy()).mean() + 1e-6
+
+    image = np.asarray(picture.preview(slow, near, colours), float)
+    truth = np.asarray(picture.picture(slow, near).reduce(2), float)
+    assert image.shape == (8, 8, 3)
+    assert np.abs(image - truth).mean() < 0.7 * np.abs(truth - truth.mean(axis=(0, 1))).mean()
+
+
+def test_a_slow_network_gets_a_trunk():
+    generator = tiny_generator(32)
+    assert picture.fast_resolution(generator, patience=60) == 32
+    assert picture.fast_resolution(generator, patience=0) == 4
+    trunk = picture.trunk(generator, 8)
+    assert trunk.synthesis(trunk.w_avg.expand(1, 8, -1)).shape == (1, 8, 8, 8)
+    assert isinstance(generator.synthesis.blocks["8"].to_rgb, type(generator.synthesis.blocks["4"].to_rgb))
+
+
+def test_a_walk_passes_its_seeds(explorer):
+    recipe = Recipe(seed=1, psi=0.5, strengths=(1.0, 0, 0))
+    frames = [frame for frame, _ in picture.walk(explorer, recipe, [2, 3], "linear", 5)]
+    for frame, seed in zip(frames[::2], (1, 2, 3), strict=True):
+        assert np.array_equal(np.asarray(to_pil(frame)), picture.picture(explorer, replace(recipe, seed=seed)))
+    with pytest.raises(InputError, match="1 to 4 seeds"):
+        picture.walk(explorer, recipe, [1] * 5, "cubic", 5)
+    assert picture.seeds_of(" 3,4 5") == [3, 4, 5]
+    for text in ("", "1-3", "x", "²"):
+        with pytest.raises(InputError, match="no seeds"):
+            picture.seeds_of(text)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_nearest_are_those_of_brute_force(tmp_path, explorer, mirrored):
+    """Against float64; and an image that is in the store, mirrored or not, is found at distance 0."""
+    recipe = Recipe(psi=0.7)
+    rng = np.random.RandomState(0)
+    images = rng.randint(0, 256, (30, 16, 16, 3)).astype(np.uint8)
+    own = np.asarray(picture.picture(explorer, recipe))
+    images[17] = own[:, ::-1] if mirrored else own
+    with StoreWriter(tmp_path / "store", 16, 3, made={}) as writer:
+        for i, image in enumerate(images):
+            writer.add(pyramid(image), f"{i}.png")
+    found = picture.nearest(replace(explorer, store=open_store(tmp_path / "store")), recipe, 5)
+    both = (np.square(images.astype(float) - each).mean(axis=(1, 2, 3)) ** 0.5 for each in (own, own[:, ::-1]))
+    truth = np.minimum(*both)
+    assert [text for _, text in found] == [f"{i}: {truth[i]:.1f}" for i in np.argsort(truth)[:5]]
+    assert found[0][1] == "17: 0.0" and np.array_equal(found[0][0], images[17])
+
+
+def test_what_is_saved_draws_the_picture(tmp_path, explorer):
+    recipe = Recipe(seed=3, psi=0.5, mixed=(1.0, 0, 0))
+    image, latents = picture.save(explorer, recipe, tmp_path)
+    with Image.open(image) as saved:
+        assert np.array_equal(saved, picture.picture(explorer, recipe))
+    w = picture.read_latent(explorer, latents, None)
+    assert np.array_equal(drawn(explorer.generator, w), picture.picture(explorer, recipe))
+    np.save(tmp_path / "zs.z.npy", sampling.z_of_seeds([8, 9], 8).numpy())
+    z = picture.read_latent(explorer, tmp_path / "zs.z.npy", None)
+    assert torch.equal(z, sampling.w_of_seeds(explorer.generator, [8]))
+
+
+def test_uploads_that_cannot_be_used(tmp_path, explorer):
+    for name, content, reason in (
+        ("broken.png", BROKEN, "truncated"),
+        ("text.jpg", b"no picture", "not an image of a known format"),
+        ("huge.png", png_header(20_000, 20_000), "decompression bomb"),
+        ("empty.png", b"", "empty"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"^{name} cannot be projected: {reason}"):
+            picture.read_photograph(explorer, tmp_path / name)
+    (tmp_path / "x.npy").write_bytes(b"no numbers")
+    with pytest.raises(InputError, match=r"^x\.npy cannot be read"):
+        picture.read_latent(explorer, tmp_path / "x.npy", None)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    ending = struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 0) + b"IDAT"
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + ending
+
+
+BROKEN = png(np.random.RandomState(0).randint(0, 256, (40, 40, 3)).astype(np.uint8))[:2000]
+
+
+# --- a Space
+
+
+def test_a_space_is_one_folder(tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    metadata = extras["dependencies"] + [
+        f'{each}; extra == "{extra}"' for extra, needed in extras["optional-dependencies"].items() for each in needed
+    ]
+    monkeypatch.setattr(space.metadata, "requires", lambda _: metadata)
+    weights.save(tmp_path / "tiny.safetensors", Model(tiny_generator(), weights.Provenance(licence="CC BY 4.0")))
+    found = directions.by_sefa(tiny_generator(), 2)
+    directions.save(tmp_path / "two.safetensors", found)
+    folder = tmp_path / "new" / "space"
+    space.write_space(folder, tmp_path / "tiny.safetensors", tmp_path / "two.safetensors")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["README.md", "app.py", "directions.safetensors", "requirements.txt", "stylegan", "tiny.safetensors"]
+    )
+    needed = (folder / "requirements.txt").read_text().split()
+    assert needed == extras["dependencies"] + ["imageio>=2.31", "imageio-ffmpeg>=0.5", "gradio>=6"]
+    readme = (folder / "README.md").read_text()
+    assert readme.startswith("---\ntitle: tiny\nsdk: gradio\n") and "- licence: CC BY 4.0" in readme
+    opened = []
+    monkeypatch.setattr(picture, "open_explorer", lambda *a, **k: opened.append((a, k)))
+    monkeypatch.setattr("stylegan.explorer.page.serve", lambda explorer: SimpleNamespace(block_thread=lambda: None))
+    exec(compile((folder / "app.py").read_text(), "app.py", "exec"))
+    assert opened == [(("tiny.safetensors",), {"directions_file": "directions.safetensors"})]
+    assert weights.load(folder / "tiny.safetensors").config.resolution == 16
+    with pytest.raises(InputError, match="exists already"):
+        space.write_space(folder, tmp_path / "tiny.safetensors")
+    with pytest.raises(InputError, match="no model"):
+        space.write_space(tmp_path / "other", tmp_path / "nothing")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "tiny.safetensors", "two.safetensors"]
+
+
+# --- the page, in a browser
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api")
+    pytest.importorskip("gradio")
+    if BROWSER is None:
+        pytest.skip("no browser for the explorer's page; install Debian's chromium")
+    with playwright.sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=BROWSER, args=HEADLESS)
+
+
+@pytest.fixture(scope="module")
+def served():
+    """Serve explorers until the tests are done; gives the function that does it, which returns an address."""
+    from stylegan.explorer import page
+
+    running = []
+
+    def serve(explorer: Explorer) -> str:
+        running.append(page.serve(explorer))
+        return running[-1].local_url
+
+    yield serve
+    for blocks in running:
+        blocks.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def address(served, explorer) -> str:
+    return served(explorer)
+
+
+class User:
+    """A browser of one's own, at an explorer."""
+
+    def __init__(self, chromium, address: str, width: int = 1280, height: int = 800):
+        self.context = chromium.new_context(viewport={"width": width, "height": height})
+        self.outside: list[str] = []
+        self.context.on("request", lambda request: self._note(request.url, address))
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(15_000)
+        self.page.goto(address)
+        self.page.wait_for_selector("#picture img")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+        assert self.outside == []
+
+    def _note(self, url: str, address: str) -> None:
+        if not url.startswith((address, "data:", "blob:")):
+            self.outside.append(url)
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def slide(self, name: str, value: float) -> None:
+        self.page.locator(f"#{name} input[type=range]").fill(str(value))
+
+    def pixels(self, css: str = "#picture img") -> np.ndarray:
+        """What an image shows, as the browser got it."""
+        source = self.page.locator(css).get_attribute("src")
+        with Image.open(io.BytesIO(self.page.request.get(source).body())) as image:
+            return np.asarray(image)
+
+    def sees(self, explorer: Explorer, recipe: Recipe) -> bool:
+        """Wait until the picture is that of a recipe; False where it does not come to that."""
+        expected = np.asarray(picture.picture(explorer, recipe))
+        for _ in range(150):
+            if np.array_equal(self.pixels(), expected):
+                return True
+            self.page.wait_for_timeout(50)
+        return False
+
+
+def test_sliders_change_the_picture(chromium, address, explorer):
+    with User(chromium, address) as user:
+        assert user.sees(explorer, SEEN)
+        user.slide("psi", 0.2)
+        assert user.sees(explorer, replace(SEEN, psi=0.2))
+        user.page.locator("#seed input").fill("12")
+        assert user.sees(explorer, replace(SEEN, seed=12, psi=0.2))
+        user.page.get_by_label("none").check()
+        assert user.sees(explorer, replace(SEEN, seed=12, psi=0.2, noise="none"))
+        assert user.page.locator("#caption").inner_text() == "16 × 16 · seed 12 · ψ 0.2"
+        user.tab("Edit")
+        user.slide("edit-pca1", -2.5)
+        edited = replace(SEEN, seed=12, psi=0.2, noise="none", strengths=(0, -2.5, 0))
+        assert user.sees(explorer, edited)
+        user.page.get_by_role("checkbox", name="coarse").uncheck()
+        assert user.sees(explorer, replace(edited, edited=("middle", "fine")))
+        user.page.get_by_role("button", name="Undo all edits").click()
+        assert user.sees(explorer, replace(edited, strengths=()))
+        user.tab("Sample")
+        user.page.locator("#seed input").fill("")
+        user.page.get_by_text("a seed is a whole number").wait_for()
+
+
+def test_mixing(chromium, address, explorer):
+    with User(chromium, address) as user:
+        user.tab("Mix")
+        user.page.locator("#other-seed input").fill("7")
+        user.slide("coarse", 1)
+        assert user.sees(explorer, replace(SEEN, other_seed=7, mixed=(1.0, 0, 0)))
+        user.slide("fine", 0.5)
+        assert user.sees(explorer, replace(SEEN, other_seed=7, mixed=(1.0, 0, 0.5)))
+        b = np.asarray(picture.picture(explorer, replace(SEEN, seed=7)))
+        assert np.array_equal(user.pixels("#b img"), b)
+
+
+def test_files_and_videos(chromium, address, explorer, tmp_path):
+    with User(chromium, address) as user:
+        user.slide("psi", 0.4)
+        user.tab("Save")
+        user.page.locator("#save").click()
+        links = user.page.locator("#files a[download]")
+        links.nth(1).wait_for()
+        for i, name in enumerate(("seed0000.png", "seed0000.safetensors")):
+            (tmp_path / name).write_bytes(user.page.request.get(links.nth(i).get_attribute("href")).body())
+        with Image.open(tmp_path / "seed0000.png") as saved:
+            assert np.array_equal(saved, picture.picture(explorer, replace(SEEN, psi=0.4)))
+        user.tab("Project")  # and back in as a file
+        user.page.locator("#upload input[type=file]").set_input_files(tmp_path / "seed0000.safetensors")
+        user.page.locator("#project").click()
+        w = picture.w_of(explorer, replace(SEEN, psi=0.4))
+        assert user.sees(explorer, Recipe(found=w, noise="const"))
+        user.tab("Walk")
+        user.slide("seconds", 1)
+        user.page.locator("#walk").click()
+        film = user.page.locator("#film video")
+        film.wait_for()
+        (tmp_path / "walk.mp4").write_bytes(user.page.request.get(film.get_attribute("src")).body())
+        import imageio_ffmpeg
+
+        assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "walk.mp4"))[0] == 30
+        user.tab("Compare")
+        user.page.locator("#compare").click()
+        user.page.locator("#near img").nth(7).wait_for()
+
+
+def test_a_broken_upload_gives_a_sentence(chromium, address, explorer, tmp_path):
+    (tmp_path / "broken.png").write_bytes(BROKEN)
+    with User(chromium, address) as user:
+        user.tab("Project")
+        user.page.locator("#project").click()
+        user.page.get_by_text("choose a photograph first").wait_for()
+        user.page.locator("#upload input[type=file]").set_input_files(tmp_path / "broken.png")
+        user.page.locator("#upload").get_by_text("2.0 KB").wait_for()
+        user.page.locator("#project").click()
+        user.page.get_by_text("broken.png cannot be projected: truncated").wait_for()
+        assert user.sees(explorer, SEEN)
+
+
+def test_two_users_at_once(chromium, address, explorer, tmp_path):
+    """One projects a picture and edits it, the other samples, step by step in turn."""
+    target = picture.picture(explorer, Recipe(seed=77))
+    target.save(tmp_path / "target.png")
+    with User(chromium, address) as one, User(chromium, address) as two:
+        one.page.locator("#seed input").fill("3")
+        two.page.locator("#seed input").fill("4")
+        two.slide("psi", 0.9)
+        assert one.sees(explorer, replace(SEEN, seed=3)) and two.sees(explorer, replace(SEEN, seed=4, psi=0.9))
+        one.tab("Project")
+        one.page.locator("#upload input[type=file]").set_input_files(tmp_path / "target.png")
+        one.slide("steps", 20)
+        one.page.locator("#project").click()
+        two.slide("psi", -0.5)
+        assert two.sees(explorer, replace(SEEN, seed=4, psi=-0.5))
+        one.page.get_by_text("step 20 of 20").wait_for()
+        photograph = picture.read_photograph(explorer, tmp_path / "target.png")
+        *_, (_, w, _, psnr) = picture.find(explorer, photograph, None, "w+", 20)
+        assert one.sees(explorer, Recipe(found=w, noise="const"))
+        assert f"PSNR {psnr:.1f} dB" in one.page.locator("#told").inner_text()
+        one.tab("Edit")
+        one.slide("edit-pca0", 2)
+        two.tab("Edit")
+        two.slide("edit-pca0", -1)
+        assert one.sees(explorer, Recipe(found=w, noise="const", strengths=(2.0, 0, 0)))
+        assert two.sees(explorer, replace(SEEN, seed=4, psi=-0.5, strengths=(-1.0, 0, 0)))
+        two.tab("Sample")
+        assert not two.page.get_by_text("Begin with").is_visible()
+
+
+def test_on_a_phone(chromium, address):
+    with User(chromium, address, 390, 844) as user:
+        for tab in ("Sample", "Mix", "Edit"):
+            user.tab(tab)
+            assert user.page.evaluate("document.documentElement.scrollWidth") <= 390
+            user.page.mouse.wheel(0, 1000)
+            box = user.page.locator("#picture").bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] < 422  # in the upper half, however far one scrolls
+
+
+def test_a_slow_conditional_network(chromium, served):
+    explorer = explorer_of(tiny_generator(label_count=3))
+    slow = replace(explorer, trunk=picture.trunk(explorer.generator, 8))
+    with User(chromium, served(slow)) as user:
+        recipe = replace(SEEN, label=0)
+        assert user.sees(slow, recipe)
+        user.page.locator("#psi input[type=range]").fill("0.5")  # moves, and is not let go
+        user.page.locator("#caption").get_by_text("preview").wait_for()
+        colours = picture.colours_of(slow, recipe, picture.draw(slow, recipe))
+        moved = replace(recipe, psi=0.5)
+        assert np.array_equal(user.pixels(), picture.preview(slow, moved, colours))
+        user.page.locator("#psi input[type=range]").press("ArrowRight")
+        moved = replace(recipe, psi=0.51)
+        assert user.sees(slow, moved)
+        user.page.locator("#class input").click()
+        user.page.get_by_role("option", name="2").click()
+        assert user.sees(slow, replace(moved, label=2))
+
+
+def test_a_traditional_network(chromium, served):
+    options = {"use_styles": False, "const_input": False, "use_noise": False, "mapping_layers": 0}
+    explorer = explorer_of(tiny_generator(**options))
+    with User(chromium, served(explorer)) as user:
+        assert user.sees(explorer, Recipe())
+        assert user.page.locator("#psi input[type=range]").is_disabled()
+        user.page.get_by_text("no W to truncate in").wait_for()
+        user.tab("Edit")
+        user.slide("edit-sefa0", 3)
+        assert user.sees(explorer, Recipe(strengths=(3.0, 0, 0)))
+        user.tab("Mix")
+        user.page.get_by_text("no styles to mix").wait_for()
+        assert not user.page.locator("#coarse").is_visible()
+
+
+def test_the_port_is_taken(address, explorer):
+    from stylegan.explorer import page
+
+    with pytest.raises(InputError, match="cannot be served"):
+        page.serve(explorer, port=int(address.rstrip("/").rpartition(":")[2]))
