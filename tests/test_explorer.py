@@ -68,6 +68,12 @@ def test_a_recipe_is_followed_in_order(explorer):
     assert torch.allclose(some[:, middle], expected[:, middle], atol=1e-6)
     assert torch.equal(some[:, fine], picture.w_of(explorer, replace(recipe, strengths=()))[:, fine])
 
+    vectors = explorer.directions.vectors
+    apart = picture.w_of(explorer, replace(recipe, held=("pca0",))) - picture.w_of(
+        explorer, replace(recipe, strengths=())
+    )
+    assert (apart[0] @ vectors[0]).abs().max() < 1e-5 and (apart[0] @ vectors[1]).min() > 0.1
+
     found = torch.randn(1, 6, 8)  # is neither truncated nor of a seed
     assert torch.equal(picture.w_of(explorer, Recipe(psi=0.1, found=found)), found)
     text = picture.describe(explorer, recipe)
@@ -110,15 +116,15 @@ def test_what_is_opened(tmp_path, store):
 
 
 def test_previews_have_the_colours_of_the_picture(explorer):
-    """The least squares are numpy's; and a picture near by is previewed better than by its mean colour."""
+    """The ridge regression is numpy's; and a picture near by is previewed better than by its mean colour."""
     slow = replace(explorer, trunk=picture.trunk(explorer.generator, 8))
     recipe, near = Recipe(psi=0.7), Recipe(psi=0.72)
     small = torch.nn.functional.avg_pool2d(picture.draw(slow, recipe).double() / 127.5 - 1, 2)[0].flatten(1).T
     features = picture._features(slow, recipe).detach().double().numpy()
-    fitted = features @ np.linalg.lstsq(features, small.numpy(), rcond=None)[0]
+    ridge = np.sqrt(1e-2 * np.square(features).sum(axis=0).mean()) * np.eye(features.shape[1])
+    padded = np.concatenate([features, ridge]), np.concatenate([small.numpy(), np.zeros((len(ridge), 3))])
     colours = picture.colours_of(slow, recipe, picture.draw(slow, recipe))
-    ours = features @ colours.double().numpy()
-    assert np.square(ours - small.numpy()).mean() < 1.05 * np.square(fitted - small.numpy()).mean() + 1e-6
+    assert np.allclose(colours, np.linalg.lstsq(*padded, rcond=None)[0], atol=1e-5)
 
     image = np.asarray(picture.preview(slow, near, colours), float)
     truth = np.asarray(picture.picture(slow, near).reduce(2), float)
@@ -474,8 +480,14 @@ def test_a_traditional_network(chromium, served):
         assert not user.page.locator("#coarse").is_visible()
 
 
-def test_the_port_is_taken(address, explorer):
+def test_addresses_that_cannot_be_had(address, explorer):
     from stylegan.explorer import page
 
-    with pytest.raises(InputError, match="cannot be served"):
-        page.serve(explorer, port=int(address.rstrip("/").rpartition(":")[2]))
+    taken = int(address.rstrip("/").rpartition(":")[2])
+    for options, reason in (
+        ({"port": taken}, rf"port {taken} of 127\.0\.0\.1: .*in use"),
+        ({"port": 70_000}, "70000 is no port"),
+        ({"host": "192.0.2.1"}, r"192\.0\.2\.1: .*assign"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            page.serve(explorer, **options)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,30 +45,39 @@ def serve(explorer: Explorer, *, host: str | None = None, port: int | None = Non
     """Serve the page and return at once; `block_thread()` of what is returned waits, `close()` ends it.
 
     host: 127.0.0.1, unless given or set by GRADIO_SERVER_NAME (as Hugging Face does for Spaces). port: the first free
-    one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link. Raises InputError where the port is
-    taken, and without Gradio.
+    one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link. Raises InputError where it cannot be
+    served there, and without Gradio.
     """
+    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    _check_address(host, port)
     blocks, gr = page(explorer), import_gradio()
-    theme = gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
-    try:
-        blocks.launch(
-            server_name=host,
-            server_port=port,
-            theme=theme,
-            css=CSS,
-            head=HEAD,
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            max_file_size="50mb",
-            footer_links=[],
-            enable_monitoring=False,
-            ssr_mode=False,
-            pwa=False,
-        )
-    except OSError as error:
-        raise InputError(f"{host or '127.0.0.1'}, port {port or '7860 to 7959'}, cannot be served: {error}") from error
+    blocks.launch(
+        server_name=host,
+        server_port=port,
+        theme=gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
+        css=CSS,
+        head=HEAD,
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        max_file_size="50mb",
+        footer_links=[],
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+    )
     return blocks
+
+
+def _check_address(host: str, port: int | None) -> None:
+    if port is not None and not 0 < port < 2**16:
+        raise InputError(f"{port} is no port; choose one from 1 to 65535")
+    try:
+        family = socket.getaddrinfo(host, port or 0)[0][0]
+        socket.create_server((host, port or 0), family=family).close()
+    except OSError as error:
+        place = f"port {port} of {host}" if port else host
+        raise InputError(f"nothing can be served at {place}: {error.strerror}; choose another") from error
 
 
 # --- the page
@@ -88,6 +98,7 @@ class Controls:
     other_seed: Any
     mixed: list[Any]
     edited: Any
+    held: Any
     strengths: list[Any]
 
     @property
@@ -96,7 +107,7 @@ class Controls:
 
     @property
     def all(self) -> set[Any]:
-        rest = {self.seed, self.label, self.noise, self.start, self.found, self.other_seed, self.edited}
+        rest = {self.seed, self.label, self.noise, self.start, self.found, self.other_seed, self.edited, self.held}
         return rest | set(self.sliders)
 
     def recipe(self, values: Values) -> Recipe:
@@ -112,6 +123,7 @@ class Controls:
             other_seed=values[self.other_seed],
             mixed=tuple(values[slider] for slider in self.mixed),
             edited=tuple(values[self.edited]),
+            held=tuple(values[self.held]),
             strengths=tuple(values[slider] for slider in self.strengths),
         )
 
@@ -248,10 +260,14 @@ def _edit(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     )
     with gr.Row():
         strengths = [
-            gr.Slider(-4, 4, value=0, step=0.1, label=name.replace("_", " "), min_width=240, elem_id=f"edit-{name}")
+            gr.Slider(-6, 6, value=0, step=0.1, label=name.replace("_", " "), min_width=240, elem_id=f"edit-{name}")
             for name in explorer.directions.names
         ]
-    return {"edited": edited, "strengths": strengths}, gr.Button("Undo all edits")
+    held = gr.Dropdown(
+        list(explorer.directions.names), value=[], multiselect=True, label="Leave alone", elem_id="held",
+        info="Edits go at right angles to these directions.",
+    )  # fmt: skip
+    return {"edited": edited, "held": held, "strengths": strengths}, gr.Button("Undo all edits")
 
 
 def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, screen: list[Any]) -> dict[str, Any]:
@@ -281,7 +297,7 @@ def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, screen:
     redraw = {"fn": whole, "inputs": controls.all, "outputs": screen, **how}
     moves = [slider.input for slider in controls.sliders]
     settled = [slider.release for slider in controls.sliders]
-    settled += [each.input for each in (controls.label, controls.noise, controls.start, controls.edited)]
+    settled += [each.input for each in (controls.label, controls.noise, controls.start, controls.edited, controls.held)]
     settled.append(controls.other_seed.input)
     if explorer.trunk is None:
         gr.on(moves + settled, trigger_mode="always_last", **redraw)

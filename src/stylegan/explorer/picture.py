@@ -70,6 +70,8 @@ class Recipe:
     """How far along each direction, in its standard deviations; () for no edits."""
     edited: tuple[str, ...] = RANGES
     """The ranges of styles that edits change."""
+    held: tuple[str, ...] = ()
+    """Directions that the edits of others leave alone."""
 
     def __post_init__(self) -> None:
         for seed in (self.seed, self.noise_seed, self.other_seed):
@@ -125,7 +127,7 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
     chosen = None if len(recipe.edited) == len(RANGES) else layers
     for name, strength in zip(explorer.directions.names, recipe.strengths, strict=False):
         if strength:
-            step = explorer.directions.step(name)
+            step = explorer.directions.step(name, [other for other in recipe.held if other != name])
             w = directions.edit(w, step, strength, directions.chosen_layers(explorer.directions, chosen))
     return w
 
@@ -180,16 +182,18 @@ def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
 
 @torch.no_grad()
 def fast_resolution(generator: Generator, patience: float = 0.15) -> int:
-    """The highest resolution that is drawn in `patience` seconds, or 4. Warms the network up."""
-    w, grown = generator.w_avg.expand(1, generator.config.num_layers, -1), generator.synthesis.grown[0]
-    for resolution in reversed(resolutions(grown)):
-        for _ in range(2):  # the first time is slower than those to come
+    """The highest resolution that is drawn in `patience` seconds, or 4."""
+    w, fast = generator.w_avg.expand(1, generator.config.num_layers, -1), 4
+    for resolution in resolutions(generator.synthesis.grown[0]):  # upwards: no time is spent on what is far too slow
+        for _ in range(3):  # the first time is slower than those to come, and another program may have had its turn
             start = time.perf_counter()
             generator.synthesis(w, resolution=resolution, noise="const").cpu()
-            seconds = time.perf_counter() - start
-        if seconds < patience:
-            return resolution
-    return 4
+            if time.perf_counter() - start < patience:
+                fast = resolution
+                break
+        else:
+            break
+    return fast
 
 
 def trunk(generator: Generator, resolution: int) -> Generator:
@@ -202,7 +206,7 @@ def trunk(generator: Generator, resolution: int) -> Generator:
 
 @torch.no_grad()
 def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
-    """How the trunk's features make up a picture: [features + 1, channels], fitted by least squares.
+    """How the trunk's features make up a picture: [features + 1, channels], fitted by ridge regression.
 
     image: what `draw` has drawn from the recipe. The network's own toRGB of the trunk's resolution will not do: it was
     trained until the next resolution had faded in, and the layers below have changed since (docs/log.md).
@@ -211,7 +215,7 @@ def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
     side = explorer.trunk.synthesis.grown[0]
     small = F.adaptive_avg_pool2d(from_uint8(image).double(), side).flatten(2)[0].T.to(features)
     square = features.T @ features
-    ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square)).to(square)
+    ridge = 1e-2 * square.diagonal().mean() * torch.eye(len(square)).to(square)
     return torch.linalg.solve(square + ridge, features.T @ small).float()
 
 
