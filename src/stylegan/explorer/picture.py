@@ -181,7 +181,7 @@ def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
 
 
 @torch.no_grad()
-def fast_resolution(generator: Generator, patience: float = 0.15) -> int:
+def fast_resolution(generator: Generator, patience: float = 0.2) -> int:
     """The highest resolution that is drawn in `patience` seconds, or 4."""
     w, fast = generator.w_avg.expand(1, generator.config.num_layers, -1), 4
     for resolution in resolutions(generator.synthesis.grown[0]):  # upwards: no time is spent on what is far too slow
