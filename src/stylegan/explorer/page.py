@@ -156,9 +156,8 @@ def page(explorer: Explorer) -> "gradio.Blocks":
                 with gr.Tab("Save"):
                     _save(gr, explorer, controls)
 
-        another.click(lambda: (random.randrange(10_000), "seed"), outputs=[controls.seed, controls.start]).then(
-            **redraw
-        )
+        other_start = [controls.seed, controls.start]
+        another.click(lambda: (random.randrange(10_000), "seed"), outputs=other_start).then(**redraw)
         controls.seed.input(lambda: "seed", outputs=controls.start).then(**redraw)
         undo.click(lambda: [0.0] * len(controls.strengths), outputs=controls.strengths).then(**redraw)
         two = {"fn": lambda values: _pair(explorer, controls.recipe(values)), "inputs": controls.all, "outputs": pair}
@@ -210,7 +209,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
         visible=generator.config.use_styles,
     )
     controls["noise"] = gr.Radio(
-        [("from its seed", "random"), ("the network's own", "const"), ("none", "none")],
+        [("from a seed", "random"), ("the network's own", "const"), ("none", "none")],
         value="random",
         label="Noise",
         visible=generator.config.use_noise,
@@ -264,9 +263,12 @@ def _edit(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
             for name in explorer.directions.names
         ]
     held = gr.Dropdown(
-        list(explorer.directions.names), value=[], multiselect=True, label="Leave alone", elem_id="held",
+        list(explorer.directions.names),
+        value=[],
+        multiselect=True,
+        label="Leave alone",
         info="Edits go at right angles to these directions.",
-    )  # fmt: skip
+    )
     return {"edited": edited, "held": held, "strengths": strengths}, gr.Button("Undo all edits")
 
 
@@ -344,7 +346,7 @@ def _project(gr: Any, explorer: Explorer, controls: Controls, shown: Any, redraw
         stop = gr.Button("Stop", min_width=100)
     told = gr.Markdown(elem_id="told")
     photograph = _image(gr, label="What is projected", height=200, buttons=[])
-    held = [controls.found, controls.start, controls.noise, *controls.mixed, *controls.strengths]
+    result = [controls.found, controls.start, controls.noise, *controls.mixed, *controls.strengths]
 
     def hold(w: Any) -> list[Any]:
         """What was found, and nothing else in the picture."""
@@ -360,13 +362,13 @@ def _project(gr: Any, explorer: Explorer, controls: Controls, shown: Any, redraw
                 yield [None, "", gr.skip(), *hold(picture.read_latent(explorer, file, label))]
                 return
             real = picture.read_photograph(explorer, file)
-            yield [picture.seen(explorer, real), "looking for where to begin", *[gr.skip()] * (len(held) + 1)]
+            yield [picture.seen(explorer, real), "looking for where to begin", *[gr.skip()] * (len(result) + 1)]
             for step, w, drawn, psnr in picture.find(explorer, real, label, values[space], total):
                 if step % 10 == 0:
                     yield [gr.skip(), f"step {step} of {total}, PSNR {psnr:.1f} dB", drawn, *hold(w)]
 
     inputs = {controls.label, upload, space, steps}
-    outputs = [photograph, told, shown, *held]
+    outputs = [photograph, told, shown, *result]
     running = start.click(
         project, inputs, outputs, show_progress="minimal", show_progress_on=photograph, api_visibility="private"
     )

@@ -104,7 +104,7 @@ def open_explorer(
         )
     fast = fast_resolution(generator)
     lower = None if fast == generator.synthesis.grown[0] else trunk(generator, fast)
-    return Explorer(Path(model).stem, generator, found, store, lower)
+    return Explorer(Path(model).resolve().stem, generator, found, store, lower)
 
 
 # --- the picture
@@ -158,8 +158,8 @@ def describe(explorer: Explorer, recipe: Recipe) -> str:
         parts += [f"ψ {recipe.psi:g}"] if generator.has_w else []
     else:
         parts.append("the w that was found")
-    parts += [f"{share:.0%} {name} styles of seed {recipe.other_seed}"
-              for name, share in zip(RANGES, recipe.mixed, strict=True) if share]  # fmt: skip
+    shares = zip(RANGES, recipe.mixed, strict=True)
+    parts += [f"{share:.0%} {name} styles of seed {recipe.other_seed}" for name, share in shares if share]
     strengths = zip(explorer.directions.names, recipe.strengths, strict=False)
     parts += [f"{name.replace('_', ' ')} {strength:+g}" for name, strength in strengths if strength]
     return f"{resolution} × {resolution} · " + " · ".join(parts)
@@ -213,9 +213,9 @@ def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
     """
     features = _features(explorer, recipe).double()  # [pixels, features + 1]
     side = explorer.trunk.synthesis.grown[0]
-    small = F.adaptive_avg_pool2d(from_uint8(image).double(), side).flatten(2)[0].T.to(features)
+    small = F.adaptive_avg_pool2d(from_uint8(image).double(), side).flatten(2)[0].T
     square = features.T @ features
-    ridge = 1e-2 * square.diagonal().mean() * torch.eye(len(square)).to(square)
+    ridge = 1e-2 * square.diagonal().mean() * torch.eye(len(square))
     return torch.linalg.solve(square + ridge, features.T @ small).float()
 
 
@@ -228,9 +228,9 @@ def preview(explorer: Explorer, recipe: Recipe, colours: Tensor) -> Image.Image:
 
 
 def _features(explorer: Explorer, recipe: Recipe) -> Tensor:
-    """[pixels, features + 1], the last of them 1."""
+    """[pixels, features + 1], the last of them 1, on the CPU."""
     planes = sampling.noise_input(explorer.trunk, recipe.noise, [recipe.noise_seed])
-    features = explorer.trunk.synthesis(w_of(explorer, recipe), noise=planes).flatten(2)[0].T
+    features = explorer.trunk.synthesis(w_of(explorer, recipe), noise=planes).flatten(2)[0].T.cpu()
     return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
 
 

@@ -1,5 +1,6 @@
 """A folder that is a Hugging Face Space: the explorer of one model, with all that it needs."""
 
+import json
 import shutil
 import tempfile
 from dataclasses import asdict
@@ -15,9 +16,12 @@ from stylegan.weights import Model
 EXTRAS = ("app", "video")
 
 APP = """\
+from pathlib import Path
+
 from stylegan.explorer import page, picture
 
-explorer = picture.open_explorer({model!r}{options})
+here = Path(__file__).parent
+explorer = picture.open_explorer(here / {model!r}{options})
 page.serve(explorer).block_thread()
 """
 
@@ -42,17 +46,19 @@ def write_space(folder: Path | str, model: Path | str, directions_file: Path | s
 
     Raises InputError where something is there already, for what is no model, and for directions that do not fit it.
     """
-    folder, name, gradio = Path(folder), Path(model).stem, import_gradio()
+    folder, name, gradio = Path(folder), Path(model).resolve().stem, import_gradio()
     check_target(folder)
     loaded = weights.load_model(model)
     if directions_file is not None:
         directions.load(directions_file, loaded.generator)
     known = {key.replace("_", " "): value for key, value in asdict(loaded.provenance).items() if value}
-    options = "" if directions_file is None else ', directions_file="directions.safetensors"'
+    options = "" if directions_file is None else ', directions_file=here / "directions.safetensors"'
     texts = {
         "app.py": APP.format(model=f"{name}.safetensors", options=options),
         "README.md": README.format(
-            title=name, gradio=gradio.__version__, about="\n".join(f"- {key}: {value}" for key, value in known.items())
+            title=json.dumps(name),
+            gradio=gradio.__version__,
+            about="\n".join(f"- {key}: {value}" for key, value in known.items()),
         ),
         "requirements.txt": "".join(f"{line}\n" for line in requirements()),
     }
