@@ -312,7 +312,12 @@ class User:
         self.page.get_by_role("tab", name=name, exact=True).click()
 
     def slide(self, name: str, value: float) -> None:
-        self.page.locator(f"#{name} input[type=range]").fill(str(value))
+        for _ in range(50):  # a tab that has just opened may not listen yet
+            self.page.locator(f"#{name} input[type=range]").fill(str(value))
+            self.page.wait_for_timeout(20)
+            if float(self.page.locator(f"#{name} input[type=number]").input_value()) == value:
+                return
+        raise AssertionError(f"the slider {name} does not move")
 
     def pixels(self, css: str = "#picture img") -> np.ndarray:
         """What an image shows, as the browser got it."""
