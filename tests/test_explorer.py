@@ -1,5 +1,6 @@
 """The explorer: what it computes, without a browser; and the page, driven in a headless Chromium."""
 
+import base64
 import io
 import runpy
 import shutil
@@ -321,8 +322,8 @@ class User:
 
     def pixels(self, css: str = "#picture img") -> np.ndarray:
         """What an image shows, as the browser got it."""
-        source = self.page.locator(css).get_attribute("src")
-        with Image.open(io.BytesIO(self.page.request.get(source).body())) as image:
+        _, _, encoded = self.page.locator(css).get_attribute("src").partition("base64,")
+        with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
             return np.asarray(image)
 
     def sees(self, explorer: Explorer, recipe: Recipe) -> bool:
@@ -340,11 +341,12 @@ def test_sliders_change_the_picture(chromium, address, explorer):
         assert user.sees(explorer, SEEN)
         user.slide("psi", 0.2)
         assert user.sees(explorer, replace(SEEN, psi=0.2))
-        user.page.locator("#seed input").fill("12")
+        user.page.locator("#seed input").fill("")
+        user.page.locator("#seed input").press_sequentially("12")
         assert user.sees(explorer, replace(SEEN, seed=12, psi=0.2))
         user.page.get_by_label("none").check()
         assert user.sees(explorer, replace(SEEN, seed=12, psi=0.2, noise="none"))
-        assert user.page.locator("#caption").inner_text() == "16 × 16 · seed 12 · ψ 0.2"
+        assert user.page.locator("#picture figcaption").inner_text() == "16 × 16 · seed 12 · ψ 0.2"
         user.tab("Edit")
         user.slide("edit-pca1", -2.5)
         edited = replace(SEEN, seed=12, psi=0.2, noise="none", strengths=(0, -2.5, 0))
@@ -367,7 +369,7 @@ def test_mixing(chromium, address, explorer):
         user.slide("fine", 0.5)
         assert user.sees(explorer, replace(SEEN, other_seed=7, mixed=(1.0, 0, 0.5)))
         b = np.asarray(picture.picture(explorer, replace(SEEN, seed=7)))
-        assert np.array_equal(user.pixels("#b img"), b)
+        assert np.array_equal(user.pixels("#pair figure:nth-child(2) img"), b)
 
 
 def test_files_and_videos(chromium, address, explorer, tmp_path):
@@ -428,11 +430,12 @@ def test_two_users_at_once(chromium, address, explorer, tmp_path):
         one.page.locator("#project").click()
         two.slide("psi", -0.5)
         assert two.sees(explorer, replace(SEEN, seed=4, psi=-0.5))
-        one.page.get_by_text("step 20 of 20").wait_for()
+        one.page.locator("#photograph").get_by_text("step 20 of 20").wait_for()
+        assert np.array_equal(one.pixels("#photograph img"), target)
         photograph = picture.read_photograph(explorer, tmp_path / "target.png")
-        *_, (_, w, _, psnr) = picture.find(explorer, photograph, None, "w+", 20)
+        *_, (_, w, psnr) = picture.find(explorer, photograph, None, "w+", 20)
         assert one.sees(explorer, Recipe(found=w, noise="const"))
-        assert f"PSNR {psnr:.1f} dB" in one.page.locator("#told").inner_text()
+        assert f"PSNR {psnr:.1f} dB" in one.page.locator("#photograph").inner_text()
         two.tab("Sample")
         assert not two.page.get_by_text("Begin with").is_visible()
         own = torch.randn(1, 6, 8)
@@ -465,7 +468,7 @@ def test_a_slow_conditional_network(chromium, served):
         recipe = replace(SEEN, label=0)
         assert user.sees(slow, recipe)
         user.page.locator("#psi input[type=range]").fill("0.5")  # moves, and is not let go
-        user.page.locator("#caption").get_by_text("preview").wait_for()
+        user.page.locator("#picture").get_by_text("preview").wait_for()
         colours = picture.colours_of(slow, recipe, picture.draw(slow, recipe))
         moved = replace(recipe, psi=0.5)
         assert np.array_equal(user.pixels(), picture.preview(slow, moved, colours))

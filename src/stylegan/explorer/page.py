@@ -1,7 +1,12 @@
 """The explorer's page: Gradio's widgets around `picture.py`. What a user has set lives in that user's page alone."""
 
+import atexit
+import base64
+import html
+import io
 import os
 import random
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from PIL import Image
 
 from stylegan import video
 from stylegan.errors import InputError
@@ -22,12 +29,12 @@ CSS = """
 /* the picture stays in sight of the last slider */
 .gradio-container { overflow: clip !important; }
 #left { position: sticky; top: 0; align-self: flex-start; z-index: 100; background: var(--body-background-fill); }
-#picture { height: 60vh; max-height: 560px; min-height: 240px; }
-.drawn img { width: 100%; height: 100%; object-fit: contain; }
-@media (max-width: 700px) {
-  #picture { height: 36vh; }
-  #left { gap: 4px; padding-bottom: 4px; }
-}
+figure { margin: 0; text-align: center; }
+figure img { width: 100%; height: 180px; margin: 0 auto; object-fit: contain; }
+#picture img { height: 60vh; min-height: 240px; max-height: 560px; }
+@media (max-width: 700px) { #picture img { height: 36vh; } }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(110px, 1fr)); gap: 8px; }
+.figures img { height: auto; }
 """
 HEAD = """<script>
 // a slider that was moved by keys has been let go, too
@@ -48,6 +55,9 @@ def serve(explorer: Explorer, *, host: str | None = None, port: int | None = Non
     one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link. Raises InputError where it cannot be
     served there, and without Gradio.
     """
+    files = tempfile.mkdtemp(prefix="stylegan-explorer-")
+    atexit.register(shutil.rmtree, files, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = files  # where this page's components keep uploads, and files to fetch
     host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     _check_address(host, port)
     blocks, gr = page(explorer), import_gradio()
@@ -77,7 +87,8 @@ def _check_address(host: str, port: int | None) -> None:
         socket.create_server((host, port or 0), family=family).close()
     except OSError as error:
         place = f"port {port} of {host}" if port else host
-        raise InputError(f"nothing can be served at {place}: {error.strerror}; choose another") from error
+        reason = (error.strerror or str(error)).split(" (")[0]
+        raise InputError(f"nothing can be served at {place}: {reason}; choose another") from error
 
 
 # --- the page
@@ -95,6 +106,8 @@ class Controls:
     noise_seed: Any
     start: Any
     found: Any
+    asked: Any
+    """Hidden; a new value asks for a picture."""
     other_seed: Any
     mixed: list[Any]
     edited: Any
@@ -134,9 +147,7 @@ def page(explorer: Explorer) -> "gradio.Blocks":
     with gr.Blocks(title=f"stylegan: {explorer.name}", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         with gr.Row():
             with gr.Column(elem_id="left", min_width=300):
-                shown = _image(gr, show_label=False, buttons=["fullscreen"], elem_id="picture")
-                caption = gr.Markdown(elem_id="caption")
-                colours = gr.State()
+                shown = gr.HTML(elem_id="picture")
             with gr.Column(min_width=300), gr.Tabs():
                 with gr.Tab("Sample"):
                     sample, another = _sample(gr, explorer)
@@ -145,24 +156,29 @@ def page(explorer: Explorer) -> "gradio.Blocks":
                 with gr.Tab("Edit"):
                     edit, undo = _edit(gr, explorer)
                 controls = Controls(**sample, **mix, **edit)
-                redraw = _steer(gr, explorer, blocks, controls, [shown, caption, colours])
                 with gr.Tab("Walk"):
                     _walk(gr, explorer, controls)
                 with gr.Tab("Project"):
-                    _project(gr, explorer, controls, shown, redraw)
+                    _project(gr, explorer, controls)
                 if explorer.store is not None:
                     with gr.Tab("Compare"):
                         _compare(gr, explorer, controls)
                 with gr.Tab("Save"):
                     _save(gr, explorer, controls)
 
-        other_start = [controls.seed, controls.start]
-        another.click(lambda: (random.randrange(10_000), "seed"), outputs=other_start).then(**redraw)
-        controls.seed.input(lambda: "seed", outputs=controls.start).then(**redraw)
-        undo.click(lambda: [0.0] * len(controls.strengths), outputs=controls.strengths).then(**redraw)
-        two = {"fn": lambda values: _pair(explorer, controls.recipe(values)), "inputs": controls.all, "outputs": pair}
-        another_b.click(lambda: random.randrange(10_000), outputs=controls.other_seed).then(**redraw).then(**two)
-        gr.on([mix_tab.select, controls.other_seed.input], **two, trigger_mode="always_last", show_progress="hidden")
+        _steer(gr, explorer, blocks, controls, shown)
+        seeds = controls.seed, controls.start, controls.asked
+        another.click(lambda: (random.randrange(10_000), "seed", _again()), outputs=seeds)
+        controls.seed.input(lambda: ("seed", _again()), outputs=seeds[1:], trigger_mode="always_last")
+        another_b.click(lambda: (random.randrange(10_000), _again()), outputs=[controls.other_seed, controls.asked])
+        undo.click(lambda: [0.0] * len(controls.strengths) + [_again()], outputs=[*controls.strengths, controls.asked])
+
+        def mixed(values: Values) -> str:
+            with _in_the_page():
+                return _pair(explorer, controls.recipe(values))
+
+        shown_pair = [mix_tab.select, controls.other_seed.change]
+        gr.on(shown_pair, mixed, controls.all, pair, trigger_mode="always_last", show_progress="hidden")
     return blocks
 
 
@@ -173,6 +189,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     titles = names if len(names) == classes else range(classes)
     controls = {
         "found": gr.State(),
+        "asked": gr.State(),
         "start": gr.Radio(
             [("the seed", "seed"), ("what was found", "found")], value="seed", label="Begin with", visible=False
         ),
@@ -221,7 +238,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     return controls, another
 
 
-def _mix(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any, list[Any]]:
+def _mix(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any, Any]:
     ranges, sizes = explorer.ranges, _layer_resolutions(explorer)
     if ranges:
         ends = {name: dict.fromkeys((sizes[layers[0]], sizes[layers[-1]])) for name, layers in ranges.items()}
@@ -237,16 +254,17 @@ def _mix(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any, list[Any]]:
         gr.Slider(0, 1, value=0, step=0.01, label=name.capitalize() + spans[name], visible=bool(ranges), elem_id=name)
         for name in RANGES
     ]
-    with gr.Row(visible=bool(ranges)):
-        pair = [_image(gr, label=name.upper(), height=160, min_width=100, buttons=[], elem_id=name) for name in "ab"]
+    pair = gr.HTML(visible=bool(ranges), elem_id="pair")
     return {"other_seed": other_seed, "mixed": mixed}, another, pair
 
 
-def _pair(explorer: Explorer, recipe: Recipe) -> list[Any]:
+def _pair(explorer: Explorer, recipe: Recipe) -> str:
     """The pictures that are mixed, as they are."""
     a = replace(recipe, mixed=(0.0, 0.0, 0.0), strengths=())
-    with _in_the_page():
-        return [picture.picture(explorer, each) for each in (a, replace(a, seed=recipe.other_seed, found=None))]
+    return _figures(
+        (picture.picture(explorer, a), "A"),
+        (picture.picture(explorer, replace(a, seed=recipe.other_seed, found=None)), "B"),
+    )
 
 
 def _edit(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
@@ -272,42 +290,44 @@ def _edit(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     return {"edited": edited, "held": held, "strengths": strengths}, gr.Button("Undo all edits")
 
 
-def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, screen: list[Any]) -> dict[str, Any]:
-    """Every control changes the picture. Returns how it is drawn again, for what sets controls from here.
+def _again() -> float:
+    """A new value for what asks for a picture."""
+    return random.random()
 
-    screen: the picture, its caption, and the colours for previews.
-    """
-    *seen, colours = screen
+
+def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, shown: Any) -> None:
+    """Every control changes the picture; what sets controls from here sets `asked`, too."""
+    colours = gr.State()  # of the last whole picture, for previews
 
     def whole(values: Values) -> tuple:
         with _in_the_page():
             recipe = controls.recipe(values)
             drawn = picture.draw(explorer, recipe)
             fitted = None if explorer.trunk is None else picture.colours_of(explorer, recipe, drawn)
-        return picture.seen(explorer, drawn), picture.describe(explorer, recipe), fitted
+        return _figure(picture.seen(explorer, drawn), picture.describe(explorer, recipe)), fitted
 
-    def moving(values: Values) -> tuple:
+    def moving(values: Values) -> str:
         if values[colours] is None:
-            return gr.skip(), gr.skip()
+            return gr.skip()
         with _in_the_page():
             recipe = controls.recipe(values)
-            text = f"{picture.describe(explorer, recipe)} · preview"
-            return picture.preview(explorer, recipe, values[colours]), text
+            image = picture.preview(explorer, recipe, values[colours])
+            return _figure(image, f"{picture.describe(explorer, recipe)} · preview")
 
-    # one queue, so that pictures come in the order in which they were asked for
+    # One event draws all whole pictures, the last that was asked for last: requests of a moment arrive in any order.
     how = {"show_progress": "hidden", "concurrency_id": "picture", "api_visibility": "private"}
-    redraw = {"fn": whole, "inputs": controls.all, "outputs": screen, **how}
+    redraw = {"fn": whole, "inputs": controls.all, "outputs": [shown, colours], "trigger_mode": "always_last", **how}
     moves = [slider.input for slider in controls.sliders]
     settled = [slider.release for slider in controls.sliders]
     settled += [each.input for each in (controls.label, controls.noise, controls.start, controls.edited, controls.held)]
     settled.append(controls.other_seed.input)
     if explorer.trunk is None:
-        gr.on(moves + settled, trigger_mode="always_last", **redraw)
-    else:  # "once": what is put off until a preview is done would come after the whole picture
-        gr.on(moves, moving, controls.all | {colours}, seen, trigger_mode="once", **how)
-        gr.on(settled, trigger_mode="always_last", **redraw)
-    blocks.load(**redraw)
-    return redraw
+        gr.on([*moves, *settled, controls.asked.change], **redraw)
+    else:  # previews are not put off ("once"), and the whole picture comes a round trip later: none can follow it
+        gr.on(moves, moving, controls.all | {colours}, shown, trigger_mode="once", **how)
+        gr.on(settled, _again, outputs=controls.asked, trigger_mode="always_last", **how)
+        controls.asked.change(**redraw)
+    blocks.load(_again, outputs=controls.asked)
 
 
 def _walk(gr: Any, explorer: Explorer, controls: Controls) -> None:
@@ -330,7 +350,7 @@ def _walk(gr: Any, explorer: Explorer, controls: Controls) -> None:
     make.click(walk, controls.all | {seeds, route, seconds}, film, api_visibility="private")
 
 
-def _project(gr: Any, explorer: Explorer, controls: Controls, shown: Any, redraw: dict[str, Any]) -> None:
+def _project(gr: Any, explorer: Explorer, controls: Controls) -> None:
     gr.Markdown("Finds the picture that is nearest to a photograph, to mix it, edit it and walk from it.")
     upload = gr.File(
         label="A photograph, or saved latents",
@@ -344,14 +364,13 @@ def _project(gr: Any, explorer: Explorer, controls: Controls, shown: Any, redraw
     with gr.Row():
         start = gr.Button("Project", variant="primary", elem_id="project", min_width=100)
         stop = gr.Button("Stop", min_width=100)
-    told = gr.Markdown(elem_id="told")
-    photograph = _image(gr, label="What is projected", height=200, buttons=[])
-    result = [controls.found, controls.start, controls.noise, *controls.mixed, *controls.strengths]
+    photograph = gr.HTML(elem_id="photograph")
+    result = [controls.asked, controls.found, controls.start, controls.noise, *controls.mixed, *controls.strengths]
 
     def hold(w: Any) -> list[Any]:
         """What was found, and nothing else in the picture."""
         rest = [0.0] * (len(controls.mixed) + len(controls.strengths))
-        return [w, gr.Radio(value="found", visible=True), "const", *rest]
+        return [_again(), w, gr.Radio(value="found", visible=True), "const", *rest]
 
     def project(values: Values) -> Iterator[list[Any]]:
         file, label, total = values[upload], values[controls.label], values[steps]
@@ -359,20 +378,19 @@ def _project(gr: Any, explorer: Explorer, controls: Controls, shown: Any, redraw
             if file is None:
                 raise InputError("there is nothing to project yet; choose a photograph first")
             if Path(file).suffix in (".safetensors", ".npy"):
-                yield [None, "", gr.skip(), *hold(picture.read_latent(explorer, file, label))]
+                yield ["", *hold(picture.read_latent(explorer, file, label))]
                 return
-            real = picture.read_photograph(explorer, file)
-            yield [picture.seen(explorer, real), "looking for where to begin", *[gr.skip()] * (len(result) + 1)]
-            for step, w, drawn, psnr in picture.find(explorer, real, label, values[space], total):
+            target = picture.read_photograph(explorer, file)
+            real = picture.seen(explorer, target)
+            yield [_figure(real, "looking for where to begin"), *[gr.skip()] * len(result)]
+            for step, w, psnr in picture.find(explorer, target, label, values[space], total):
                 if step % 10 == 0:
-                    yield [gr.skip(), f"step {step} of {total}, PSNR {psnr:.1f} dB", drawn, *hold(w)]
+                    yield [_figure(real, f"step {step} of {total}, PSNR {psnr:.1f} dB"), *hold(w)]
 
     inputs = {controls.label, upload, space, steps}
-    outputs = [photograph, told, shown, *result]
-    running = start.click(
-        project, inputs, outputs, show_progress="minimal", show_progress_on=photograph, api_visibility="private"
-    )
-    running.success(**redraw)
+    how = {"show_progress": "minimal", "show_progress_on": photograph, "api_visibility": "private"}
+    running = start.click(project, inputs, [photograph, *result], **how)
+    running.success(_again, outputs=controls.asked)  # the last values reach the page after they have asked
     stop.click(None, cancels=running)
 
 
@@ -382,11 +400,11 @@ def _compare(gr: Any, explorer: Explorer, controls: Controls) -> None:
         "16 × 16, of 255). Has the model learnt it by heart?"
     )
     button = gr.Button("Find them", variant="primary", elem_id="compare")
-    near = gr.Gallery(show_label=False, columns=4, height="auto", object_fit="contain", elem_id="near", buttons=[])
+    near = gr.HTML(elem_id="near")
 
-    def compare(values: Values) -> list[Any]:
+    def compare(values: Values) -> str:
         with _in_the_page():
-            return picture.nearest(explorer, controls.recipe(values))
+            return _figures(*picture.nearest(explorer, controls.recipe(values)))
 
     button.click(compare, controls.all, near, api_visibility="private")
 
@@ -403,9 +421,16 @@ def _save(gr: Any, explorer: Explorer, controls: Controls) -> None:
     button.click(save, controls.all, files, api_visibility="private")
 
 
-def _image(gr: Any, **options: Any) -> Any:
-    """A picture that the browser gets as it is, and enlarges."""
-    return gr.Image(format="png", interactive=False, elem_classes="drawn", **options)
+def _figure(image: Image.Image, caption: str) -> str:
+    """An image in the page itself: a moving slider leaves no files behind, and nobody else can fetch it."""
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    source = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f'<figure><img src="{source}" alt=""><figcaption>{html.escape(caption)}</figcaption></figure>'
+
+
+def _figures(*pictures: tuple[Image.Image, str]) -> str:
+    return f'<div class="figures">{"".join(_figure(*each) for each in pictures)}</div>'
 
 
 def _layer_resolutions(explorer: Explorer) -> list[int]:

@@ -269,12 +269,11 @@ def read_photograph(explorer: Explorer, file: Path | str) -> Tensor:
 
 def find(
     explorer: Explorer, photograph: Tensor, label: int | None, space: Literal["w", "w+"], steps: int
-) -> Iterator[tuple[int, Tensor, Image.Image, float]]:
-    """Project a photograph. After each step: its number, w [1, num_layers, w_dim], its picture, and the PSNR in dB."""
+) -> Iterator[tuple[int, Tensor, float]]:
+    """Project a photograph. After each step: its number, w [1, num_layers, w_dim], and the PSNR in dB."""
     config = project.ProjectConfig(space=space, steps=steps)
     for at in project.projecting(explorer.generator, from_uint8(photograph), config, label=label):
-        drawn = to_uint8(at.images).cpu()
-        yield at.step, at.w, seen(explorer, drawn), float(project.psnr(drawn, photograph))
+        yield at.step, at.w, float(project.psnr(to_uint8(at.images).cpu(), photograph))
 
 
 def read_latent(explorer: Explorer, file: Path | str, label: int | None) -> Tensor:
