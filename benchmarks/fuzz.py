@@ -60,7 +60,7 @@ def outcome(read, path: Path) -> tuple[str, str]:
     except InputError as error:
         sentence = str(error)
         return "refused" if len(sentence.splitlines()) == 1 and len(sentence) < 1000 else "no sentence", sentence
-    except Exception as error:
+    except Exception as error:  # what this is here to find
         return type(error).__name__, str(error)
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -221,7 +221,7 @@ def _rows(path: Path, image: str, label: str | None, rejected: list[tuple[str, s
                 try:
                     for batch in file.iter_batches(1, row_groups=[group], columns=columns, use_threads=False):
                         yield values(batch)
-                except Exception as error:  # as below
+                except Exception as error:  # pyarrow, as at the end: the other row groups may be sound
                     rejected.append((f"{path.name} row group {group}", f"damaged ({_reason(error)})"))
     except Exception as error:  # pyarrow lets through whatever a damaged file makes it stumble over
         rejected.append((where, f"damaged ({_reason(error)})"))
@@ -278,7 +278,7 @@ def _open_hub(
         try:
             for row in stream:
                 yield row[image], row[label] if label else None
-        except Exception as error:  # as above
+        except Exception as error:  # of the library, of the network, of the file formats
             raise InputError(f"{address} cannot be fetched ({_reason(error)}); run the command again") from error
 
     return address.partition("?")[0].removeprefix(HUB), classes, rows()
