@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The speed tables of docs/performance.md, as Markdown.
 
-    benchmarks/speed.py [--device auto] [--seconds 5]
+    benchmarks/speed.py [--device auto] [--seconds 5] [--compiled float32 tf32 bf16]
 
 On a CPU: the five rows that other implementations were measured at, fast and plain in the same run, and compiled
-sampling. On a GPU: 64, 256 and 1024 in float32, tf32 and bf16, eager and compiled; some ten minutes.
+sampling. On a GPU: 64, 256 and 1024 in float32, tf32 and bf16, eager and, in the precisions named, compiled; compiling
+a training takes minutes.
 """
 
 import argparse
@@ -28,6 +29,7 @@ class Row:
     thin: bool = False
 
 
+PRECISIONS = ("float32", "tf32", "bf16")
 CPU_ROWS = [
     Row("sample", 256, 4),
     Row("sample", 1024, 1),
@@ -49,7 +51,7 @@ def measure(row: Row, device: str, machine: bench.Machine, seconds: float, **set
     return bench.measure(config, row.work, row.resolution, row.batch, machine, seconds=seconds)
 
 
-def on_cpu(seconds: float) -> Iterator[str]:
+def on_cpu(seconds: float, _: list[str]) -> Iterator[str]:
     machine = bench.machine(torch.device("cpu"), "float32")
     yield f"{bench.name_of(torch.device('cpu'))}, torch {torch.__version__}; one gemm takes {machine.gemm:.3f} s\n"
     yield "| work | gemm/image | floor | of the gemm rate | plain | gain | compiled |\n|---|---|---|---|---|---|---|"
@@ -65,14 +67,14 @@ def on_cpu(seconds: float) -> Iterator[str]:
         )
 
 
-def on_gpu(seconds: float) -> Iterator[str]:
+def on_gpu(seconds: float, precisions_compiled: list[str]) -> Iterator[str]:
     device = torch.device("cuda")
     yield f"{bench.name_of(device)}, torch {torch.__version__}\n"
     yield "| work | precision | compiled | images/s | gemm/image | of the rate of products | MB |\n" + "|---" * 7 + "|"
     for row in GPU_ROWS:
-        for precision in ("float32", "tf32", "bf16"):
+        for precision in PRECISIONS:
             machine = bench.machine(device, precision)
-            for compiled in (False, True):
+            for compiled in (False, True) if precision in precisions_compiled else (False,):
                 torch.compiler.reset()
                 found = measure(row, "cuda", machine, seconds, precision=precision, compile=compiled)
                 yield (
@@ -86,10 +88,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--compiled", nargs="*", choices=PRECISIONS, default=PRECISIONS)
     options = parser.parse_args()
     keep_freed_memory()
     on_device = on_gpu if distributed.pick_device(options.device).type == "cuda" else on_cpu
-    for line in on_device(options.seconds):
+    for line in on_device(options.seconds, options.compiled):
         print(line, flush=True)
 
 
