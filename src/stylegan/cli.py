@@ -32,7 +32,7 @@ COMMANDS = {
     "explore": "Steer a model in the browser: sample, mix, edit, walk, project, compare.",
     "evaluate": "Measure a generator, or images, against a store: FID, KID, path lengths, separability, ...",
     "classifiers": "Train attribute classifiers, for linear separability, on a store with attributes.",
-    "fetch": "Get the weights that metrics look at images with: inception, lpips.",
+    "fetch": "Get weights that others have published: inception and lpips for metrics, faces to find them.",
     "import": "Turn a network file of another program into a model file; its code is not run.",
     "export": "Write a model for other programs: ONNX, or safetensors in half precision.",
     "push": "Publish a model on the Hugging Face Hub, with samples and a model card.",
@@ -763,14 +763,13 @@ def _project(arguments: Sequence[str]) -> None:
     ) -> None:
         """Find the w whose image is closest to a given one, for each of some image files.
 
-        Nothing here finds or aligns faces: for a model of aligned faces give images aligned in the same way.
-
         Args:
             model: A model file, a run's folder, or a bundled model.
             files: Image files.
             out: The folder for comparison.png (targets above, projections below), each image's target and projection,
                 and latents.safetensors (w, and the noise planes if they were optimised), which the other commands take.
-            fit: How an image becomes square, as for `stylegan prepare`: crop unless given, or wide for 4:3 models.
+            fit: How an image becomes square, as for `stylegan prepare`: crop unless given, or wide for 4:3 models. For
+                a model of faces aligned as FFHQ's are: face, which finds and aligns the largest.
             class_: The class (for a conditional model); samples of all classes unless given.
             video: Also write a video of the way there, .mp4 or .gif.
             device: cpu, cuda, mps, or auto.
@@ -976,10 +975,10 @@ def _fetch(arguments: Sequence[str]) -> None:
         """Get weights into the cache ($STYLEGAN_CACHE, or ~/.cache/stylegan), and check them.
 
         Args:
-            name: inception (for fid, kid, pr and is) or lpips (for path lengths).
+            name: inception (for fid, kid, pr and is), lpips (for path lengths) or faces (to find them, `--fit face`).
             source: A folder that holds the files already, for machines without network.
         """
-        from stylegan.metrics.extractors import fetch
+        from stylegan.downloads import fetch
 
         for path in fetch(name, source):
             print(path)

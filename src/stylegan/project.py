@@ -21,14 +21,15 @@ from torch import Tensor
 from stylegan.config import check_finite
 from stylegan.data.prepare import PrepareConfig, decode
 from stylegan.data.sources import Unusable
+from stylegan.downloads import DOWNLOADS, cache_folder
 from stylegan.errors import InputError
 from stylegan.images import atomic_file, from_uint8
-from stylegan.metrics.extractors import DOWNLOADS, Distance, cache_folder, load_distance
+from stylegan.metrics.extractors import Distance, load_distance
 from stylegan.metrics.stream import to_rgb
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator, NoiseInput
 
-Fit = Literal["crop", "pad", "wide", "stretch"]
+Fit = Literal["crop", "pad", "wide", "stretch", "face"]
 
 
 @dataclass(frozen=True)
@@ -251,8 +252,8 @@ def _rate(done: float) -> float:
 def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -> Tensor:
     """An image file as a target: [1, C, R, R] in [-1, 1], made square as `stylegan prepare --fit` does.
 
-    fit: unless given, "wide" for a model of 4:3 images, else "crop". Nothing looks for a face: for a model of aligned
-    faces give images aligned in the same way. Raises InputError for what is no image.
+    fit: unless given, "wide" for a model of 4:3 images, else "crop". For a model of FFHQ or of faces prepared with
+    "face", that finds the largest face and aligns it in the same way. Raises InputError for what is no image.
     """
     config = generator.config
     fit = fit or ("wide" if tuple(config.aspect) == (4, 3) else "crop")

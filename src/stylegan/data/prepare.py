@@ -18,14 +18,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from stylegan import __version__
-from stylegan.data import huggingface
+from stylegan.data import align, huggingface
 from stylegan.data.decoding import load_upright, on_white, open_image, to_srgb
 from stylegan.data.items import Item, Source, Unusable
 from stylegan.data.sources import Classes, open_source
@@ -33,6 +33,7 @@ from stylegan.data.store import StoreWriter, box_sum, check_resolution, check_ta
 from stylegan.errors import InputError
 
 Task, Result = TypeVar("Task"), TypeVar("Result")
+Fit = Literal["crop", "pad", "wide", "stretch", "face", "celeba"]
 
 FETCH_MEMORY = 1536 * 2**20  # bytes, for reading parquet and arrow files
 CELEBA_CENTRE, CELEBA_SIDE, CELEBA_SIZE = (89, 121), 128, (178, 218)  # of its aligned images, as the official tool
@@ -44,10 +45,10 @@ class PrepareConfig:
 
     resolution: int = 256
     """Width and height of the prepared images in pixels: a power of two from 4 to 1024."""
-    fit: Literal["crop", "pad", "wide", "stretch", "celeba"] = "crop"
+    fit: Fit = "crop"
     """How an image becomes square: crop its centre, pad it with black, crop it to 4:3 and pad that above and below
-    (wide, for LSUN Car; what is wider than 4:3 is left out), stretch it, or crop 128 x 128 around the face (celeba,
-    for CelebA's aligned images)."""
+    (wide, for LSUN Car; what is wider than 4:3 is left out), stretch it, find its largest face, turn it upright and
+    crop it as FFHQ's images were (face), or crop 128 x 128 around the face (celeba, for CelebA's aligned images)."""
     channels: Literal[1, 3, 4] = 3
     """1 greyscale, 3 RGB, 4 RGB and alpha. With 1 and 3, transparent parts become white."""
     classes: Classes = "auto"
@@ -97,6 +98,8 @@ def prepare(
     start = time.perf_counter()
     _check_config(config)
     check_target(store)  # before the work, not after it
+    if config.fit == "face":
+        align.check()
     with _opened(source, store, config, progress) as listing:
         count, skipped = _write_store(listing, source, store, config, progress)
     return PrepareReport(Path(store), count, sorted(skipped), time.perf_counter() - start)
@@ -215,8 +218,8 @@ def prepare_portraits(
 
 def _check_config(config: PrepareConfig) -> None:
     _check_numbers(config.resolution, config.seed, limit=config.limit, workers=config.workers)
-    if config.fit not in ("crop", "pad", "wide", "stretch", "celeba"):
-        raise InputError(f"fit is {config.fit!r}; use crop, pad, wide, stretch or celeba")
+    if config.fit not in get_args(Fit):
+        raise InputError(f"fit is {config.fit!r}; use one of: {', '.join(get_args(Fit))}")
     if config.channels not in (1, 3, 4):
         raise InputError(f"channels is {config.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
     if config.classes not in ("auto", "folders", "none"):
@@ -259,14 +262,14 @@ def decode(data: bytes, config: PrepareConfig) -> np.ndarray:
                 raise Unusable(f"no aligned image of CelebA, which are of 178 x 218: {width} x {height}")
             width = height = CELEBA_SIDE
         used_side = max(width, height) if config.fit in ("pad", "wide") else min(width, height)
-        if used_side < config.resolution and not config.allow_upscale:
+        if used_side < config.resolution and not config.allow_upscale and config.fit != "face":
             raise Unusable(f"too small: {width} x {height}")
         image, profile = load_upright(image)
         return _to_array(to_srgb(_fit(image, config), profile), config)
 
 
 def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
-    """Scale to R x R; for "pad", so that the longer side is R; for "wide", to R x 3/4 R."""
+    """Bring to R x R; for "pad", so that the longer side is R; for "wide", to R x 3/4 R."""
     width, height = image.size
     resolution = config.resolution
     if config.fit == "crop":
@@ -276,6 +279,8 @@ def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
     if config.fit == "celeba":
         left, top = (centre - CELEBA_SIDE // 2 for centre in CELEBA_CENTRE)
         return _resize(image.crop((left, top, left + CELEBA_SIDE, top + CELEBA_SIDE)), resolution, resolution)
+    if config.fit == "face":
+        return align.align(image, resolution, config.allow_upscale)
     if config.fit == "pad":
         side = max(width, height)
         return _resize(image, max(1, round(width * resolution / side)), max(1, round(height * resolution / side)))

@@ -5,7 +5,6 @@ output for each attribute; the official ones for CelebA-HQ are forty networks wi
 sigmoid(2 * logit) is the probability that the attribute is there.
 """
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from stylegan.config import from_dict, to_dict
+from stylegan.downloads import checksum_of
 from stylegan.errors import InputError
 from stylegan.images import atomic_file
 from stylegan.interop import nvidia
@@ -116,16 +116,6 @@ def load_classifiers(name: Path | str) -> AttributeClassifiers:
 def bundled_classifiers() -> list[str]:
     """Names of the classifiers that come with the program."""
     return sorted(path.stem.removesuffix("-classifiers") for path in PRETRAINED.glob("*-classifiers.safetensors"))
-
-
-def checksum_of(paths: list[Path]) -> str:
-    """SHA-256 (hex) of the files' contents, one after the other."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _from_pickles(paths: list[Path]) -> AttributeClassifiers:

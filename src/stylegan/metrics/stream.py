@@ -19,9 +19,10 @@ from stylegan.data.decoding import decode_rgb
 from stylegan.data.items import Item, Unusable
 from stylegan.data.sources import open_source
 from stylegan.data.store import Store, open_store
+from stylegan.downloads import cache_folder
 from stylegan.errors import InputError
 from stylegan.images import atomic_file, to_uint8
-from stylegan.metrics.extractors import Extractor, cache_folder
+from stylegan.metrics.extractors import Extractor
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator
 from stylegan.randomness import draw, draw_uniform

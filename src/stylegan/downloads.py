@@ -1,0 +1,116 @@
+"""Weights that others have published, and that are not ours to ship: where they are from, checked, in a cache."""
+
+import hashlib
+import os
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from tqdm import tqdm
+
+from stylegan.errors import InputError
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of weights: where it is from, and what it must be."""
+
+    url: str
+    sha256: str
+    licence: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+DOWNLOADS = {
+    "inception": [
+        Download(
+            FIDELITY + "weights-inception-2015-12-05-6726825d.pth",
+            "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            "Apache-2.0",
+        )
+    ],
+    "lpips": [
+        Download(
+            "https://download.pytorch.org/models/vgg16-397923af.pth",
+            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            "BSD-3-Clause",
+        ),
+        Download(
+            FIDELITY + "weights-vgg16-lpips.pth",
+            "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+            "BSD-2-Clause",
+        ),
+    ],
+    "faces": [
+        Download(
+            "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+            "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+            "Apache-2.0",
+        )
+    ],
+}
+
+
+def cache_folder() -> Path:
+    """Where weights and statistics of reals are kept: $STYLEGAN_CACHE, else ~/.cache/stylegan."""
+    return Path(os.environ.get("STYLEGAN_CACHE", "~/.cache/stylegan")).expanduser()
+
+
+def fetch(name: str, source: Path | None = None, *, progress: bool = True) -> list[Path]:
+    """Put the files of one entry of DOWNLOADS into the cache, from the network or from the folder `source`.
+
+    A file that is there and right is left alone. Raises InputError where one cannot be had or is not what it should
+    be; a wrong file is not kept.
+    """
+    from stylegan.images import atomic_file  # which needs torch; whoever only reads the cache does not
+
+    if name not in DOWNLOADS:
+        raise InputError(f"there is nothing called {name} to fetch; use one of: {', '.join(DOWNLOADS)}")
+    paths = []
+    for item in DOWNLOADS[name]:
+        path = cache_folder() / item.name
+        paths.append(path)
+        if path.exists() and checksum_of([path]) == item.sha256:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = item.url if source is None else (source / item.name).resolve().as_uri()
+        try:
+            with atomic_file(path) as file, urllib.request.urlopen(url, timeout=60) as answer:
+                total, digest = int(answer.headers.get("Content-Length") or 0), hashlib.sha256()
+                with tqdm(total=total, unit="B", unit_scale=True, desc=item.name, disable=not progress) as bar:
+                    while block := answer.read(2**20):
+                        file.write(block)
+                        digest.update(block)
+                        bar.update(len(block))
+                if digest.hexdigest() != item.sha256:
+                    raise InputError(f"{url} is not the file that is wanted (its SHA-256 is {digest.hexdigest()})")
+        except (OSError, HTTPException) as error:  # URLError among the first
+            raise InputError(
+                f"{url} cannot be read ({error}); on a machine without network put {item.name} into a folder and "
+                f"call: stylegan fetch {name} --source FOLDER"
+            ) from error
+    return paths
+
+
+def fetched(name: str) -> list[Path]:
+    """The files, which must be in the cache already; raises InputError where they are not."""
+    paths = [cache_folder() / item.name for item in DOWNLOADS[name]]
+    for path, item in zip(paths, DOWNLOADS[name], strict=True):
+        if not path.exists() or checksum_of([path]) != item.sha256:
+            raise InputError(f"{path} is missing or damaged; call once: stylegan fetch {name}")
+    return paths
+
+
+def checksum_of(paths: list[Path]) -> str:
+    """SHA-256 (hex) of the files' contents, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
