@@ -19,7 +19,7 @@ from conftest import TINY_MAPS, tiny_discriminator, tiny_generator, write_store
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from stylegan import cli, directions, distributed, weights
+from stylegan import cli, directions, distributed, downloads, weights
 from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
 from stylegan.data.store import open_store
 from stylegan.errors import InputError

@@ -684,7 +684,7 @@ def test_existing_store_is_refused_before_the_work(tmp_path, monkeypatch):
     "options, message",
     [
         ({"resolution": 100}, "^resolution is 100; use a power of two from 4 to 1024$"),
-        ({"fit": "squeeze"}, "^fit is 'squeeze'; use crop, pad, wide, stretch or celeba$"),
+        ({"fit": "squeeze"}, "^fit is 'squeeze'; use one of: crop, pad, wide, stretch, face, celeba$"),
         ({"channels": 2}, r"^channels is 2; use 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\)$"),
         ({"classes": "some"}, "^classes is 'some'; use auto, folders or none$"),
         ({"limit": 0}, "^limit is 0; use 1 or more$"),

@@ -7,6 +7,7 @@ Worker processes import this module, so it must not import torch.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from functools import lru_cache
@@ -78,10 +79,9 @@ def face_square(left_eye: np.ndarray, right_eye: np.ndarray, mouth: np.ndarray) 
 
 def crop(image: Image.Image, square: Square, resolution: int) -> Image.Image:
     """Cut a turned square out of an image; what it has outside the image is mirrored, and blurred farther out."""
-    # the upright rectangle that holds it, reduced to 2 to 4 times the resolution
-    shrink = max(1, int(square.side / (2 * resolution)))
-    image, (centre, right) = image.reduce(shrink), Square(square.centre / shrink, square.right / shrink)
-    square = Square(centre, right)
+    # the upright rectangle that holds it, reduced to at most 4 times the resolution
+    shrink = math.ceil(square.side / (4 * resolution))
+    image, square = image.reduce(shrink), Square(square.centre / shrink, square.right / shrink)
     low = np.floor(square.corners.min(axis=0)).astype(int) - 2
     high = np.ceil(square.corners.max(axis=0)).astype(int) + 2
     image = _cut(image, *low, *high, blur=0.02 * square.side)

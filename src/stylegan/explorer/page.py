@@ -364,6 +364,9 @@ def _project(gr: Any, explorer: Explorer, controls: Controls) -> None:
     with gr.Row():
         start = gr.Button("Project", variant="primary", elem_id="project", min_width=100)
         stop = gr.Button("Stop", min_width=100)
+    face = gr.Checkbox(
+        label="Find the face in it and align it as FFHQ's are", visible=picture.finds_faces(), elem_id="face"
+    )
     photograph = gr.HTML(elem_id="photograph")
     result = [controls.asked, controls.found, controls.start, controls.noise, *controls.mixed, *controls.strengths]
 
@@ -380,14 +383,14 @@ def _project(gr: Any, explorer: Explorer, controls: Controls) -> None:
             if Path(file).suffix in (".safetensors", ".npy"):
                 yield ["", *hold(picture.read_latent(explorer, file, label))]
                 return
-            target = picture.read_photograph(explorer, file)
+            target = picture.read_photograph(explorer, file, values[face])
             real = picture.seen(explorer, target)
             yield [_figure(real, "looking for where to begin"), *[gr.skip()] * len(result)]
             for step, w, psnr in picture.find(explorer, target, label, values[space], total):
                 if step % 10 == 0:
                     yield [_figure(real, f"step {step} of {total}, PSNR {psnr:.1f} dB"), *hold(w)]
 
-    inputs = {controls.label, upload, space, steps}
+    inputs = {controls.label, upload, space, steps, face}
     how = {"show_progress": "minimal", "show_progress_on": photograph, "api_visibility": "private"}
     running = start.click(project, inputs, [photograph, *result], **how)
     running.success(_again, outputs=controls.asked)  # the last values reach the page after they have asked

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan import directions, project, sampling, video, weights
+from stylegan.data import align
 from stylegan.data.store import Store, open_store, pyramid
 from stylegan.directions import Directions
 from stylegan.errors import InputError
@@ -261,10 +262,22 @@ def walk(
     return video.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
 
 
-def read_photograph(explorer: Explorer, file: Path | str) -> Tensor:
-    """An image file as the model could have drawn it: uint8 [1, C, R, R]. Raises InputError for what is no image."""
+def finds_faces() -> bool:
+    """Whether what that needs is installed and fetched."""
+    try:
+        align.check()
+    except InputError:
+        return False
+    return True
+
+
+def read_photograph(explorer: Explorer, file: Path | str, face: bool = False) -> Tensor:
+    """An image file as the model could have drawn it: uint8 [1, C, R, R]. Raises InputError for what is no image.
+
+    face: its largest face, aligned as those of FFHQ, instead of its middle.
+    """
     with _named(file):
-        return to_uint8(project.read_image(file, explorer.generator))
+        return to_uint8(project.read_image(file, explorer.generator, "face" if face else None))
 
 
 def find(
