@@ -56,6 +56,7 @@ def test_every_device_draws_the_same():
     assert torch.allclose(draw((100,), 0, 0, "z", index), there, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # Inductor of torch 2.11
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(("precision", "error"), [("tf32", 0.01), ("bf16", 0.05)])
 def test_other_precisions_give_nearly_the_same_images_and_scores(precision, error, compiled):
