@@ -16,8 +16,10 @@ import pytest
 import torch
 from conftest import tiny_generator, write_store
 from PIL import Image
+from test_align import dots, find_dots
 
 from stylegan import directions, sampling, weights
+from stylegan.data import align
 from stylegan.data.store import StoreWriter, open_store, pyramid
 from stylegan.errors import InputError
 from stylegan.explorer import picture, space
@@ -413,6 +415,24 @@ def test_a_broken_upload_gives_a_sentence(chromium, address, explorer, tmp_path)
         user.page.locator("#project").click()
         user.page.get_by_text("broken.png cannot be projected: truncated").wait_for()
         assert user.sees(explorer, SEEN)
+
+
+def test_a_face_is_found_first(chromium, served, explorer, tmp_path, monkeypatch):
+    monkeypatch.setattr(align, "find_faces", find_dots)
+    monkeypatch.setattr(align, "check", lambda: None)
+    dots(200, degrees=40).save(tmp_path / "turned.png")
+    middle, face = (picture.read_photograph(explorer, tmp_path / "turned.png", find) for find in (False, True))
+    with User(chromium, served(explorer)) as user:
+        user.tab("Project")
+        user.page.locator("#upload input[type=file]").set_input_files(tmp_path / "turned.png")
+        user.slide("steps", 20)
+        for wanted in (middle, face):
+            user.page.locator("#project").click()
+            user.page.locator("#photograph").get_by_text("looking for").wait_for()
+            user.page.locator("#photograph").get_by_text("step 20 of 20").wait_for()
+            assert np.array_equal(user.pixels("#photograph img"), picture.seen(explorer, wanted))
+            user.page.get_by_label("Find the face in it").check()
+    assert not np.array_equal(middle, face)
 
 
 def test_two_users_at_once(chromium, address, explorer, tmp_path):
