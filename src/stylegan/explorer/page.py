@@ -361,12 +361,12 @@ def _project(gr: Any, explorer: Explorer, controls: Controls) -> None:
     with gr.Row():
         space = gr.Radio([("w+: closer", "w+"), ("w: easier to edit", "w")], value="w+", label="Space", min_width=140)
         steps = gr.Slider(20, 1000, value=300, step=20, precision=0, label="Steps", min_width=140, elem_id="steps")
-    with gr.Row():
-        start = gr.Button("Project", variant="primary", elem_id="project", min_width=100)
-        stop = gr.Button("Stop", min_width=100)
     face = gr.Checkbox(
         label="Find the face in it and align it as FFHQ's are", visible=picture.finds_faces(), elem_id="face"
     )
+    with gr.Row():
+        start = gr.Button("Project", variant="primary", elem_id="project", min_width=100)
+        stop = gr.Button("Stop", min_width=100)
     photograph = gr.HTML(elem_id="photograph")
     result = [controls.asked, controls.found, controls.start, controls.noise, *controls.mixed, *controls.strengths]
 
