@@ -112,6 +112,9 @@ def test_the_largest_face_is_taken(monkeypatch):
     with pytest.raises(Unusable, match="the face is too small: 270 x 270"):
         align.align(image, 512)
     assert align.align(image, 512, allow_upscale=True).size == (512, 512)
+    monkeypatch.setattr(align, "LOOKED_AT", 150)  # pixels: 400 become 134, a third
+    monkeypatch.setattr(align, "find_faces", lambda pixels: [small] if pixels.shape == (134, 134, 3) else None)
+    assert align.align(image, 64) == crop(image, face_square(*large), 64)
     monkeypatch.setattr(align, "find_faces", lambda pixels: [])
     with pytest.raises(Unusable, match="no face found"):
         align.align(image, 64)

@@ -29,6 +29,22 @@ def test_a_row(work):
     assert len(bench.line(row, 1.5)) == len(bench.HEADER)
 
 
+def test_a_compiled_row_is_compiled_and_counted_all_the_same(monkeypatch):
+    ran = []
+
+    def backend(graph, _):
+        return lambda *inputs: ran.append(graph) or graph(*inputs)
+
+    monkeypatch.setattr(bench, "compile_blocks", lambda *blocks: [block.compile(backend=backend) for block in blocks])
+    counted = []
+    for compiled in (False, True):
+        machine = bench.Machine(gemm=0.5, product=0.25)
+        row = bench.measure(replace(tiny(), compile=compiled), "sample", 16, 4, machine, seconds=0.0)
+        counted.append(row.utilisation * row.seconds)
+        assert bool(ran) == compiled
+    assert counted[0] == pytest.approx(counted[1])
+
+
 def test_multiplications_are_counted():
     with bench._Flops() as counter:
         torch.randn(3, 4) @ torch.randn(4, 5)

@@ -9,6 +9,7 @@ Worker processes import this module, so it must not import torch.
 import contextlib
 import math
 import os
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from stylegan.errors import InputError
 EYES = (33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380)
 MOUTH = 61, 291
 FACES = 10  # are looked for at most
+LOOKED_AT = 1024  # pixels across, at most, to find faces in
 
 
 class Square(NamedTuple):
@@ -54,10 +56,11 @@ def align(image: Image.Image, resolution: int, allow_upscale: bool = False) -> I
     Raises Unusable where there is no face, or one smaller than that (unless `allow_upscale`), and InputError where
     faces cannot be looked for.
     """
-    faces = find_faces(np.asarray(image.convert("RGB")))
+    shrink = math.ceil(max(image.size) / LOOKED_AT)
+    faces = find_faces(np.asarray(image.convert("RGB").reduce(shrink)))
     if not faces:
         raise Unusable("no face found")
-    square = max((face_square(*face) for face in faces), key=lambda square: square.side)
+    square = max((face_square(*(shrink * point for point in face)) for face in faces), key=lambda square: square.side)
     if square.side < resolution and not allow_upscale:
         raise Unusable(f"the face is too small: {square.side:.0f} x {square.side:.0f}")
     return crop(image, square, resolution)
@@ -103,7 +106,7 @@ def _cut(image: Image.Image, left: int, top: int, right: int, bottom: int, blur:
     columns, rows = beyond
     pixels = np.asarray(part)
     pixels = np.pad(pixels, (rows, columns) + ((0, 0),) * (pixels.ndim - 2), mode="symmetric")
-    sharp = Image.fromarray(pixels, part.mode)
+    sharp = Image.frombytes(part.mode, pixels.shape[1::-1], pixels.tobytes())
     outside = [
         np.maximum(np.maximum(low - np.arange(n), np.arange(n) - (n - 1 - high)), 0)
         for n, (low, high) in zip(sharp.size, beyond, strict=True)
@@ -158,14 +161,18 @@ def _options() -> Any:
     return vision.FaceLandmarkerOptions(base_options=base, num_faces=FACES)
 
 
+_stderr = threading.Lock()
+
+
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Nothing reaches stderr, not even from native code, which cannot be asked to log less."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    with _stderr:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
