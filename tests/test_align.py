@@ -4,6 +4,7 @@ MediaPipe's weights have been fetched, real photographs. Elsewhere a finder of c
 import io
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,6 +164,16 @@ def test_what_is_missing_is_said_before_the_work(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(align, "fetched", lambda name: [tmp_path / "w.task"])
     monkeypatch.setitem(sys.modules, "mediapipe.tasks.python", None)
     assert "pip install 'stylegan[align]'" in refused(capsys, *command)
+
+    def lacks_a_library(_):
+        raise OSError("libEGL.so.1: cannot open shared object file")
+
+    base = SimpleNamespace(
+        FaceLandmarkerOptions=dict, FaceLandmarker=SimpleNamespace(create_from_options=lacks_a_library)
+    )
+    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "mediapipe.tasks.python", SimpleNamespace(BaseOptions=dict, vision=base))
+    assert "libEGL.so.1: cannot open shared object file; on Debian: apt install" in refused(capsys, *command)
     align._options.cache_clear()
 
 

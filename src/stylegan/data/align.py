@@ -150,15 +150,22 @@ def find_faces(pixels: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndar
 
 @lru_cache(maxsize=1)
 def _options() -> Any:
-    """MediaPipe's, with the weights."""
-    (weights,) = fetched("faces")
+    """MediaPipe's, with the weights; tried once."""
+    (file,) = fetched("faces")
+    weights = file.read_bytes()
     try:
         with _silence():
             from mediapipe.tasks.python import BaseOptions, vision
+
+            options = vision.FaceLandmarkerOptions(
+                base_options=BaseOptions(model_asset_buffer=weights), num_faces=FACES
+            )
+            vision.FaceLandmarker.create_from_options(options).close()
     except ImportError as error:
-        raise InputError("to find faces, MediaPipe is needed: pip install 'stylegan[align]'") from error
-    base = BaseOptions(model_asset_buffer=weights.read_bytes())
-    return vision.FaceLandmarkerOptions(base_options=base, num_faces=FACES)
+        raise InputError(f"to find faces, MediaPipe is needed ({error}): pip install 'stylegan[align]'") from error
+    except OSError as error:  # a shared library is not there
+        raise InputError(f"MediaPipe cannot run: {error}; on Debian: apt install libgl1 libegl1 libgles2") from error
+    return options
 
 
 _stderr = threading.Lock()
