@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +56,7 @@ def serve(explorer: Explorer, *, host: str | None = None, port: int | None = Non
     one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link. Raises InputError where it cannot be
     served there, and without Gradio.
     """
-    files = tempfile.mkdtemp(prefix="stylegan-explorer-")
-    atexit.register(shutil.rmtree, files, ignore_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = files  # where this page's components keep uploads, and files to fetch
+    os.environ["GRADIO_TEMP_DIR"] = _files()
     host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     _check_address(host, port)
     blocks, gr = page(explorer), import_gradio()
@@ -77,6 +76,14 @@ def serve(explorer: Explorer, *, host: str | None = None, port: int | None = Non
         pwa=False,
     )
     return blocks
+
+
+@cache
+def _files() -> str:
+    """The folder in which the components of all pages keep uploads, and files to fetch, until the program ends."""
+    folder = tempfile.mkdtemp(prefix="stylegan-explorer-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _check_address(host: str, port: int | None) -> None:
