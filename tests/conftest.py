@@ -53,7 +53,7 @@ def write_store(path: Path, resolution: int = 16, count: int = 40, labels: int =
     rng = np.random.RandomState(3)
     ramp = np.linspace(0, 1, resolution)[:, None, None]
     names = [str(i) for i in range(labels)]
-    with StoreWriter(path, resolution, channels, made={"source": "test"}, label_names=names) as writer:
+    with StoreWriter(path, resolution, channels, made={"source": "test", "fit": "pad"}, label_names=names) as writer:
         for i in range(count):
             top, bottom = rng.uniform(0, 255, (2, 1, 1, channels))
             image = np.broadcast_to(top + (bottom - top) * ramp, (resolution, resolution, channels))

@@ -19,6 +19,7 @@ from stylegan.data.items import Unusable
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.explorer import picture
+from stylegan.images import to_uint8
 
 EYE, OTHER_EYE, MOUTH = np.array([40.0, 50.0]), np.array([60.0, 50.0]), np.array([50.0, 75.0])
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -146,9 +147,16 @@ def test_a_face_is_projected(tmp_path, finds_dots, capsys):
     assert targets[0].shape == (1, 3, 16, 16)
     middle = project.read_image(tmp_path / "turned.png", generator)
     assert (targets[0] - targets[1]).abs().mean() < 0.3 * (middle - targets[1]).abs().mean()
-    command = ("project", tmp_path / "m.safetensors", tmp_path / "turned.png", "--fit", "face", "--steps", "2")
-    assert run(*command, "--candidates", "4", "--distance", "none", "--out", tmp_path / "out", "--device", "cpu") == 0
-    assert (tmp_path / "out" / "turned-projected.png").exists()
+    options = ("--steps", "2", "--candidates", "4", "--distance", "none", "--device", "cpu", "--out", tmp_path / "out")
+    weights.save(tmp_path / "faces.safetensors", weights.Model(generator, weights.Provenance(fit="face")))
+    for model, fit, wanted in (("m", ["--fit", "face"], targets[0]), ("faces", [], targets[0]), ("m", [], middle)):
+        command = ("project", tmp_path / f"{model}.safetensors", tmp_path / "turned.png", *fit)
+        assert run(*command, *options) == 0
+        with Image.open(tmp_path / "out" / "turned-target.png") as found:
+            assert np.array_equal(np.asarray(found), to_uint8(wanted)[0].permute(1, 2, 0).numpy())
+    assert picture.open_explorer(tmp_path / "faces.safetensors").fit == "face"
+    unknown = [project.fit_of(weights.Provenance(fit=fit)) for fit in ("", "celeba", "upside down")]
+    assert unknown == [None, None, None]
     Image.new("RGB", (50, 50)).save(tmp_path / "nobody.png")
     command = ("project", tmp_path / "m.safetensors", tmp_path / "nobody.png", "--fit", "face", "--device", "cpu")
     assert "nobody.png cannot be projected: no face found" in refused(capsys, *command)

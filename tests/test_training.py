@@ -277,7 +277,7 @@ def test_every_preset_trains_and_round_trips(labelled, tmp_path, name, labels):
     config = replace(config, generator=g, discriminator=discriminator, schedule=brief, grid=(3, 1), device="cpu")
     outcome = train(config, tmp_path / "run", progress=False)
     model = weights.load_model(outcome.model)
-    assert model.generator.config == g and model.provenance.preset == name
+    assert model.generator.config == g and model.provenance.preset == name and model.provenance.fit == "pad"
     assert model.generator.synthesis.grown == (16, 0.0)
     weights.save(tmp_path / "again.safetensors", model)
     assert (tmp_path / "again.safetensors").read_bytes() == outcome.model.read_bytes()

@@ -768,8 +768,9 @@ def _project(arguments: Sequence[str]) -> None:
             files: Image files.
             out: The folder for comparison.png (targets above, projections below), each image's target and projection,
                 and latents.safetensors (w, and the noise planes if they were optimised), which the other commands take.
-            fit: How an image becomes square, as for `stylegan prepare`: crop unless given, or wide for 4:3 models. For
-                a model of faces aligned as FFHQ's are: face, which finds and aligns the largest.
+            fit: How an image becomes square, as for `stylegan prepare`. Unless given, as the model's training images
+                did, where its file says; else crop, or wide for 4:3 models. For a model of faces aligned as FFHQ's
+                are: face, which finds and aligns the largest.
             class_: The class (for a conditional model); samples of all classes unless given.
             video: Also write a video of the way there, .mp4 or .gif.
             device: cpu, cuda, mps, or auto.
@@ -788,7 +789,8 @@ def _project(arguments: Sequence[str]) -> None:
             _check_folder(video)
             if video.suffix not in videos.FORMATS:
                 raise InputError(f"{video}: videos are written as .mp4 or .gif")
-        generator = weights.load(model, pick_device(device))
+        loaded = weights.load_model(model)
+        generator, fit = loaded.generator.to(pick_device(device)), fit or project.fit_of(loaded.provenance)
         targets = torch.cat([project.read_image(file, generator, fit) for file in files])
 
         def shown(images: torch.Tensor) -> torch.Tensor:

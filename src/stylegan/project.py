@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,7 @@ from stylegan.metrics.extractors import Distance, load_distance
 from stylegan.metrics.stream import to_rgb
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator, NoiseInput
+from stylegan.weights import Provenance
 
 Fit = Literal["crop", "pad", "wide", "stretch", "face"]
 
@@ -249,11 +250,17 @@ def _rate(done: float) -> float:
 # --- files
 
 
+def fit_of(provenance: Provenance) -> Fit | None:
+    """How images become square for a model: as those it was trained on, where its file says and it can be done."""
+    return next((fit for fit in get_args(Fit) if fit == provenance.fit), None)
+
+
 def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -> Tensor:
     """An image file as a target: [1, C, R, R] in [-1, 1], made square as `stylegan prepare --fit` does.
 
-    fit: unless given, "wide" for a model of 4:3 images, else "crop". For a model of FFHQ or of faces prepared with
-    "face", that finds the largest face and aligns it in the same way. Raises InputError for what is no image.
+    fit: unless given, "wide" for a model of 4:3 images, else "crop"; see `fit_of`. For a model of FFHQ or of faces
+    prepared with "face", that finds the largest face and aligns it in the same way. Raises InputError for what is no
+    image.
     """
     config = generator.config
     fit = fit or ("wide" if tuple(config.aspect) == (4, 3) else "crop")

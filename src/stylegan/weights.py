@@ -42,6 +42,8 @@ class Provenance:
     """Licence of the weights."""
     notes: str = ""
     """Anything else a user should know."""
+    fit: str = ""
+    """How the images it was trained on became square: `stylegan prepare --fit`."""
 
 
 @dataclass

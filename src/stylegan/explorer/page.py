@@ -368,8 +368,12 @@ def _project(gr: Any, explorer: Explorer, controls: Controls) -> None:
     with gr.Row():
         space = gr.Radio([("w+: closer", "w+"), ("w: easier to edit", "w")], value="w+", label="Space", min_width=140)
         steps = gr.Slider(20, 1000, value=300, step=20, precision=0, label="Steps", min_width=140, elem_id="steps")
+    able = picture.finds_faces()
     face = gr.Checkbox(
-        label="Find the face in it and align it as FFHQ's are", visible=picture.finds_faces(), elem_id="face"
+        able and explorer.fit == "face",
+        label="Find the face in it and align it as FFHQ's are",
+        visible=able,
+        elem_id="face",
     )
     with gr.Row():
         start = gr.Button("Project", variant="primary", elem_id="project", min_width=100)

@@ -41,6 +41,8 @@ class Explorer:
     """The training images to compare with."""
     trunk: Generator | None = None
     """What previews are drawn with while a slider moves, see `trunk`; None where the network is fast enough."""
+    fit: project.Fit | None = None
+    """How the images it was trained on became square, where its file says."""
 
     @property
     def ranges(self) -> dict[str, range]:
@@ -92,7 +94,8 @@ def open_explorer(
     data: the store to compare with. directions_file: of `stylegan directions`; unless given, the principal components
     of W (or, without a W, the closed form) are found. Raises InputError for what cannot be used.
     """
-    generator = weights.load(model, device)
+    loaded = weights.load_model(model)
+    generator = loaded.generator.to(device)
     if directions_file is not None:
         found = directions.load(directions_file, generator)
     else:
@@ -105,7 +108,7 @@ def open_explorer(
         )
     fast = fast_resolution(generator)
     lower = None if fast == generator.synthesis.grown[0] else trunk(generator, fast)
-    return Explorer(Path(model).resolve().stem, generator, found, store, lower)
+    return Explorer(Path(model).resolve().stem, generator, found, store, lower, project.fit_of(loaded.provenance))
 
 
 # --- the picture
@@ -274,10 +277,11 @@ def finds_faces() -> bool:
 def read_photograph(explorer: Explorer, file: Path | str, face: bool = False) -> Tensor:
     """An image file as the model could have drawn it: uint8 [1, C, R, R]. Raises InputError for what is no image.
 
-    face: its largest face, aligned as those of FFHQ, instead of its middle.
+    face: its largest face, aligned as those of FFHQ; else the image becomes square as for a model of no faces.
     """
+    fit = "face" if face else explorer.fit if explorer.fit != "face" else None
     with _named(file):
-        return to_uint8(project.read_image(file, explorer.generator, "face" if face else None))
+        return to_uint8(project.read_image(file, explorer.generator, fit))
 
 
 def find(

@@ -438,7 +438,13 @@ class Run:
         """What the model file will hold."""
         self.g_ema.synthesis.grown = self.resolution_and_fade
         begun = f"begun with the weights of {Path(self.config.start_from).name}" if self.config.start_from else ""
-        provenance = weights.Provenance(self.store.path.name, self.config.preset, self.images_seen, notes=begun)
+        provenance = weights.Provenance(
+            self.store.path.name,
+            self.config.preset,
+            self.images_seen,
+            notes=begun,
+            fit=str(self.store.made.get("fit", "")),
+        )
         return weights.Model(self.g_ema, provenance, self.g, self.d)
 
     def save_model(self, run_dir: Path) -> None:
