@@ -188,7 +188,7 @@ def test_what_is_missing_is_said_before_the_work(tmp_path, monkeypatch, capsys):
 def test_real_faces(capfd):
     photographs = SHARED / "data" / "fairface-128.zip"
     if not photographs.exists():
-        pytest.skip(f"{photographs} is not there")
+        pytest.skip(f"photographs of faces are needed, and {photographs} is not there")
     try:
         align.check()
     except InputError as error:

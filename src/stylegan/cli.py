@@ -748,7 +748,8 @@ def _edit(arguments: Sequence[str]) -> None:
 
 
 def _project(arguments: Sequence[str]) -> None:
-    from stylegan.project import Fit, ProjectConfig
+    from stylegan.data.prepare import Fit
+    from stylegan.project import ProjectConfig
 
     def command(
         model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],

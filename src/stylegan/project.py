@@ -19,7 +19,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from stylegan.config import check_finite
-from stylegan.data.prepare import PrepareConfig, decode
+from stylegan.data.prepare import Fit, PrepareConfig, decode
 from stylegan.data.sources import Unusable
 from stylegan.downloads import DOWNLOADS, cache_folder
 from stylegan.errors import InputError
@@ -29,8 +29,6 @@ from stylegan.metrics.stream import to_rgb
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.weights import Provenance
-
-Fit = Literal["crop", "pad", "wide", "stretch", "face"]
 
 
 @dataclass(frozen=True)
@@ -251,8 +249,11 @@ def _rate(done: float) -> float:
 
 
 def fit_of(provenance: Provenance) -> Fit | None:
-    """How images become square for a model: as those it was trained on, where its file says and it can be done."""
-    return next((fit for fit in get_args(Fit) if fit == provenance.fit), None)
+    """How images become square for a model: as those it was trained on, where its file says.
+
+    None for "celeba", too: no images but CelebA's can be cropped so.
+    """
+    return next((fit for fit in get_args(Fit) if fit == provenance.fit and fit != "celeba"), None)
 
 
 def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -> Tensor:

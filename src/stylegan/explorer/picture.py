@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stylegan import directions, project, sampling, video, weights
 from stylegan.data import align
+from stylegan.data.prepare import Fit
 from stylegan.data.store import Store, open_store, pyramid
 from stylegan.directions import Directions
 from stylegan.errors import InputError
@@ -41,7 +42,7 @@ class Explorer:
     """The training images to compare with."""
     trunk: Generator | None = None
     """What previews are drawn with while a slider moves, see `trunk`; None where the network is fast enough."""
-    fit: project.Fit | None = None
+    fit: Fit | None = None
     """How the images it was trained on became square, where its file says."""
 
     @property
