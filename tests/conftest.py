@@ -73,7 +73,7 @@ def store(tmp_path_factory) -> Path:
 def _stored(tensor: torch.Tensor) -> np.ndarray:
     """Official layout: outputs last."""
     if tensor.ndim == 4:
-        return tensor.permute(2, 3, 1, 0).numpy()
+        return np.ascontiguousarray(tensor.permute(2, 3, 1, 0).numpy())
     return tensor.T.numpy() if tensor.ndim == 2 else tensor.numpy()
 
 

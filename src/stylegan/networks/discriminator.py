@@ -18,6 +18,7 @@ from stylegan.networks.layers import (
     one_hot,
     resolutions,
     run_block,
+    through_activation,
 )
 
 
@@ -78,11 +79,31 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, C', H / 2, W / 2]"""
-        x = activate(self.conv0(x), self.config.activation)
-        if self.config.use_blur:
-            x = ops.blur(x)
-        x = activate(self.conv1(x), self.config.activation)
-        return ops.downsample(x) if self.config.activate_first else x
+        return self.layers(x)[0]
+
+    def layers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The block's result, and the results of its two activations, whose signs `gradient` needs."""
+        y0 = activate(self.conv0(x), self.config.activation)
+        y1 = activate(self.conv1(ops.blur(y0) if self.config.use_blur else y0), self.config.activation)
+        return ops.downsample(y1) if self.config.activate_first else y1, y0, y1
+
+    def gradient(self, g: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
+        """The gradient with respect to x, from that of the result: `layers` transposed, from the last to the first.
+
+        Convolution, blur and box mean are linear, the activation is so on either side of 0: where it passed a number
+        on times 1 or 0.2, it passes the gradient back times the same. [N, C', H / 2, W / 2] -> [N, C, H, W]
+        """
+        if self.config.activate_first:
+            g = ops.upsample(g) / 4
+        g = self.conv1.gradient(through_activation(g, y1, self.config.activation))
+        g = ops.blur(g) if self.config.use_blur else g
+        return self.conv0.gradient(through_activation(g, y0, self.config.activation))
+
+    def gradient_from(self, x: Tensor, g: Tensor) -> Tensor:
+        """`gradient`, with the activations computed again from the block's input."""
+        with torch.no_grad():
+            _, y0, y1 = self.layers(x)
+        return self.gradient(g, y0, y1)
 
 
 class DiscriminatorEpilogue(nn.Module):
@@ -127,12 +148,63 @@ class Discriminator(nn.Module):
         a conditional discriminator needs them. fade: the weight, in [0, 1], of the path through the next lower
         resolution's fromRGB. N must be a multiple of the group size, or less than it. Returns [N].
         """
-        if self.config.label_count and labels is None:
-            raise ValueError(f"a discriminator of {self.config.label_count} classes needs labels")
-        scores = self.outputs(images, fade=fade)
-        if self.config.label_count:  # each class has a score of its own; the label picks it
-            return (scores * one_hot(labels, self.config.label_count, len(images), scores)).sum(dim=1)
-        return scores[:, 0]
+        return self._of_label(self.outputs(images, fade=fade), labels)
+
+    def scores_and_gradients(
+        self, images: Tensor, labels: Tensor | None = None, *, fade: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Scores [N], and the gradient of their sum with respect to the images [N, channels, R, R].
+
+        Both can be differentiated with respect to the weights, once, as R1, R2 and WGAN-GP ask for. What autograd's
+        own double backward gives is the same (`scores_and_gradients_reference`), but it computes the derivatives of
+        the weights as convolutions whose filters are whole images, which take a GPU hundreds of milliseconds each.
+        Here the gradient is a network of its own: the layers of `forward`, transposed, in reverse order.
+        """
+        self._check(images, fade)
+        exact, resolution, activation = images.dtype, images.shape[3], self.config.activation
+        images = images.detach().to(self.compute_dtype or exact, memory_format=torch.channels_last)
+
+        # forward, as in `outputs`; what the way back needs is kept
+        x = y = activate(self.blocks[str(resolution)].from_rgb(images), activation)
+        kept: list[tuple[Tensor, ...]] = []
+        for r in reversed(resolutions(resolution, 8)):
+            if r >= self.recompute_from:
+                kept.append((x,))
+                x = run_block(self.blocks[str(r)], True, x)
+            else:
+                x, *activations = self.blocks[str(r)].layers(x)
+                kept.append(tuple(activations))
+            if r == resolution and fade > 0:
+                coarse = activate(self.blocks[str(r // 2)].from_rgb(ops.downsample(images)), activation)
+                x = ops.fade_in(x, coarse, fade)
+
+        # the epilogue, small and not piecewise linear, is left to autograd
+        x = x if x.requires_grad else x.requires_grad_()
+        with torch.compiler.set_stance("force_eager"):  # compiled code cannot be differentiated twice
+            scores = self._of_label(self.blocks["4"](x.to(exact)), labels)
+        (g,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
+
+        # back
+        through_coarse = None
+        for r in resolutions(resolution, 8):
+            block, of_block = self.blocks[str(r)], kept.pop()
+            if r == resolution and fade > 0:
+                below = self.blocks[str(r // 2)].from_rgb.gradient(through_activation(g * fade, coarse, activation))
+                through_coarse, g = ops.upsample(below) / 4, g * (1 - fade)
+            recompute = r >= self.recompute_from
+            g = run_block(block.gradient_from, True, *of_block, g) if recompute else block.gradient(g, *of_block)
+        g = self.blocks[str(resolution)].from_rgb.gradient(through_activation(g, y, activation))
+        return scores, (g if through_coarse is None else g + through_coarse).to(exact)
+
+    def scores_and_gradients_reference(
+        self, images: Tensor, labels: Tensor | None = None, *, fade: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """`scores_and_gradients` by autograd, to be differentiated a second time by autograd."""
+        images = images.detach().requires_grad_()
+        with torch.compiler.set_stance("force_eager"):  # compiled code cannot be differentiated twice
+            scores = self(images, labels, fade=fade)
+        (gradients,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+        return scores, gradients
 
     def outputs(self, images: Tensor, *, fade: float = 0.0) -> Tensor:
         """The numbers of all classes, [N, max(label_count, 1)]; what an attribute classifier is asked for."""
@@ -148,6 +220,14 @@ class Discriminator(nn.Module):
                 coarse = self.blocks[str(r // 2)].from_rgb(ops.downsample(images))
                 x = ops.fade_in(x, activate(coarse, activation), fade)
         return self.blocks["4"](x.to(exact))
+
+    def _of_label(self, outputs: Tensor, labels: Tensor | None) -> Tensor:
+        """The score [N] of each image's class: the discriminator has one for every class, and the label picks it."""
+        if not self.config.label_count:
+            return outputs[:, 0]
+        if labels is None:
+            raise ValueError(f"a discriminator of {self.config.label_count} classes needs labels")
+        return (outputs * one_hot(labels, self.config.label_count, len(outputs), outputs)).sum(dim=1)
 
     def _check(self, images: Tensor, fade: float) -> None:
         config = self.config

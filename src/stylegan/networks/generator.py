@@ -166,10 +166,9 @@ class LayerEpilogue(nn.Module):
         self.style = Style(config.w_dim, maps, equalized=config.equalized) if config.use_styles else None
 
     def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> Tensor:
-        """x [N, C, H, W], w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
-        if self.noise is not None and plane is not None:
-            x = self.noise(x, plane)
-        x = activate(x + self.bias[:, None, None].to(x.dtype), self.config.activation)
+        """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
+        plane, strength = (None, None) if self.noise is None else (plane, self.noise.strength)
+        x = activate(ops.add_noise_and_bias(x, plane, strength, self.bias), self.config.activation)
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
         if self.style is None:
@@ -208,7 +207,7 @@ class SynthesisBlock(nn.Module):
                 x = ops.blur(x)
         else:
             x = self.const.expand(len(w), -1, -1, -1) if self.config.const_input else self.dense(w[:, 0])
-            x = x.reshape(len(w), -1, 4, 4).to(dtype, memory_format=torch.channels_last)
+            x = x.reshape(len(w), -1, 4, 4).to(dtype).clone(memory_format=torch.channels_last)
         x = self.layer0(x, w[:, 0], planes[0])
         return self.layer1(self.conv1(x), w[:, 1], planes[1])
 

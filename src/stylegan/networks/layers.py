@@ -4,6 +4,7 @@ Weights are stored as N(0, 1) and multiplied by their He constant when they are 
 not depend on the scale of the gradient, moves all layers at the same relative speed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Literal
@@ -88,7 +89,16 @@ def activate(x: Tensor, kind: Activation) -> Tensor:
     return F.leaky_relu(x, 0.2, inplace=True) if kind == "lrelu" else F.relu(x, inplace=True)
 
 
-def run_block(block: nn.Module, recompute: bool, *inputs):
+def through_activation(gradient: Tensor, result: Tensor, kind: Activation) -> Tensor:
+    """The gradient in front of an activation, from the one behind it and the activation's result.
+
+    The result is only asked for its sign: the slope does not change with it, so nothing is differentiated here.
+    """
+    slope = 0.2 if kind == "lrelu" else 0.0
+    return torch.ops.aten.leaky_relu_backward(gradient, result.detach(), slope, True)
+
+
+def run_block(block: Callable, recompute: bool, *inputs):
     """Call a block; with `recompute` its activations are forgotten and computed again in the backward pass."""
     if recompute and torch.is_grad_enabled():
         return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
@@ -103,7 +113,11 @@ def compile_blocks(*blocks: nn.Module, backend: str = "inductor") -> None:
     """
     torch.compiler.config.recompile_limit = 256  # of one piece of code: all blocks share it, at all their shapes
     for block in blocks:
-        block.compile(dynamic=False, backend=backend)
+        if hasattr(block, "gradient"):  # a block of the discriminator, which R1 goes through in both directions
+            block.layers = torch.compile(block.layers, dynamic=False, backend=backend)
+            block.gradient = torch.compile(block.gradient, dynamic=False, backend=backend)
+        else:
+            block.compile(dynamic=False, backend=backend)
 
 
 def build(kind: type[nn.Module], config: Any, tensors: dict[str, Tensor]) -> nn.Module:
@@ -122,6 +136,9 @@ def build(kind: type[nn.Module], config: Any, tensors: dict[str, Tensor]) -> nn.
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise InputError(f"the weights do not fit the configuration: {first[:300]}") from error
+    for module in network.modules():
+        if isinstance(module, Conv):
+            module.lay_out()
     return network.eval()
 
 
@@ -172,9 +189,18 @@ class Conv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.padding = kernel // 2
         self.resample = resample
+        self.lay_out()
+
+    def lay_out(self) -> None:
+        """Let the weights lie in memory as the convolution reads them: the maps it sums over last. Values stay."""
+        weight = self.weight.data
+        if self.resample == "up":  # which is transposed
+            self.weight.data = weight.transpose(0, 1).contiguous(memory_format=torch.channels_last).transpose(0, 1)
+        else:
+            self.weight.data = weight.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = (self.weight * self.scale).to(x.dtype)
+        weight = self._scaled(x.dtype)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if self.resample == "up":
             y = ops.upsample_conv(x, weight)
@@ -183,16 +209,26 @@ class Conv(nn.Module):
             return ops.conv_downsample(x, weight, bias)
         return F.conv2d(x, weight, bias, padding=self.padding)
 
+    def gradient(self, gradient: Tensor) -> Tensor:
+        """The gradient with respect to the input, from that of the output: the transposed convolution.
+
+        [N, out, H', W'] -> [N, in, H, W]; not for resample "up", of which no discriminator is made.
+        """
+        weight = self._scaled(gradient.dtype)
+        if self.resample == "down":
+            return F.conv_transpose2d(gradient, ops.downsampling_kernel(weight), stride=2, padding=1)
+        return F.conv_transpose2d(gradient, weight, padding=self.padding)
+
+    def _scaled(self, dtype: torch.dtype) -> Tensor:
+        return (self.weight * self.scale).to(dtype)
+
 
 class Noise(nn.Module):
-    """ "B" of figure 1: one plane of noise, scaled per feature map by a learned strength, added to all maps."""
+    """ "B" of figure 1: how strongly a plane of noise is added to each feature map; learned, 0 at first."""
 
     def __init__(self, maps: int) -> None:
         super().__init__()
         self.strength = nn.Parameter(torch.zeros(maps))
-
-    def forward(self, x: Tensor, plane: Tensor) -> Tensor:
-        return torch.addcmul(x, plane.to(x.dtype), self.strength[:, None, None].to(x.dtype))
 
 
 class Style(nn.Module):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+HAS_ONEDNN = torch.backends.mkldnn.is_available()
 EPSILON = 1e-8  # of pixel norm, instance norm and minibatch standard deviation; inside the root
 
 
@@ -19,20 +20,21 @@ def pixel_norm(x: Tensor) -> Tensor:
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Normalise each feature map to zero mean and unit (biased) variance: the inner part of eq. 1."""
-    centred, rstd = _centred(x)
-    return centred * rstd.to(x.dtype)
+    """Normalize each feature map to zero mean and unit (biased) variance: the inner part of eq. 1."""
+    centered, rstd = _centered(x)
+    return centered * rstd.to(x.dtype)
 
 
 def adain(x: Tensor, y_scale: Tensor, y_bias: Tensor) -> Tensor:
-    """Adaptive instance normalisation, eq. 1: y_s (x - mu(x)) / sigma(x) + y_b. The styles are [N, C].
+    """Adaptive instance normalization, eq. 1: y_s (x - mu(x)) / sigma(x) + y_b. The styles are [N, C].
 
     The mean is taken off first: written as x * a + (b - mean * a) a map without variance, such as the constant
-    input, would lose most of its digits.
+    input, would lose most of its digits. The derivative, which autograd would put together from 27 passes over the
+    activation, is written out; it cannot be differentiated again, as that of `adain_reference` can.
     """
-    centred, rstd = _centred(x)
-    scale = (rstd * y_scale[:, :, None, None]).to(x.dtype)
-    return torch.addcmul(y_bias[:, :, None, None].to(x.dtype), centred, scale)
+    if torch.compiler.is_compiling():  # the compiler writes its own derivative
+        return adain_reference(x, y_scale, y_bias)
+    return _AdaIN.apply(x, y_scale, y_bias)
 
 
 def adain_reference(x: Tensor, y_scale: Tensor, y_bias: Tensor) -> Tensor:
@@ -41,16 +43,110 @@ def adain_reference(x: Tensor, y_scale: Tensor, y_bias: Tensor) -> Tensor:
     return y.to(x.dtype)
 
 
-def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
+class _AdaIN(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, y_scale, y_bias):
+        mean = _mean_of_maps(x)
+        centered = x - mean.to(x.dtype)
+        rstd = torch.rsqrt(_mean_of_maps(centered.square()) + EPSILON)
+        ctx.save_for_backward(x, mean, rstd, y_scale)  # not `centered`: x is kept by the activation before anyway
+        scale = (rstd * y_scale[:, :, None, None]).to(x.dtype)
+        return torch.addcmul(y_bias[:, :, None, None].to(x.dtype), centered, scale)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        """With c = x - mu and r = 1 / sigma, the gradient g becomes y_s r (g - mean(g) - c r^2 mean(g c))."""
+        x, mean, rstd, y_scale = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        centered = x - mean.to(x.dtype)
+        mean_g = _mean_of_maps(gradient)
+        mean_gc = _mean_of_maps(gradient * centered)
+        scale, of_scale = rstd * y_scale[:, :, None, None], rstd * mean_gc
+        of_x = torch.addcmul((-scale * mean_g).to(x.dtype), gradient, scale.to(x.dtype))
+        of_x.addcmul_(centered, (scale * rstd * of_scale).to(x.dtype), value=-1)
+        count = x.shape[2] * x.shape[3]
+        return of_x, of_scale[:, :, 0, 0] * count, mean_g[:, :, 0, 0] * count
+
+
+def _centered(x: Tensor) -> tuple[Tensor, Tensor]:
     """x without the mean of each feature map, and one over each map's deviation [N, C, 1, 1]."""
-    centred = x - x.mean(dim=(2, 3), keepdim=True, dtype=_exact(x)).to(x.dtype)
-    mean_square = centred.square().mean(dim=(2, 3), keepdim=True, dtype=_exact(x))
-    return centred, torch.rsqrt(mean_square + EPSILON)
+    centered = x - _mean_of_maps(x).to(x.dtype)
+    return centered, torch.rsqrt(_mean_of_maps(centered.square()) + EPSILON)
+
+
+def _mean_of_maps(x: Tensor) -> Tensor:
+    """The mean of each feature map, [N, C, H, W] -> [N, C, 1, 1], in `_exact` numbers."""
+    if x.dtype != torch.bfloat16 or not x.is_cpu or torch.compiler.is_compiling():
+        return x.mean(dim=(2, 3), keepdim=True, dtype=_exact(x))
+    # CPUs add bfloat16 slowly but multiply it fast: the sum of each row of pixels is a product with ones
+    n, c, h, w = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(n * h, w, c)
+    sums = torch.bmm(x.new_ones(1, 1, 1).expand(n * h, 1, w), rows)  # [N * H, 1, C]
+    return (sums.view(n, h, c).sum(dim=1, dtype=torch.float32) / (h * w))[:, :, None, None]
 
 
 def _exact(x: Tensor) -> torch.dtype:
     """What statistics over x are computed in."""
     return torch.float32 if x.dtype == torch.bfloat16 else x.dtype
+
+
+def add_noise_and_bias(x: Tensor, plane: Tensor | None, strength: Tensor | None, bias: Tensor) -> Tensor:
+    """x + strength * plane + bias. **x is overwritten**, unless it is being compiled.
+
+    x: [N, C, H, W]. plane: noise [N or 1, 1, H, W], or None for none. strength, bias: [C]. The derivative of both
+    comes from one product instead of two sums, one of them over a tensor as large as x.
+    """
+    if torch.compiler.is_compiling():
+        return add_noise_and_bias_reference(x, plane, strength, bias)
+    return _AddNoiseAndBias.apply(x, plane, strength, bias)
+
+
+def add_noise_and_bias_reference(x: Tensor, plane: Tensor | None, strength: Tensor | None, bias: Tensor) -> Tensor:
+    """`add_noise_and_bias`, as figure 1b reads."""
+    if plane is not None:
+        x = torch.addcmul(x, plane.to(x.dtype), strength[:, None, None].to(x.dtype))
+    return x + bias[:, None, None].to(x.dtype)
+
+
+class _AddNoiseAndBias(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, plane, strength, bias):
+        if x.is_contiguous(memory_format=torch.channels_last):
+            ctx.mark_dirty(x)
+        else:
+            x = x.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(plane)
+        ctx.exact = bias.dtype
+        bias, strength = bias.to(x.dtype), None if plane is None else strength.to(x.dtype)
+        if x.is_cpu:  # one pass: a product added to x
+            weights = bias[None] if plane is None else torch.stack([strength, bias])
+            _pixels(x).addmm_(_factors(plane, x), weights)
+            return x
+        if plane is not None:
+            x.addcmul_(plane.to(x.dtype), strength[:, None, None])
+        return x.add_(bias[:, None, None])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (plane,) = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        *of_strength, of_bias = (_factors(plane, gradient).t() @ _pixels(gradient)).to(ctx.exact)
+        return gradient, None, of_strength[0] if of_strength else None, of_bias
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """A channels-last activation as a matrix with a row for each pixel: a view [N * H * W, C]."""
+    return x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+
+
+def _factors(plane: Tensor | None, x: Tensor) -> Tensor:
+    """What noise strength and bias are multiplied by at each pixel of x: [N * H * W, 2], or ones alone [.., 1]."""
+    ones = x.new_ones(len(x) * x.shape[2] * x.shape[3])
+    if plane is None:
+        return ones[:, None]
+    return torch.stack([plane.to(x.dtype).expand(len(x), -1, -1, -1).reshape(-1), ones], dim=1)
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -71,14 +167,17 @@ def downsample(x: Tensor) -> Tensor:
 
 
 class _Blur(torch.autograd.Function):
-    """The binomial filter as a 2 x 2 mean applied twice. It is symmetric, hence its own derivative, always.
+    """The binomial filter: it is symmetric, hence its own derivative, always.
 
-    Going through the means' own derivatives would also be wrong: those of overlapping windows come out wrong on
-    CUDA where memory is channels-last (torch 2.11).
+    oneDNN has a fast depthwise convolution for it. Elsewhere it is a 2 x 2 mean applied twice; going through the means'
+    own derivatives would be wrong: those of overlapping windows come out wrong on CUDA where memory is channels-last
+    (torch 2.11).
     """
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
+        if HAS_ONEDNN and x.is_cpu and x.dtype != torch.float64:
+            return blur_reference(x)
         return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
 
     @staticmethod
@@ -93,24 +192,39 @@ def blur(x: Tensor) -> Tensor:
 
 def blur_reference(x: Tensor) -> Tensor:
     """`blur` as one depthwise convolution."""
-    taps = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device)
-    kernel = torch.outer(taps, taps) / taps.sum() ** 2
+    kernel = torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=x.dtype, device=x.device) / 16
     return F.conv2d(x, kernel.expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
 
 
-def _sum_of_shifts(weight: Tensor) -> Tensor:
-    """3 x 3 kernels convolved with a 2 x 2 box of ones: [..., 3, 3] -> [..., 4, 4]."""
-    padded = F.pad(weight, (1, 1, 1, 1))
-    return padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
+class _BoxMean(torch.autograd.Function):
+    """The mean of the four shifts of 3 x 3 kernels by 0 or 1 in each direction, [O, I, 3, 3] -> [O, I, 4, 4]; with
+    `enlarge` False the adjoint, [O, I, 4, 4] -> [O, I, 3, 3]. One operation each way."""
+
+    @staticmethod
+    def forward(ctx, kernel: Tensor, enlarge: bool) -> Tensor:
+        ctx.enlarge = enlarge
+        return F.avg_pool2d(kernel, 2, stride=1, padding=int(enlarge))
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return _BoxMean.apply(gradient, not ctx.enlarge), None
+
+
+def upsampling_kernel(weight: Tensor) -> Tensor:
+    """The 4 x 4 kernel [in, out, 4, 4] of the transposed convolution of stride 2 that upsampling by nearest neighbor
+    and a convolution with weight [out, in, 3, 3] are together: 4/9 of the multiplications."""
+    return _BoxMean.apply(weight.transpose(0, 1).flip(2, 3), True) * 4
+
+
+def downsampling_kernel(weight: Tensor) -> Tensor:
+    """The 4 x 4 kernel [out, in, 4, 4] of the convolution of stride 2 that a convolution with weight [out, in, 3, 3]
+    and downsampling by 2 x 2 boxes are together."""
+    return _BoxMean.apply(weight, True)
 
 
 def upsample_conv(x: Tensor, weight: Tensor) -> Tensor:
-    """Nearest-neighbour upsampling and a 3 x 3 convolution, fused: 4/9 of the multiplications.
-
-    weight: [out, in, 3, 3]. Both together are one transposed convolution of stride 2 with a 4 x 4 kernel.
-    """
-    kernel = _sum_of_shifts(weight).flip(2, 3).transpose(0, 1)
-    return F.conv_transpose2d(x, kernel, stride=2, padding=1)
+    """Nearest-neighbour upsampling and a 3 x 3 convolution, fused. weight: [out, in, 3, 3]."""
+    return F.conv_transpose2d(x, upsampling_kernel(weight), stride=2, padding=1)
 
 
 def upsample_conv_reference(x: Tensor, weight: Tensor) -> Tensor:
@@ -120,7 +234,7 @@ def upsample_conv_reference(x: Tensor, weight: Tensor) -> Tensor:
 
 def conv_downsample(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A 3 x 3 convolution and 2 x 2 box downsampling, fused into one 4 x 4 convolution of stride 2."""
-    return F.conv2d(x, _sum_of_shifts(weight) / 4, bias, stride=2, padding=1)
+    return F.conv2d(x, downsampling_kernel(weight), bias, stride=2, padding=1)
 
 
 def conv_downsample_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -1,7 +1,8 @@
 """The moving average of the generator's weights, which is the network that users get."""
 
-import torch
-from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from stylegan.networks.generator import Generator
 
 
 def decay(batch_size: int, half_life_kimg: float, images_seen: int, rampup: float | None) -> float:
@@ -16,10 +17,7 @@ def decay(batch_size: int, half_life_kimg: float, images_seen: int, rampup: floa
     return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
 
 
-@torch.no_grad()
-def update(average: nn.Module, network: nn.Module, beta: float) -> None:
-    """Move the average's parameters towards the network's; copy what is not trained (w average, noise planes)."""
-    for ours, theirs in zip(average.parameters(), network.parameters(), strict=True):
-        ours.lerp_(theirs, 1 - beta)
-    for ours, theirs in zip(average.buffers(), network.buffers(), strict=True):
-        ours.copy_(theirs)
+def update(average: Generator, network: Generator, beta: float) -> None:
+    """Move the average's parameters towards the network's, and copy the w average. Both have the same noise planes."""
+    get_ema_multi_avg_fn(beta)(list(average.parameters()), list(network.parameters()), None)
+    average.w_avg.copy_(network.w_avg)

@@ -301,7 +301,7 @@ class Run:
                 fakes = self._synthesize(w, now, "D", index)
                 w_sum += w_first.sum(dim=0)
             loss = loss_of(
-                lambda images, labels=labels: self.d(images, labels, fade=now.fade),
+                losses.Critic(self.d, labels, now.fade),
                 to_reals(micro.images.to(self.device), now.fade),
                 fakes,
                 config,
@@ -309,10 +309,7 @@ class Run:
                 self._uniform("gradient penalty", index),
             )
             (loss.total.sum() / now.batch_size).backward()
-            means.add("loss_d", loss.total)
-            means.add("score_real", loss.real_scores)
-            means.add("score_fake", loss.fake_scores)
-            means.add("penalty", loss.penalty)
+            means.add(loss_d=loss.total, score_real=loss.real_scores, score_fake=loss.fake_scores, penalty=loss.penalty)
         self._optimize("d", now, means)
         self._update_w_avg(w_sum / now.batch_size)
 
@@ -331,7 +328,7 @@ class Run:
             scores = self.d(self._synthesize(w, now, "G", index), labels, fade=now.fade)
             loss = losses.generator_loss(scores, self.config.loss)
             (loss.sum() / now.batch_size).backward()
-            means.add("loss_g", loss)
+            means.add(loss_g=loss)
         self.d.requires_grad_(True)
         self._optimize("g", now, means)
         self._update_w_avg(w_sum / now.batch_size)
@@ -340,10 +337,14 @@ class Run:
         """w [n, num_layers, w_dim] of a fake, styles mixed for a share of the images, and the first w [n, w_dim]."""
         config, key = self.config, (self.config.seed, self.images_seen)
         z = draw((config.generator.z_dim,), *key, f"z of {step}", index)
-        w = self.g.mapping(z, labels)
-        first = w[:, 0]
-        if config.mixing_probability > 0:
-            z = draw((config.generator.z_dim,), *key, f"second z of {step}", index)
+        if config.mixing_probability == 0:
+            w = self.g.mapping(z, labels)
+            first = w[:, 0]
+        else:
+            second = draw((config.generator.z_dim,), *key, f"second z of {step}", index)
+            twice = None if labels is None else torch.cat([labels, labels])
+            w, w_second = self.g.mapping(torch.cat([z, second]), twice).chunk(2)
+            first = w[:, 0]
             deciding = index if config.mixing_per == "image" else torch.zeros_like(index)
             crossover = crossovers(
                 self._uniform(f"mixing coin of {step}", deciding),
@@ -351,7 +352,7 @@ class Run:
                 config.mixing_probability,
                 layers=len(self.g.synthesis.layer_resolutions(now.resolution)),
             )
-            w = mix_styles(w, self.g.mapping(z, labels), crossover)
+            w = mix_styles(w, w_second, crossover)
         return w, first
 
     def _synthesize(self, w: Tensor, now: State, step: str, index: Tensor) -> Tensor:
@@ -374,22 +375,27 @@ class Run:
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         distributed.all_reduce_sum(gradients)
         norm = nn.utils.get_total_norm(gradients)
-        if torch.isfinite(norm):
-            for group in optimizer.param_groups:
-                group["lr"] = now.learning_rate * group["lr_multiplier"]
-            optimizer.step()
-            means.add(f"gradient_norm_{name}", norm)
-            self.skipped_in_a_row[name] = 0
-        else:
-            self.skipped[name] += 1
-            self.skipped_in_a_row[name] += 1
-            if self.skipped_in_a_row[name] >= MOST_SKIPPED_IN_A_ROW:
-                raise InputError(
-                    f"training has diverged: {MOST_SKIPPED_IN_A_ROW} steps of {name.upper()} in a row had gradients "
-                    f"that are not finite, at {self.images_seen / 1000:.1f} kimg; the last state is kept: lower "
-                    "schedule.learning_rate or raise loss.r1_gamma and start a new run"
-                )
+        self._count_skipped(name)
+        for group in optimizer.param_groups:
+            group["lr"] = now.learning_rate * group["lr_multiplier"]
+        optimizer.step_if(torch.isfinite(norm))
+        means.add(**{f"gradient_norm_{name}": norm})
         network.zero_grad(set_to_none=True)
+
+    def _count_skipped(self, name: str) -> None:
+        """Take note of whether the last step of an optimizer was skipped, which the device knows first."""
+        optimizer = self.g_adam if name == "g" else self.d_adam
+        skipped = optimizer.skipped_last()
+        if skipped is None:
+            return
+        self.skipped[name] += skipped
+        self.skipped_in_a_row[name] = self.skipped_in_a_row[name] + 1 if skipped else 0
+        if self.skipped_in_a_row[name] >= MOST_SKIPPED_IN_A_ROW:
+            raise InputError(
+                f"training has diverged: {MOST_SKIPPED_IN_A_ROW} steps of {name.upper()} in a row had gradients "
+                f"that are not finite, at {self.images_seen / 1000:.1f} kimg; the last state is kept: lower "
+                "schedule.learning_rate or raise loss.r1_gamma and start a new run"
+            )
 
     def _update_w_avg(self, mean: Tensor) -> None:
         distributed.all_reduce_sum([mean])
@@ -399,6 +405,8 @@ class Run:
         config = self.config
         strengths = [p for name, p in self.g.named_parameters() if name.endswith("noise.strength")]
         rest = [p for name, p in self.g.named_parameters() if not name.endswith("noise.strength")]
+        for name in ("g", "d") if self.images_seen else ():
+            self._count_skipped(name)
         options = {"betas": (config.adam_beta1, config.adam_beta2), "fused": self.device.type != "mps"}
         parts = [
             {"params": rest, "lr_multiplier": 1.0},
@@ -419,6 +427,8 @@ class Run:
 
     def statistics(self, now: State, means: Means, images_per_second: float) -> dict[str, float]:
         """One line of stats.jsonl."""
+        for name in ("g", "d"):
+            self._count_skipped(name)
         return {
             "images_seen": self.images_seen,
             "tick": self.tick,
@@ -471,6 +481,8 @@ class Run:
 
     def state(self) -> dict:
         """Everything that the run's future depends on, besides its configuration and data."""
+        for name in ("g", "d"):
+            self._count_skipped(name)
         return {
             "data": self.store.content_hash,
             "images_seen": self.images_seen,

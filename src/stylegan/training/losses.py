@@ -10,8 +10,25 @@ from torch import Tensor
 
 from stylegan.config import check_finite
 from stylegan.errors import InputError
+from stylegan.networks.discriminator import Discriminator
 
 Score = Callable[[Tensor], Tensor]  # images [N, C, H, W] -> scores [N]
+
+
+@dataclass(frozen=True)
+class Critic:
+    """A discriminator as the losses see it: a score function, for images of these labels and this fade."""
+
+    discriminator: Discriminator
+    labels: Tensor | None
+    fade: float
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.discriminator(images, self.labels, fade=self.fade)
+
+    def scores_and_gradients(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Discriminator.scores_and_gradients`."""
+        return self.discriminator.scores_and_gradients(images, self.labels, fade=self.fade)
 
 
 @dataclass(frozen=True)
@@ -70,11 +87,17 @@ class DiscriminatorLoss:
 
 
 def squared_gradient_norm(score: Score, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores [N] and the squared norms [N] of their gradients with respect to the images; differentiable."""
-    images = images.detach().requires_grad_()
-    with torch.compiler.set_stance("force_eager"):  # compiled code cannot be differentiated twice
-        scores = score(images)
-    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    """Scores [N] and the squared norms [N] of their gradients with respect to the images; differentiable.
+
+    A `Critic` has its gradient written out; any other score function is differentiated twice by autograd.
+    """
+    if isinstance(score, Critic):
+        scores, gradient = score.scores_and_gradients(images)
+    else:
+        images = images.detach().requires_grad_()
+        with torch.compiler.set_stance("force_eager"):  # compiled code cannot be differentiated twice
+            scores = score(images)
+        (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return scores, gradient.square().sum(dim=(1, 2, 3))
 
 

@@ -20,19 +20,24 @@ class Means:
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}  # of the values, and how many they are: [2]
+        self._sums: dict[tuple[str, ...], Tensor] = {}  # of the values, and how many they are: [2, names]
 
-    def add(self, name: str, values: Tensor) -> None:
-        """Count in all elements of `values`."""
-        values = values.detach()
+    def add(self, **quantities: Tensor) -> None:
+        """Count in all elements of quantities that have one shape, each under its name."""
+        values = torch.stack([values.detach().flatten() for values in quantities.values()])
         values = values if values.device.type == "mps" else values.double()  # which has no float64
         finite = values.isfinite()
-        total = torch.stack([values.where(finite, 0).sum(), finite.sum()])
-        self._sums[name] = self._sums[name] + total if name in self._sums else total
+        total = torch.stack([values.where(finite, 0).sum(dim=1), finite.sum(dim=1)])
+        names = tuple(quantities)
+        self._sums[names] = self._sums[names] + total if names in self._sums else total
 
     def read(self) -> dict[str, float]:
         """The averages; counting begins anew."""
-        sums = {name: total.tolist() for name, total in self._sums.items()}
+        sums = {
+            name: sums
+            for names, total in self._sums.items()
+            for name, sums in zip(names, total.T.tolist(), strict=True)
+        }
         self._sums.clear()
         return {name: total / count for name, (total, count) in sums.items() if count}
 
