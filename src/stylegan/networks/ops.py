@@ -47,7 +47,7 @@ class _AdaIN(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, y_scale, y_bias):
         mean = _mean_of_maps(x)
-        centered = x - mean.to(x.dtype)
+        centered = _minus(x, mean)
         rstd = torch.rsqrt(_mean_of_maps(centered.square()) + EPSILON)
         ctx.save_for_backward(x, mean, rstd, y_scale)  # not `centered`: x is kept by the activation before anyway
         scale = (rstd * y_scale[:, :, None, None]).to(x.dtype)
@@ -59,7 +59,7 @@ class _AdaIN(torch.autograd.Function):
         """With c = x - mu and r = 1 / sigma, the gradient g becomes y_s r (g - mean(g) - c r^2 mean(g c))."""
         x, mean, rstd, y_scale = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        centered = x - mean.to(x.dtype)
+        centered = _minus(x, mean)
         mean_g = _mean_of_maps(gradient)
         mean_gc = _mean_of_maps(gradient * centered)
         scale, of_scale = rstd * y_scale[:, :, None, None], rstd * mean_gc
@@ -71,19 +71,34 @@ class _AdaIN(torch.autograd.Function):
 
 def _centered(x: Tensor) -> tuple[Tensor, Tensor]:
     """x without the mean of each feature map, and one over each map's deviation [N, C, 1, 1]."""
-    centered = x - _mean_of_maps(x).to(x.dtype)
+    centered = _minus(x, _mean_of_maps(x))
     return centered, torch.rsqrt(_mean_of_maps(centered.square()) + EPSILON)
 
 
 def _mean_of_maps(x: Tensor) -> Tensor:
     """The mean of each feature map, [N, C, H, W] -> [N, C, 1, 1], in `_exact` numbers."""
-    if x.dtype != torch.bfloat16 or not x.is_cpu or torch.compiler.is_compiling():
+    if not _only_products_are_fast(x):
         return x.mean(dim=(2, 3), keepdim=True, dtype=_exact(x))
-    # CPUs add bfloat16 slowly but multiply it fast: the sum of each row of pixels is a product with ones
     n, c, h, w = x.shape
     rows = x.permute(0, 2, 3, 1).reshape(n * h, w, c)
-    sums = torch.bmm(x.new_ones(1, 1, 1).expand(n * h, 1, w), rows)  # [N * H, 1, C]
+    sums = torch.bmm(x.new_ones(1, 1, 1).expand(n * h, 1, w), rows)  # of each row of pixels: [N * H, 1, C]
     return (sums.view(n, h, c).sum(dim=1, dtype=torch.float32) / (h * w))[:, :, None, None]
+
+
+def _minus(x: Tensor, mean: Tensor) -> Tensor:
+    """x - mean, [N, C, H, W] and [N, C, 1, 1], in the type of x."""
+    mean = mean.to(x.dtype)
+    if not _only_products_are_fast(x):
+        return x - mean
+    n, c, h, w = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(n, h * w, c)
+    ones = x.new_ones(1, 1, 1).expand(n, h * w, 1)
+    return torch.baddbmm(pixels, ones, mean.view(n, 1, c), alpha=-1).view(n, h, w, c).permute(0, 3, 1, 2)
+
+
+def _only_products_are_fast(x: Tensor) -> bool:
+    """Whether sums over bfloat16 are best written as products, for which alone CPUs have fast instructions."""
+    return x.dtype == torch.bfloat16 and x.is_cpu and not torch.compiler.is_compiling()
 
 
 def _exact(x: Tensor) -> torch.dtype:

@@ -374,7 +374,7 @@ class Run:
         network, optimizer = (self.g, self.g_adam) if name == "g" else (self.d, self.d_adam)
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         distributed.all_reduce_sum(gradients)
-        norm = nn.utils.get_total_norm(gradients)
+        norm = nn.utils.get_total_norm(gradients, foreach=True)
         self._count_skipped(name)
         for group in optimizer.param_groups:
             group["lr"] = now.learning_rate * group["lr_multiplier"]
