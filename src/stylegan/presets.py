@@ -145,6 +145,7 @@ def small(shape: Shape) -> TrainingConfig:
         ema_kimg=5,
         ema_rampup=0.05,
         noise_lr_multiplier=0.1,
+        precision="auto",
         model_ticks=1,
     )
 

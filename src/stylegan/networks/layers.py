@@ -4,7 +4,9 @@ Weights are stored as N(0, 1) and multiplied by their He constant when they are 
 not depend on the scale of the gradient, moves all layers at the same relative speed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Literal
@@ -220,7 +222,29 @@ class Conv(nn.Module):
         return F.conv_transpose2d(gradient, weight, padding=self.padding)
 
     def _scaled(self, dtype: torch.dtype) -> Tensor:
-        return (self.weight * self.scale).to(dtype)
+        """The weights times their He constant."""
+        kept, use = _kept_weights.get(), (self, dtype, torch.is_grad_enabled())
+        if kept is None or torch.compiler.is_compiling():
+            return (self.weight * self.scale).to(dtype)
+        if use not in kept:
+            kept[use] = (self.weight * self.scale).to(dtype)
+        return kept[use]
+
+
+_kept_weights: ContextVar[dict | None] = ContextVar("kept weights", default=None)
+
+
+@contextmanager
+def weights_scaled_once() -> Iterator[None]:
+    """Inside, each convolution scales and casts its weights at their first use only.
+
+    For one pass of training, in which the discriminator uses them three times. No weight may change inside.
+    """
+    token = _kept_weights.set({})
+    try:
+        yield
+    finally:
+        _kept_weights.reset(token)
 
 
 class Noise(nn.Module):

@@ -25,7 +25,7 @@ from stylegan.metrics.evaluate import EvaluateConfig, Evaluation, check, evaluat
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
-from stylegan.networks.layers import compile_blocks
+from stylegan.networks.layers import compile_blocks, weights_scaled_once
 from stylegan.randomness import draw, draw_uniform
 from stylegan.training import checkpoint, ema, losses
 from stylegan.training.losses import LossConfig
@@ -89,9 +89,12 @@ class TrainingConfig:
     at some cost in time, the same result. For 512 and 1024, where --micro-batch alone is not enough."""
     device: str = "auto"
     """cpu, cuda, mps, or auto for the best there is."""
-    precision: distributed.Precision = "auto"
+    precision: distributed.Precision = "float32"
     """tf32 lets a GPU round the factors of convolutions to 10 bits; bf16 keeps activations in bfloat16 (8 bits), but
-    statistics, weights and images in float32; auto is tf32 on CUDA, else float32."""
+    weights and images in float32; auto is tf32 on CUDA, bf16 on a CPU that is much faster at it, else float32. What
+    auto has chosen is recorded, and kept when the run is resumed."""
+    threads: int | None = None
+    """Threads of the CPU; as many as torch takes by itself, and then as many as the run began with."""
     compile: bool = False
     """Compile the networks' blocks, but for the passes that are differentiated twice: minutes at each resolution,
     then faster."""
@@ -116,6 +119,8 @@ class TrainingConfig:
                 "a traditional generator (generator.use_styles off) has no styles to mix: set mixing_probability to 0"
             )
         check_finite(self)
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads is {self.threads}; give 1 or more")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}; use 0 to {2**63 - 1}")
         if not all(0 <= beta < 1 for beta in (self.adam_beta1, self.adam_beta2)) or not 0 <= self.w_avg_beta <= 1:
@@ -159,7 +164,9 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     _check_store(config, store)
     for batch_size in config.schedule.batch_size.values():
         _micro_batches(config, batch_size)  # refuses what cannot be divided
-    _settle_run_folder(config, run_dir, write=first_rank)
+    config = _settle_run_folder(config, run_dir, device, write=first_rank)
+    torch.set_num_threads(config.threads)
+    torch.backends.cudnn.benchmark = True
     run = Run(config, device, store)
     measuring = replace(config.evaluation, mirror=config.mirror)
     evaluation = Evaluation(measuring, device, generator=run.g_ema, data=config.data, progress=False)
@@ -179,14 +186,17 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
         count = config.grid[0] * config.grid[1]
         reals, _ = Loader(store).batch(np.arange(min(count, store.count)), store.resolution)
         monitor.save_image(_sheet(config, reals), "reals.png")
-        monitor.say(f"training in {run_dir}: {total_images / 1000:g} kimg on {device}; Ctrl-C saves and stops")
+        monitor.say(
+            f"training in {run_dir}: {total_images / 1000:g} kimg on {device}, in {config.precision}; "
+            "Ctrl-C saves and stops"
+        )
     else:
-        monitor.say(f"resuming {run_dir} at {run.images_seen / 1000:.1f} kimg")
+        monitor.say(f"resuming {run_dir} at {run.images_seen / 1000:.1f} kimg, in {config.precision}")
         run.measure(evaluation, run_dir, monitor.say)  # in case that was cut short
 
     # train, in groups of iterations that share one state of the schedule
     means, ticked, speed_from = Means(), time.perf_counter(), (time.perf_counter(), run.images_seen)
-    batches = prefetch(_batches(config, store, run.images_seen))
+    batches = prefetch(_batches(config, store, run.images_seen, device))
     with closing(monitor), closing(batches), _StopSignals() as stop:
         for now, group in batches:
             if now.stage != run.stage:
@@ -300,15 +310,16 @@ class Run:
                 w, w_first = self._draw_w(now, "D", index, labels)
                 fakes = self._synthesize(w, now, "D", index)
                 w_sum += w_first.sum(dim=0)
-            loss = loss_of(
-                losses.Critic(self.d, labels, now.fade),
-                to_reals(micro.images.to(self.device), now.fade),
-                fakes,
-                config,
-                scale,
-                self._uniform("gradient penalty", index),
-            )
-            (loss.total.sum() / now.batch_size).backward()
+            with weights_scaled_once():
+                loss = loss_of(
+                    losses.Critic(self.d, labels, now.fade),
+                    to_reals(micro.images.to(self.device, non_blocking=True), now.fade),
+                    fakes,
+                    config,
+                    scale,
+                    self._uniform("gradient penalty", index),
+                )
+                (loss.total.sum() / now.batch_size).backward()
             means.add(loss_d=loss.total, score_real=loss.real_scores, score_fake=loss.fake_scores, penalty=loss.penalty)
         self._optimize("d", now, means)
         self._update_w_avg(w_sum / now.batch_size)
@@ -575,8 +586,13 @@ def _micro_batches(config: TrainingConfig, batch_size: int) -> list[Tensor]:
     return [(step + part).flatten() for part in own.split(max(most // group_size, 1))]
 
 
-def _batches(config: TrainingConfig, store: Store, images_seen: int) -> Iterator[tuple[State, list[list[Reals]]]]:
-    """Groups of batches of reals, with the state of the schedule they belong to, from `images_seen` on."""
+def _batches(
+    config: TrainingConfig, store: Store, images_seen: int, device: torch.device
+) -> Iterator[tuple[State, list[list[Reals]]]]:
+    """Groups of batches of reals, with the state of the schedule they belong to, from `images_seen` on.
+
+    For a GPU they lie in memory that it can read from while it computes.
+    """
     loader = Loader(store, seed=config.seed, mirror=config.mirror)
     conditional = config.generator.label_count > 0
     for start, state in groups(config.schedule, config.generator.resolution, images_seen):
@@ -585,6 +601,8 @@ def _batches(config: TrainingConfig, store: Store, images_seen: int) -> Iterator
             micro_batches = []
             for index in _micro_batches(config, state.batch_size):
                 images, labels = loader.batch(first + index.numpy(), state.resolution)
+                if device.type == "cuda":
+                    images = images.pin_memory()
                 micro_batches.append(Reals(images, labels if conditional else None, index))
             group.append(micro_batches)
         yield state, group
@@ -610,26 +628,41 @@ def _check_store(config: TrainingConfig, store: Store) -> None:
 
 # what may change between two runs of the same command
 _MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "evaluation_ticks", "schedule.total_kimg"}
-_MAY_CHANGE |= {"recompute_from"}
+_MAY_CHANGE |= {"recompute_from", "threads"}
 _MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluateConfig)}
 
 
-def _settle_run_folder(config: TrainingConfig, run_dir: Path, *, write: bool) -> None:
-    """Create the folder and its run.json, or check that the run in it is this one."""
+def _settle_run_folder(config: TrainingConfig, run_dir: Path, device: torch.device, *, write: bool) -> TrainingConfig:
+    """Create the folder and its run.json, or check that the run in it is this one.
+
+    Returns the configuration with what it leaves to the program decided: for a new run by this machine, else as the run
+    began.
+    """
     path = run_dir / "run.json"
     if not path.exists() and list(run_dir.glob("state-*.pt")):
         raise InputError(f"{run_dir} holds training states but no run.json; restore it, or choose another folder")
     if path.exists():
         try:
-            before = to_dict(from_dict(TrainingConfig, json.loads(path.read_text())))
+            before = from_dict(TrainingConfig, json.loads(path.read_text()))
         except ValueError as error:  # InputError among them
             raise InputError(f"{path} cannot be used ({error}); choose another folder") from error
-        changed = sorted(_differences(before, to_dict(config)) - _MAY_CHANGE)
+        if before.precision == "auto":  # of version 0.1
+            before = replace(before, precision="tf32" if device.type == "cuda" else "float32")
+        config = replace(
+            config,
+            precision=before.precision if config.precision == "auto" else config.precision,
+            threads=config.threads or before.threads,
+        )
+        changed = sorted(_differences(to_dict(before), to_dict(config)) - _MAY_CHANGE)
         if changed:
             raise InputError(
                 f"{run_dir} holds a run with other options ({', '.join(changed)}); repeat that run's options to go "
                 "on, or choose another folder"
             )
+        if config.precision == "bf16" and device.type == "cpu" and distributed.bfloat16_gain() < 1:
+            print("warning: the run computes in bf16, which this processor is slow at", flush=True)
+    precision = distributed.on_first(lambda: distributed.pick_precision(config.precision, device))
+    config = replace(config, precision=precision, threads=config.threads or torch.get_num_threads())
     if write:
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
@@ -638,6 +671,7 @@ def _settle_run_folder(config: TrainingConfig, run_dir: Path, *, write: bool) ->
         with atomic_file(path) as file:
             file.write((json.dumps(to_dict(config), indent=2) + "\n").encode())
     distributed.barrier()
+    return config
 
 
 def _differences(a: dict, b: dict, prefix: str = "") -> set[str]:
