@@ -12,7 +12,7 @@ from conftest import tiny_generator, write_official, write_store
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylegan import cli, weights
+from stylegan import cli, distributed, weights
 
 
 def run(*arguments: str | Path) -> int:
@@ -275,14 +275,16 @@ def test_generate_refuses(model, tmp_path, capsys):
     refused(capsys, "generate", model, "--out", tmp_path / "file")
 
 
-def test_generate_in_other_precisions(model, tmp_path):
+@pytest.mark.parametrize(("gain", "like"), [(0.5, "float32"), (4.0, "bf16")])
+def test_generate_in_other_precisions(model, tmp_path, monkeypatch, gain, like):
+    monkeypatch.setattr(distributed, "bfloat16_gain", lambda: gain)
     pictures = {}
     for precision in ("float32", "auto", "bf16"):
         assert (
             run("generate", model, "--seeds", "3", "--out", tmp_path, "--precision", precision, "--device", "cpu") == 0
         )
         pictures[precision] = np.asarray(Image.open(tmp_path / "seed0003.png")).astype(int)
-    assert (pictures["auto"] == pictures["float32"]).all()
+    assert (pictures["auto"] == pictures[like]).all()
     assert 0 < abs(pictures["bf16"] - pictures["float32"]).max() < 16
 
 

@@ -181,7 +181,8 @@ def test_w_draws_what_its_seeds_draw():
     g = tiny_generator()
     w = g.truncate(sampling.w_of_seeds(g, [4, 9]), 0.6)
     ours = torch.cat(list(sampling.generate(g, w, noise_seeds=[4, 9], batch=1)))
-    assert torch.allclose(ours, torch.cat(list(sampling.generate(g, [4, 9], psi=0.6))), atol=1e-6)
+    theirs = torch.cat(list(sampling.generate(g, [4, 9], psi=0.6)))
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()  # batches of 1 and 2 are rounded otherwise
     for options in ({"mix": 2}, {"labels": torch.zeros(2)}):
         with pytest.raises(InputError, match="already"):
             next(sampling.generate(g, w, **options))

@@ -13,7 +13,7 @@ from stylegan.errors import InputError
 from stylegan.networks import layers, ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
-from stylegan.networks.layers import FeatureMaps
+from stylegan.networks.layers import FeatureMaps, build
 from stylegan.training import losses
 from stylegan.training.losses import LossConfig
 
@@ -514,3 +514,45 @@ def test_bad_arguments_are_refused():
         g.synthesis(w, noise="loud")
     with pytest.raises(ValueError, match="shape"):
         d(torch.randn(1, 1, 16, 16))
+
+
+# --- weights
+
+
+def test_weights_are_scaled_once_in_a_pass_and_anew_in_the_next(monkeypatch):
+    d = tiny_discriminator()
+    images = torch.rand(8, 3, 16, 16) * 2 - 1
+
+    def step():
+        critic = losses.Critic(d, None, 0.3)
+        losses.logistic(critic, images, images.flip(0), LossConfig(r1_gamma=5), 1.0, None).total.mean().backward()
+        gradients = [p.grad.clone() for p in d.parameters() if p.grad is not None]
+        d.zero_grad()
+        return gradients
+
+    plain = step()
+    made, scaled = [], layers.Conv._scaled
+
+    def counting(self, dtype):
+        result = scaled(self, dtype)
+        made.append((id(self), id(result)))
+        return result
+
+    monkeypatch.setattr(layers.Conv, "_scaled", counting)
+    with layers.weights_scaled_once():
+        once = step()
+    assert len(set(made)) < len(made) and len(set(made)) == len({conv for conv, _ in made})
+    for a, b in zip(once, plain, strict=True):  # added up in another order
+        assert (a - b).norm() <= 1e-5 * b.norm()
+    with torch.no_grad():
+        d.blocks["16"].conv0.weight.mul_(2)
+    with layers.weights_scaled_once():
+        assert not torch.allclose(step()[0], once[0])
+
+
+def test_weights_lie_in_memory_as_convolutions_read_them():
+    g, d = tiny_generator(), tiny_discriminator()
+    for network in (g, d, build(Generator, g.config, {k: v.contiguous() for k, v in g.state_dict().items()})):
+        for conv in (module for module in network.modules() if isinstance(module, layers.Conv)):
+            weight = conv.weight.transpose(0, 1) if conv.resample == "up" else conv.weight
+            assert weight.is_contiguous(memory_format=torch.channels_last)

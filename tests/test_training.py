@@ -17,7 +17,7 @@ from conftest import TINY_MAPS, write_official, write_store
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylegan import presets, sampling, weights
+from stylegan import distributed, presets, sampling, weights
 from stylegan.data.loader import Loader, prefetch
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
@@ -28,6 +28,7 @@ from stylegan.randomness import draw, draw_uniform
 from stylegan.training import checkpoint, ema, loop
 from stylegan.training.loop import Run, TrainingConfig, mix_styles, train
 from stylegan.training.losses import LossConfig
+from stylegan.training.optimizer import Adam
 from stylegan.training.schedule import ScheduleConfig, groups, seconds_left, state_at
 
 
@@ -126,7 +127,12 @@ def test_compiled_training_is_the_same(store, tmp_path, monkeypatch):
     eager = train(config, tmp_path / "eager", progress=False)
     outcome = train(replace(config, compile=True), tmp_path / "compiled", progress=False)
     assert len(compiled) == 1 + 3 + 3  # the mapping network, and the blocks of both others
-    assert same(tensors_of(outcome), tensors_of(eager))
+    # the compiler's own derivatives are rounded otherwise; AdaIN takes away what the first bias adds to the constant, so
+    # its gradient is rounding and nothing else
+    ours, theirs = tensors_of(outcome), tensors_of(eager)
+    for name in theirs:
+        if not name.endswith("synthesis.blocks.4.layer0.bias"):
+            assert (ours[name] - theirs[name]).norm() <= 1e-3 * theirs[name].norm() + 1e-6, name
 
 
 def test_no_flipped_bit_goes_unnoticed(finished, tmp_path):
@@ -667,3 +673,84 @@ def test_stored_labels_reach_the_loader(tmp_path):
     data = open_store(write_store(tmp_path / "store", labels=4))
     _, labels = Loader(data, seed=1).batch(np.arange(12), 16)
     assert labels.tolist() == [int(data.labels[i]) for i in Loader(data, seed=1).order(np.arange(12))[0]]
+
+
+# --- what the program decides when a run begins
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(0.5, "float32"), (4.0, "bf16")])
+def test_precision_and_threads_are_decided_once(store, tmp_path, monkeypatch, capsys, gain, chosen):
+    config = replace(tiny_config(store), precision="auto")
+    brief = replace(config, schedule=replace(config.schedule, total_kimg=0.03))
+    monkeypatch.setattr(distributed, "bfloat16_gain", lambda: gain)
+    threads = torch.get_num_threads()
+    train(brief, tmp_path, progress=False)
+    recorded = json.loads((tmp_path / "run.json").read_text())
+    assert recorded["precision"] == chosen and recorded["threads"] == threads
+    assert f"in {chosen}" in capsys.readouterr().err
+
+    # on another machine the run goes on as it began
+    monkeypatch.setattr(distributed, "bfloat16_gain", lambda: 4.5 - gain)
+    torch.set_num_threads(1)
+    try:
+        train(config, tmp_path, progress=False)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(threads)
+    assert json.loads((tmp_path / "run.json").read_text())["precision"] == chosen
+    assert ("slow" in capsys.readouterr().out) == (chosen == "bf16")
+    with pytest.raises(InputError, match="precision"):
+        train(replace(config, precision="bf16" if chosen == "float32" else "float32"), tmp_path, progress=False)
+
+
+def test_runs_of_version_0_1_keep_their_precision(store, tmp_path, monkeypatch):
+    """Their run.json says auto, which was float32 on every CPU."""
+    config = tiny_config(store)
+    brief = replace(config, schedule=replace(config.schedule, total_kimg=0.03))
+    train(brief, tmp_path, progress=False)
+    recorded = json.loads((tmp_path / "run.json").read_text())
+    del recorded["threads"]
+    (tmp_path / "run.json").write_text(json.dumps(recorded | {"precision": "auto"}))
+    monkeypatch.setattr(distributed, "bfloat16_gain", lambda: 8.0)
+    train(replace(config, precision="auto"), tmp_path, progress=False)
+    assert json.loads((tmp_path / "run.json").read_text())["precision"] == "float32"
+
+
+def test_the_papers_presets_are_in_float32_and_ours_choose():
+    shape = presets.Shape(64)
+    chosen = {name: function(shape).precision for name, function in presets.PRESETS.items()}
+    assert {name for name, precision in chosen.items() if precision == "auto"} == {"small", "demo"}
+    assert set(chosen.values()) == {"auto", "float32"}
+
+
+# --- the optimizer
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_without_finite_gradients_changes_nothing(fused):
+    weight = torch.nn.Parameter(torch.ones(3))
+    adam, twin_weight = Adam([weight], lr=0.1, fused=fused), torch.nn.Parameter(torch.ones(3))
+    twin = Adam([twin_weight], lr=0.1, fused=fused)
+    for gradient in (1.0, float("inf"), 2.0):
+        weight.grad = torch.full((3,), gradient)
+        adam.step_if(weight.grad.isfinite().all())
+        assert adam.skipped_last() == (gradient == float("inf")) and adam.skipped_last() is None
+        if gradient != float("inf"):
+            twin_weight.grad = weight.grad.clone()
+            twin.step()
+    assert torch.equal(weight, twin_weight) and adam.param_groups[0]["taken"] == 2
+
+
+def test_states_with_another_layout_are_taken_up():
+    """Moments lie in memory as their weights do; those of version 0.1 lay otherwise."""
+    weight = torch.nn.Parameter(torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last))
+    adam = Adam([weight], fused=True)
+    weight.grad = torch.randn_like(weight)
+    adam.step()
+    state = adam.state_dict()
+    state["state"][0] = {name: value.contiguous() for name, value in state["state"][0].items()}
+    again = Adam([weight], fused=True)
+    again.load_state_dict(state)
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert again.state[weight][name].stride() == weight.stride()
+        assert torch.equal(again.state[weight][name], adam.state[weight][name])
