@@ -14,7 +14,7 @@ from test_cli import refused, run
 from stylegan import directions, sampling, weights
 from stylegan.errors import InputError
 from stylegan.metrics.classifiers import load_classifiers
-from stylegan.metrics.evaluate import latents_and_logits
+from stylegan.metrics.metric import latents_and_logits
 from stylegan.metrics.stream import Sampler
 
 

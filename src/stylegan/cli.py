@@ -17,6 +17,7 @@ from stylegan import __version__
 from stylegan.allocator import keep_freed_memory
 from stylegan.config import from_dict, to_dict
 from stylegan.errors import InputError
+from stylegan.terminal import well_behaved
 
 MOST_IN_A_GRID = 1024
 
@@ -55,6 +56,11 @@ commands:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit code 2 and one sentence for what the user can mend."""
+    with well_behaved():
+        _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
@@ -69,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         sys.exit(globals()[f"_{name}"](arguments[1:]))
     except (InputError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and not error.filename:
+            raise
         _refuse(_sentence(error))
     except RuntimeError as error:
         if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error):
@@ -872,7 +880,7 @@ def _explore(arguments: Sequence[str]) -> None:
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
-    from stylegan.metrics.evaluate import EvaluateConfig
+    from stylegan.metrics.metric import EvaluateConfig
 
     def command(
         what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
@@ -888,9 +896,10 @@ def _evaluate(arguments: Sequence[str]) -> None:
             what: A model file, a run's folder, a bundled model, hf://user/model, or a file that `stylegan import`
                 takes; or a store, folder or zip file of images.
             data: The reals: a store, or a folder or zip file of images.
-            record: Where a line for each figure is added, and looked up before measuring: metrics.jsonl beside the
-                model unless given, in the current folder for a bundled model or one of the hub.
-            directions: Write the hyperplanes that ls finds to this file of editing directions.
+            record: File to which a line for each score is added, and in which it is looked up before measuring.
+                Default: metrics.jsonl beside the model, in the current folder for images, a bundled model or one of
+                the hub.
+            directions: File for the hyperplanes that ls finds, as editing directions.
             device: cpu, cuda, mps, or auto.
         """
         from datetime import timedelta
@@ -900,11 +909,11 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
         chosen = distributed.pick_device(device)
         distributed.start(chosen, patience=timedelta(days=1))  # the SVMs are fitted in one process
-        evaluation, provenance, home = _measured(what, config, data, chosen)
-        evaluation.wants_directions = directions is not None
+        evaluation, provenance, home = evaluate.open_evaluation(what, data, config, chosen)
+        evaluation.wants_hyperplanes = directions is not None
         if directions is not None:
             _check_folder(directions)
-        lines = evaluate.evaluate(evaluation, record or home / "metrics.jsonl", provenance)
+        lines = evaluate.measure(evaluation, record or home / "metrics.jsonl", provenance)
         if distributed.rank() == 0:
             for line in lines:
                 values = "  ".join(f"{name} {value:.5g}" for name, value in line["values"].items())
@@ -925,32 +934,6 @@ def _save_hyperplanes(file: Path, evaluation: Any, model: str) -> None:
     found = evaluation.separability["w" if "w" in evaluation.separability else "z"]
     named = directions.of_hyperplanes(evaluation.generator, evaluation.classifiers.names, found)
     directions.save(file, replace(named, model=model))
-
-
-def _measured(what: str, config: Any, data: str | None, device: Any) -> tuple[Any, dict[str, Any], Path]:
-    """An evaluation of `what`, what its record says of it, and the folder for the record."""
-    from dataclasses import replace
-
-    from stylegan import weights
-    from stylegan.metrics import stream
-    from stylegan.metrics.evaluate import Evaluation
-
-    path = Path(what)
-    models = path.is_dir() and list(path.glob("model-*.safetensors"))
-    if path.suffix == ".zip" or (path.is_dir() and not models):
-        images = stream.open_images(path)
-        known = {"images": images.name, "images_identity": images.identity}
-        return Evaluation(config, device, images=images, data=data), known, Path()
-    file = weights.find(what)
-    model = weights.load_model(file)
-    if config.mirror is None and (run := file.parent / "run.json").exists():
-        try:
-            config = replace(config, mirror=bool(json.loads(run.read_text())["mirror"]))
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{run} does not say whether training mirrored; give --mirror True or False") from None
-    known = {"images_seen": model.provenance.images_seen, "model": file.name}
-    home = file.parent if path.exists() else Path()  # not into the program, nor into the hub's cache
-    return Evaluation(config, device, generator=model.generator.to(device), data=data), known, home
 
 
 def _classifiers(arguments: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from stylegan.errors import InputError
 from stylegan.images import atomic_file, enlarge, to_pil
 from stylegan.metrics.classifiers import AttributeClassifiers
-from stylegan.metrics.evaluate import latents_and_logits
+from stylegan.metrics.metric import latents_and_logits
 from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Sampler, numbers_in_batches, to_channels
 from stylegan.networks.generator import Generator

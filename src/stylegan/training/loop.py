@@ -21,7 +21,9 @@ from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
 from stylegan.errors import InputError
 from stylegan.images import atomic_file, crop_padding, grid
-from stylegan.metrics.evaluate import EvaluateConfig, Evaluation, check, evaluate, is_best, read_record
+from stylegan.metrics.evaluate import check, measure
+from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation
+from stylegan.metrics.record import is_best, read_record
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
@@ -484,10 +486,11 @@ class Run:
         record = run_dir / "metrics.jsonl"
         self.g_ema.synthesis.grown = self.resolution_and_fade
         evaluation.forget_fakes()
-        lines = evaluate(evaluation, record, {"images_seen": self.images_seen})
+        lines = measure(evaluation, record, {"images_seen": self.images_seen})
         for line in lines:
             say(", ".join(f"{name} {value:.4g}" for name, value in line["values"].items()))
-        if distributed.rank() == 0 and is_best(lines[0], read_record(record)):
+        better = METRICS[lines[0]["metric"]].better
+        if distributed.rank() == 0 and is_best(lines[0], read_record(record), better):
             weights.save(run_dir / "best.safetensors", self.model())
 
     def state(self) -> dict:
