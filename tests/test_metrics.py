@@ -21,18 +21,18 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 
 from stylegan import cli, directions, distributed, downloads, share, weights
+from stylegan.classifiers.model import AttributeClassifiers, load_classifiers, save_classifiers
+from stylegan.classifiers.train import ClassifierConfig, train_classifiers
 from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
 from stylegan.data.store import open_store
 from stylegan.errors import InputError, InputWarning
 from stylegan.metrics import extractors, stream, subject
-from stylegan.metrics.classifiers import AttributeClassifiers, load_classifiers, save_classifiers
 from stylegan.metrics.evaluate import check, evaluate, measure
 from stylegan.metrics.extractors import InceptionV3, load_distance, load_extractor
 from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation, Need
 from stylegan.metrics.path_length import mean_without_outliers, path_length, prepare_images
 from stylegan.metrics.record import is_best, read_record
 from stylegan.networks.layers import FeatureMaps
-from stylegan.training.classifiers import ClassifierConfig, train_classifiers
 from stylegan.training.loop import train
 
 CPU = torch.device("cpu")
@@ -571,6 +571,8 @@ def test_classifiers_learn_and_round_trip(portraits, tmp_path, capsys):
         classifiers.check(tiny_generator(8).config)
     with pytest.raises(InputError, match="no folder"):
         train_classifiers(portraits, tmp_path / "nowhere" / "c.safetensors", config, progress=False)
+    with pytest.raises(InputError, match="cannot be written"):  # said before the training
+        train_classifiers(portraits, tmp_path, config, progress=False)
 
 
 def test_separability_of_a_generator(portraits, tmp_path, capsys):

@@ -617,8 +617,8 @@ def _directions(arguments: Sequence[str]) -> None:
         from dataclasses import replace
 
         from stylegan import directions, weights
+        from stylegan.classifiers.model import load_classifiers
         from stylegan.distributed import pick_device
-        from stylegan.metrics.classifiers import load_classifiers
 
         _check_folder(file)
         if count < 2:
@@ -937,14 +937,18 @@ def _save_hyperplanes(file: Path, evaluation: Any, model: str) -> None:
 
 
 def _classifiers(arguments: Sequence[str]) -> None:
-    from stylegan.training.classifiers import ClassifierConfig, train_classifiers
+    from stylegan.classifiers.train import ClassifierConfig, train_classifiers
 
     def command(
         store: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")],
         file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
         config: Annotated[ClassifierConfig, tyro.conf.arg(name="")],
     ) -> None:
-        """Train classifiers of a store's attributes (appendix C), for `stylegan evaluate --metrics ls`."""
+        """Train classifiers of a store's attributes (appendix C), for `stylegan evaluate --metrics ls`.
+
+        The file is written at the end. A training that is interrupted is not resumed: repeating the command begins
+        anew.
+        """
         accuracies = train_classifiers(store, file, config)
         for name, accuracy in accuracies.items():
             print(f"{name:<20} {accuracy:.1%} right of images not trained on")
@@ -993,7 +997,7 @@ def _import(arguments: Sequence[str]) -> None:
         from dataclasses import replace
 
         from stylegan import weights
-        from stylegan.metrics.classifiers import load_classifiers, save_classifiers
+        from stylegan.classifiers.model import load_classifiers, save_classifiers
 
         if out.suffix != ".safetensors":
             raise InputError(f"{out}: give the file to write a name that ends with .safetensors")

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from stylegan import distributed
+from stylegan.classifiers.model import AttributeClassifiers, bundled_classifiers, load_classifiers
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.metrics import distances, stream
-from stylegan.metrics.classifiers import AttributeClassifiers, bundled_classifiers, load_classifiers
 from stylegan.metrics.extractors import Distance, Extractor, load_distance, load_extractor
 from stylegan.metrics.path_length import EPSILON, mean_without_outliers, path_length
 from stylegan.metrics.separability import Separability, separability
