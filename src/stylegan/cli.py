@@ -15,7 +15,7 @@ import tyro
 
 from stylegan import __version__
 from stylegan.allocator import keep_freed_memory
-from stylegan.config import from_dict, to_dict
+from stylegan.config import to_dict
 from stylegan.errors import InputError
 from stylegan.terminal import well_behaved
 
@@ -1198,74 +1198,12 @@ def _info(arguments: Sequence[str]) -> None:
             path: A model, training state, store or run; the name of a bundled model; hf://user/model; or a file that
                 `stylegan import` takes.
         """
-        for name, value in _describe(path).items():
+        from stylegan.describe import describe
+
+        for name, value in describe(path).items():
             print(f"{name:<16} {json.dumps(value) if isinstance(value, dict | list) else value}")
 
     _run(command, arguments, "info")
-
-
-def _describe(name: str) -> dict[str, Any]:
-    """What `stylegan info` prints."""
-    path = Path(name)
-    if path.is_dir() and (path / "run.json").exists():
-        from stylegan.training.loop import TrainingConfig
-
-        return _describe_run(path, from_dict(TrainingConfig, json.loads((path / "run.json").read_text())))
-    if path.is_dir():
-        from stylegan.data.store import open_store
-
-        store = open_store(path)
-        return {
-            "kind": "store",
-            "images": store.count,
-            "resolution": store.resolution,
-            "channels": store.channels,
-            "classes": list(store.label_names),
-            "attributes": list(store.attribute_names),
-            "made": store.made,
-            "content hash": store.content_hash,
-        }
-    if path.suffix == ".pt":
-        from stylegan.training import checkpoint
-
-        state = checkpoint.load(path)
-        told = ("images_seen", "tick", "seconds", "resolution_and_fade", "skipped", "data")
-        return {"kind": "training state", **{key: state[key] for key in told}}
-
-    from stylegan import weights
-
-    found = weights.find(name)
-    model = weights.load_model(found)
-    networks = {
-        "generator": model.generator,
-        "raw generator": model.raw_generator,
-        "discriminator": model.discriminator,
-    }
-    resolution, fade = model.generator.synthesis.grown
-    return {
-        "kind": "model",
-        "file": str(found),
-        "megabytes": round(found.stat().st_size / 1e6, 2),
-        "draws": f"{resolution} x {resolution}" + (f", fading in ({1 - fade:.0%})" if fade else ""),
-        **{key: value for key, value in vars(model.provenance).items() if value},
-        "parameters": {k: sum(p.numel() for p in n.parameters()) for k, n in networks.items() if n is not None},
-        "truncation": dict(zip(("psi", "cutoff"), model.generator.truncation, strict=True)),
-        "generator": to_dict(model.generator.config),
-    }
-
-
-def _describe_run(path: Path, config: Any) -> dict[str, Any]:
-    stats = path / "stats.jsonl"
-    lines = stats.read_text().splitlines() if stats.exists() else []
-    return {
-        "kind": "run",
-        "preset": config.preset,
-        "data": config.data,
-        "total kimg": config.schedule.total_kimg,
-        "models": [file.name for file in sorted(path.glob("model-*.safetensors"))],
-        "states": [file.name for file in sorted(path.glob("state-*.pt"))],
-        "last report": json.loads(lines[-1]) if lines else "none yet",
-    }
 
 
 def _presets(arguments: Sequence[str]) -> None:
