@@ -941,3 +941,34 @@ def test_names_that_are_no_text_reach_record_and_card(store, network_file, tmp_p
     folder.mkdir()
     share.write_folder(folder, weights.Model(generator), "user/model", record)
     assert "fid" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("obstacle", ["cache", "metrics.jsonl", "stats.jsonl", "tensorboard", "grid", "best", "metric"])
+def test_training_outlives_what_it_can_do_without(obstacle, store, network_file, tmp_path, monkeypatch):
+    """What cannot be written beside the model is warned of, and the model is what it is without."""
+    from test_training import tiny_config
+
+    measured = EvaluateConfig(("fid50k",), count=20, extractor=network_file)
+    config, folder = tiny_config(store, evaluation=measured, evaluation_ticks=2), tmp_path / "run"
+    folder.mkdir()
+    if obstacle == "cache":
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("STYLEGAN_CACHE", str(tmp_path / "file"))
+    elif obstacle in ("metrics.jsonl", "stats.jsonl"):
+        (folder / obstacle).mkdir()
+    elif obstacle == "tensorboard":
+        pytest.importorskip("tensorboard")
+        (folder / "tensorboard").write_text("")
+    elif obstacle == "grid":
+        (folder / "reals.png").mkdir()
+    elif obstacle == "best":
+        (folder / "best.safetensors").mkdir()
+    else:
+        extractor = load_extractor(network_file)
+        extractor.forward = lambda images: (torch.full((len(images), 5), float("nan")), None)
+        monkeypatch.setattr("stylegan.metrics.metric.load_extractor", lambda name: extractor)
+    with pytest.warns(InputWarning):
+        outcome = train(config, folder, progress=False)
+    assert outcome.images_seen == 400
+    plain = train(tiny_config(store), tmp_path / "plain", progress=False)
+    assert outcome.model.read_bytes() == plain.model.read_bytes()

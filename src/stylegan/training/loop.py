@@ -4,6 +4,7 @@ import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
@@ -19,7 +20,7 @@ from stylegan import distributed, sampling, weights
 from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
-from stylegan.errors import InputError
+from stylegan.errors import InputError, InputWarning
 from stylegan.images import atomic_file, crop_padding, grid
 from stylegan.metrics.evaluate import check, measure
 from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation
@@ -486,12 +487,21 @@ class Run:
         record = run_dir / "metrics.jsonl"
         self.g_ema.synthesis.grown = self.resolution_and_fade
         evaluation.forget_fakes()
-        lines = measure(evaluation, record, {"images_seen": self.images_seen})
+        try:
+            lines = measure(evaluation, record, {"images_seen": self.images_seen})
+        except (InputError, OSError) as error:
+            if distributed.world_size() > 1:
+                raise  # the other processes may be waiting for this one
+            warnings.warn(f"measuring has failed ({error}); training goes on without", InputWarning, stacklevel=2)
+            return
         for line in lines:
             say(", ".join(f"{name} {value:.4g}" for name, value in line["values"].items()))
         better = METRICS[lines[0]["metric"]].better
         if distributed.rank() == 0 and is_best(lines[0], read_record(record), better):
-            weights.save(run_dir / "best.safetensors", self.model())
+            try:
+                weights.save(run_dir / "best.safetensors", self.model())
+            except OSError as error:
+                warnings.warn(f"best.safetensors cannot be written ({error.strerror})", InputWarning, stacklevel=2)
 
     def state(self) -> dict:
         """Everything that the run's future depends on, besides its configuration and data."""
