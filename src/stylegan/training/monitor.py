@@ -1,7 +1,6 @@
 """What a run tells about itself: stats.jsonl, a progress bar, TensorBoard, grids of samples."""
 
 import json
-import resource
 import sys
 import warnings
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from stylegan.errors import InputWarning
 from stylegan.images import atomic_file, save_image
+from stylegan.system import peak_memory_bytes
 
 
 class Means:
@@ -128,11 +128,10 @@ def _dispensable(what: str) -> Iterator[None]:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory used so far: on the GPU if there is one, else by the process."""
+    """The most memory used so far, in MiB: on the GPU if there is one, else by the process; 0 where nothing says."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes; bytes on macOS
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_memory_bytes() / 2**20
 
 
 def _truncate(path: Path, images_seen: int) -> None:
