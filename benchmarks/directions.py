@@ -14,7 +14,7 @@ import numpy as np
 
 from stylegan import directions, sampling, weights
 from stylegan.classifiers.model import load_classifiers
-from stylegan.distributed import pick_device
+from stylegan.device import pick_device
 
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 

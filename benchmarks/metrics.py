@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from stylegan import weights
-from stylegan.distributed import pick_device
+from stylegan.device import pick_device
 from stylegan.metrics import stream, subject
 from stylegan.metrics.extractors import FeatureDistance, InceptionV3, load_extractor
 from stylegan.metrics.path_length import path_length

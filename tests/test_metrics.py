@@ -20,11 +20,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 
-from stylegan import cli, directions, distributed, downloads, share, weights
+from stylegan import cli, directions, downloads, share, weights
 from stylegan.classifiers.model import AttributeClassifiers, load_classifiers, save_classifiers
 from stylegan.classifiers.train import ClassifierConfig, train_classifiers
 from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
 from stylegan.data.store import open_store
+from stylegan.device import set_precision
 from stylegan.errors import InputError, InputWarning
 from stylegan.metrics import extractors, stream, subject
 from stylegan.metrics.evaluate import check, evaluate, measure
@@ -426,12 +427,12 @@ def test_the_best_is_of_the_same_kind():
 
 
 def test_strict_float32_is_for_the_moment(store, network_file, tmp_path):
-    distributed.set_precision("tf32")
+    set_precision("tf32")
     try:
         figures(EvaluateConfig(("fid50k",), count=8, extractor=network_file), store, tmp_path)
         assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "tf32"
     finally:
-        distributed.set_precision("float32")
+        set_precision("float32")
 
 
 def test_a_growing_generator_is_measured_at_full_size(store, network_file, tmp_path):

@@ -164,7 +164,7 @@ class _Basis:
 
 
 def _train(arguments: Sequence[str]) -> int | None:
-    from stylegan import distributed, presets
+    from stylegan import presets, processes
     from stylegan.training.loop import TrainingConfig, train
 
     # the preset and the store decide the defaults of all other options, so they are read first
@@ -193,7 +193,7 @@ def _train(arguments: Sequence[str]) -> int | None:
             print(json.dumps(to_dict(config), indent=2))
             return None
         outcome = train(config, basis.run)
-        distributed.stop()
+        processes.stop()
         if outcome.stopped_by is not None:
             return 128 + outcome.stopped_by
         print(f"done: {outcome.model}. Next: stylegan generate {outcome.model} --out pictures")
@@ -249,7 +249,8 @@ def _generate(arguments: Sequence[str]) -> None:
         import torch
         from tqdm import tqdm
 
-        from stylegan import distributed, sampling, weights
+        from stylegan import sampling, weights
+        from stylegan.device import pick_device, pick_precision, set_precision
         from stylegan.images import crop_padding, grid, save_image, to_uint8
 
         if seeds is not None and latents is not None:
@@ -258,9 +259,9 @@ def _generate(arguments: Sequence[str]) -> None:
             raise InputError("--batch and --columns must be 1 or more, --cutoff 0 or more")
         _check_psi_and_noise(psi, noise, noise_seed)
         numbers = _seeds("0-31" if seeds is None else seeds)
-        chosen = distributed.pick_device(device)
+        chosen = pick_device(device)
         generator = weights.load(model or weights.DEFAULT_MODEL, chosen)
-        generator.synthesis.compute_dtype = distributed.set_precision(distributed.pick_precision(precision, chosen))
+        generator.synthesis.compute_dtype = set_precision(pick_precision(precision, chosen))
         space, held = sampling.load_latents(latents, generator.config) if latents else ("seeds", None)
         if held is not None:
             numbers = list(range(len(held)))
@@ -346,7 +347,7 @@ def _figure(arguments: Sequence[str]) -> None:
         from inspect import Parameter, signature
 
         from stylegan import figures, sampling, weights
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
 
         if name not in figures.FIGURES:
             raise InputError(f"there is no figure {name}; use one of: {', '.join(figures.FIGURES)}")
@@ -436,7 +437,7 @@ def _video(arguments: Sequence[str]) -> None:
         from tqdm import tqdm
 
         from stylegan import sampling, video, weights
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
 
         taken = {
             "interpolation": ("path", "psi", "noise", "noise_seed"),
@@ -618,7 +619,7 @@ def _directions(arguments: Sequence[str]) -> None:
 
         from stylegan import directions, weights
         from stylegan.classifiers.model import load_classifiers
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
 
         _check_folder(file)
         if count < 2:
@@ -685,7 +686,7 @@ def _directions(arguments: Sequence[str]) -> None:
             device: cpu, cuda, mps, or auto.
         """
         from stylegan import directions, weights
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
         from stylegan.images import save_image
 
         _check_folder(out)
@@ -734,7 +735,7 @@ def _edit(arguments: Sequence[str]) -> None:
         import torch
 
         from stylegan import directions, project, sampling, weights
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
         from stylegan.images import grid, save_image
 
         generator = weights.load(model, pick_device(device))
@@ -789,7 +790,7 @@ def _project(arguments: Sequence[str]) -> None:
 
         from stylegan import project, weights
         from stylegan import video as videos
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
         from stylegan.images import crop_padding, grid, save_image, to_uint8
 
         if not files:
@@ -867,7 +868,7 @@ def _explore(arguments: Sequence[str]) -> None:
             write_space(space, model, directions)
             print(f"{space}: a Space to push as it is, or to try with: python {space / 'app.py'}")
             return
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
         from stylegan.explorer import page, picture
 
         page.import_gradio()  # before the model is read, and measured
@@ -904,23 +905,24 @@ def _evaluate(arguments: Sequence[str]) -> None:
         """
         from datetime import timedelta
 
-        from stylegan import distributed
+        from stylegan import processes
+        from stylegan.device import pick_device
         from stylegan.metrics import evaluate
 
-        chosen = distributed.pick_device(device)
-        distributed.start(chosen, patience=timedelta(days=1))  # the SVMs are fitted in one process
+        chosen = pick_device(device)
+        processes.start(chosen, patience=timedelta(days=1))  # the SVMs are fitted in one process
         evaluation, provenance, home = evaluate.open_evaluation(what, data, config, chosen)
         evaluation.wants_hyperplanes = directions is not None
         if directions is not None:
             _check_folder(directions)
         lines = evaluate.measure(evaluation, record or home / "metrics.jsonl", provenance)
-        if distributed.rank() == 0:
+        if processes.rank() == 0:
             for line in lines:
                 values = "  ".join(f"{name} {value:.5g}" for name, value in line["values"].items())
                 print(f"{line['metric']:<10} {values}   ({line['count']} samples, {line['seconds']:.0f} s)")
-        if directions is not None and distributed.rank() == 0:
+        if directions is not None and processes.rank() == 0:
             _save_hyperplanes(directions, evaluation, Path(what).name)
-        distributed.stop()
+        processes.stop()
 
     _run(command, arguments, "evaluate")
 
@@ -1151,7 +1153,8 @@ def _bench(arguments: Sequence[str]) -> None:
         """
         from dataclasses import replace
 
-        from stylegan import bench, distributed, presets
+        from stylegan import bench, presets
+        from stylegan.device import pick_device, pick_precision
         from stylegan.networks import layers
         from stylegan.training.schedule import from_there_on
 
@@ -1159,8 +1162,8 @@ def _bench(arguments: Sequence[str]) -> None:
             raise InputError(f"there is no preset {preset}; use one of: {', '.join(presets.PRESETS)}")
         if batch and min(batch) < 1:
             raise InputError("--batch must be 1 or more")
-        chosen = distributed.pick_device(device)
-        precision = distributed.pick_precision(precision, chosen)
+        chosen = pick_device(device)
+        precision = pick_precision(precision, chosen)
         config = replace(
             presets.PRESETS[preset](presets.Shape(resolution)), device=device, precision=precision, compile=compile_
         )

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan import distributed
 from stylegan.classifiers.model import AttributeClassifiers, save_classifiers
 from stylegan.config import check_finite
 from stylegan.data.store import Store, open_store
+from stylegan.device import pick_device
 from stylegan.errors import InputError
 from stylegan.images import from_uint8
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
@@ -63,7 +63,7 @@ def train_classifiers(
     or fewer images than that needs, and where the file cannot be written.
     """
     config = config or ClassifierConfig()
-    store, device = open_store(data), distributed.pick_device(config.device)
+    store, device = open_store(data), pick_device(config.device)
     if store.attributes is None:
         raise InputError(f"{data} has no attributes to learn; prepare portraits, or a source with attributes")
     resolution = config.resolution or min(store.resolution, 256)

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from stylegan import distributed
+from stylegan import processes
+from stylegan.device import in_precision, pick_device
 from stylegan.errors import InputError, InputWarning
 from stylegan.metrics.metric import CLASSIFIERS, METRICS, REALS, EvaluateConfig, Evaluation, reals_settings
 from stylegan.metrics.record import add_to_record, find_line, read_record
@@ -42,7 +43,7 @@ def evaluate(
     config = config or EvaluateConfig()
     if metrics is not None:
         config = replace(config, metrics=(metrics,) if isinstance(metrics, str) else tuple(metrics))
-    chosen = subject.w_avg.device if isinstance(subject, Generator) else distributed.pick_device(device)
+    chosen = subject.w_avg.device if isinstance(subject, Generator) else pick_device(device)
     evaluation, provenance = open_evaluation(subject, data, config, chosen, progress=progress)[:2]
     lines = measure(evaluation, None if record is None else Path(record), provenance)
     return {name: value for line in lines for name, value in line["values"].items()}
@@ -75,9 +76,9 @@ def measure(evaluation: Evaluation, record: Path | None, provenance: dict[str, A
     measured, where something is missing or does not fit.
     """
     names = check(evaluation)
-    known = distributed.on_first(lambda: read_record(record)) if record else []
+    known = processes.on_first(lambda: read_record(record)) if record else []
     lines = []
-    with distributed.in_precision("float32"):  # a path length's epsilon drowns in anything less
+    with in_precision("float32"):  # a path length's epsilon drowns in anything less
         for name in names:
             metric = METRICS[name]
             settings = provenance | _settings(evaluation, name)
@@ -86,7 +87,7 @@ def measure(evaluation: Evaluation, record: Path | None, provenance: dict[str, A
                 start = time.perf_counter()
                 values = metric.measure(evaluation, evaluation.config.count or metric.count)
                 line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
-                if record and distributed.rank() == 0:
+                if record and processes.rank() == 0:
                     add_to_record(record, line)
             lines.append(line)
     return lines

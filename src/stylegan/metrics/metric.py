@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan import distributed
+from stylegan import processes
 from stylegan.classifiers.model import AttributeClassifiers, bundled_classifiers, load_classifiers
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
@@ -200,20 +200,20 @@ class Evaluation:
 def fid(evaluation: Evaluation, count: int) -> dict[str, float]:
     """Frechet inception distance (Heusel et al., 2017)."""
     fakes, reals = (evaluation.features(which, count)["features"] for which in ("fakes", "reals"))
-    return {"fid": distributed.on_first(lambda: distances.frechet(distances.moments(fakes), distances.moments(reals)))}
+    return {"fid": processes.on_first(lambda: distances.frechet(distances.moments(fakes), distances.moments(reals)))}
 
 
 def kid(evaluation: Evaluation, count: int) -> dict[str, float]:
     """Kernel inception distance (Binkowski et al., 2018), mean and deviation over 100 subsets."""
     fakes, reals = (evaluation.features(which, count)["features"] for which in ("fakes", "reals"))
-    mean, deviation = distributed.on_first(lambda: distances.kid(fakes.to(evaluation.exact), reals))
+    mean, deviation = processes.on_first(lambda: distances.kid(fakes.to(evaluation.exact), reals))
     return {"kid": mean, "kid_std": deviation}
 
 
 def precision_recall(evaluation: Evaluation, count: int) -> dict[str, float]:
     """Improved precision and recall (Kynkaanniemi et al., 2019)."""
     fakes, reals = (evaluation.features(which, count)["features"] for which in ("fakes", "reals"))
-    precision, recall = distributed.on_first(lambda: distances.precision_recall(fakes.to(evaluation.exact), reals))
+    precision, recall = processes.on_first(lambda: distances.precision_recall(fakes.to(evaluation.exact), reals))
     return {"precision": precision, "recall": recall}
 
 
@@ -261,7 +261,7 @@ def linear_separability(evaluation: Evaluation, count: int) -> dict[str, float]:
     spaces = {"w": w, "z": z} if sampler.generator.has_w else {"z": z}
     converged = evaluation.config.svm == "converged"
     workers = min(os.cpu_count() or 1, 8) if converged else 1  # each takes 1.4 GB at the paper's size
-    evaluation.separability = distributed.on_first(
+    evaluation.separability = processes.on_first(
         lambda: {
             name: separability(latents, logits, converged=converged, workers=workers)
             for name, latents in spaces.items()

@@ -14,7 +14,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan import distributed
+from stylegan import processes
 from stylegan.downloads import cache_folder
 from stylegan.errors import InputWarning
 from stylegan.images import atomic_file, to_uint8
@@ -129,8 +129,8 @@ def numbers_in_batches(count: int, batch: int, name: str, *, progress: bool = Tr
     The batches are the same for any number of processes; so are then the results.
     """
     batches = [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
-    own = batches[distributed.rank() :: distributed.world_size()]
-    shown = progress and distributed.rank() == 0
+    own = batches[processes.rank() :: processes.world_size()]
+    shown = progress and processes.rank() == 0
     with tqdm(total=sum(map(len, own)), unit="img", desc=name, disable=None if shown else True) as bar:
         for numbers in own:
             yield numbers
@@ -144,9 +144,9 @@ def gather(
     rows = torch.zeros(shape, dtype=dtype)
     for numbers, part in parts:
         rows[torch.from_numpy(numbers)] = part.to("cpu", dtype)
-    if distributed.world_size() > 1:
+    if processes.world_size() > 1:
         there = rows.to(device)
-        distributed.all_reduce_sum([there])
+        processes.all_reduce_sum([there])
         rows = there.cpu()
     return rows
 
@@ -181,10 +181,10 @@ def extract_cached(images: Images, extractor: Extractor, count: int, **options) 
     parts = (CACHE_VERSION, images.identity, extractor.name, extractor.checksum, extractor.resize, count)
     key = hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
     path = cache_folder() / f"features-{key[:32]}.safetensors"
-    if (found := distributed.on_first(lambda: _load(path))) is not None:
+    if (found := processes.on_first(lambda: _load(path))) is not None:
         return found
     found = extract(images, extractor, count, **options)
-    if distributed.rank() == 0:
+    if processes.rank() == 0:
         _keep(path, found)
     return found
 
