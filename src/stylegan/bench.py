@@ -215,5 +215,5 @@ def name_of(device: torch.device) -> str:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    elif device.type in ("mps", "xpu"):
+        getattr(torch, device.type).synchronize()

@@ -164,7 +164,7 @@ class _Basis:
 
 
 def _train(arguments: Sequence[str]) -> int | None:
-    from stylegan import presets, processes
+    from stylegan import presets
     from stylegan.training.loop import TrainingConfig, train
 
     # the preset and the store decide the defaults of all other options, so they are read first
@@ -193,7 +193,6 @@ def _train(arguments: Sequence[str]) -> int | None:
             print(json.dumps(to_dict(config), indent=2))
             return None
         outcome = train(config, basis.run)
-        processes.stop()
         if outcome.stopped_by is not None:
             return 128 + outcome.stopped_by
         print(f"done: {outcome.model}. Next: stylegan generate {outcome.model} --out pictures")
@@ -244,7 +243,7 @@ def _generate(arguments: Sequence[str]) -> None:
             compile_: Compile the network first: half a minute, then some tenth faster; for thousands of images.
             batch: Images at a time; changes the speed, not the images.
             columns: Width of the grid, in images.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         import torch
         from tqdm import tqdm
@@ -342,7 +341,7 @@ def _figure(arguments: Sequence[str]) -> None:
             data: The store that entanglement compares with.
             attributes: Two names that the classifiers of entanglement know.
             classifiers: A file of `stylegan classifiers`, or bundled ones, for entanglement.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from inspect import Parameter, signature
 
@@ -432,7 +431,7 @@ def _video(arguments: Sequence[str]) -> None:
             noise: The network's planes (const), random ones, which stand still too, or none.
             noise_seed: Of the random planes, the same for all images; 0 unless given.
             enlarge: By how much; unless given, as far as 512 pixels allow.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from tqdm import tqdm
 
@@ -613,7 +612,7 @@ def _directions(arguments: Sequence[str]) -> None:
             layers: For sefa: the layers whose styles count, such as 0-3; all unless given.
             count: Samples that are judged (svm), or whose components are found (pca).
             seed: Of the samples.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from dataclasses import replace
 
@@ -683,7 +682,7 @@ def _directions(arguments: Sequence[str]) -> None:
             strengths: In standard deviations of w along the direction.
             layers: Change only these layers, such as 0-3; all (or those that the file names) unless given.
             hold: Directions that the others must leave alone (conditional editing).
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from stylegan import directions, weights
         from stylegan.device import pick_device
@@ -730,7 +729,7 @@ def _edit(arguments: Sequence[str]) -> None:
             hold: Directions that the changes must leave alone (conditional editing).
             out: The folder for edited0000.png and so on, comparison.png (before and, below, after) and
                 latents.safetensors.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         import torch
 
@@ -783,7 +782,7 @@ def _project(arguments: Sequence[str]) -> None:
                 are: face, which finds and aligns the largest.
             class_: The class (for a conditional model); samples of all classes unless given.
             video: Also write a video of the way there, .mp4 or .gif.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         import torch
         from tqdm import tqdm
@@ -855,7 +854,7 @@ def _explore(arguments: Sequence[str]) -> None:
             host: The address to serve at. Only this machine reaches the default; 0.0.0.0 lets others in.
             port: The first free one from 7860 on, unless given.
             space: Serve nothing; write a folder that is a Hugging Face Space, and runs anywhere with `python app.py`.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from stylegan import weights
 
@@ -901,7 +900,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
                 Default: metrics.jsonl beside the model, in the current folder for images, a bundled model or one of
                 the hub.
             directions: File for the hyperplanes that ls finds, as editing directions.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from datetime import timedelta
 
@@ -910,19 +909,19 @@ def _evaluate(arguments: Sequence[str]) -> None:
         from stylegan.metrics import evaluate
 
         chosen = pick_device(device)
-        processes.start(chosen, patience=timedelta(days=1))  # the SVMs are fitted in one process
-        evaluation, provenance, home = evaluate.open_evaluation(what, data, config, chosen)
-        evaluation.wants_hyperplanes = directions is not None
-        if directions is not None:
-            _check_folder(directions)
-        lines = evaluate.measure(evaluation, record or home / "metrics.jsonl", provenance)
-        if processes.rank() == 0:
+        with processes.joined(chosen, patience=timedelta(days=1)):  # the SVMs are fitted in one process
+            evaluation, provenance, home = evaluate.open_evaluation(what, data, config, chosen)
+            evaluation.wants_hyperplanes = directions is not None
+            if directions is not None:
+                _check_folder(directions)
+            lines = evaluate.measure(evaluation, record or home / "metrics.jsonl", provenance)
+            if processes.rank() != 0:
+                return
             for line in lines:
                 values = "  ".join(f"{name} {value:.5g}" for name, value in line["values"].items())
                 print(f"{line['metric']:<10} {values}   ({line['count']} samples, {line['seconds']:.0f} s)")
-        if directions is not None and processes.rank() == 0:
-            _save_hyperplanes(directions, evaluation, Path(what).name)
-        processes.stop()
+            if directions is not None:
+                _save_hyperplanes(directions, evaluation, Path(what).name)
 
     _run(command, arguments, "evaluate")
 
@@ -1149,7 +1148,7 @@ def _bench(arguments: Sequence[str]) -> None:
             reference: Measure the plain forms beside the fast ones as well, and print the gain.
             seconds: How long each row is repeated; the best time counts.
             json_: Print JSON, a line for each row.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from dataclasses import replace
 

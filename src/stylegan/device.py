@@ -21,16 +21,25 @@ _ROUNDED = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is cuda, else mps, else cpu. Raises InputError where it is not there."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    """The device of that name: cuda, xpu (Intel's GPUs), mps (Apple's), cpu, with a number (cuda:1) or without.
+
+    "auto" is the first of these that is there. Of several GPUs each process of torchrun takes its own. Raises
+    InputError where the device is not there.
+    """
+    counts = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "xpu": torch.xpu.device_count() if torch.xpu.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
-    kind, _, number = name.partition(":")
-    if not available.get(kind, False) or (":" in name and not number.isdecimal()):
-        usable = ", ".join(kind for kind, there in available.items() if there)
+        name = next(kind for kind, count in counts.items() if count)
+    kind, colon, number = name.partition(":")
+    if not counts.get(kind) or (colon and not (number.isdecimal() and int(number) < counts[kind])):
+        usable = ", ".join(kind for kind, count in counts.items() if count)
         raise InputError(f"device {name} is not available here; use auto or one of: {usable}")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    if name in ("cuda", "xpu") and "LOCAL_RANK" in os.environ:
+        name = f"{name}:{os.environ['LOCAL_RANK']}"
     return torch.device(name)
 
 

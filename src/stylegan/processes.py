@@ -5,7 +5,8 @@ runs give wrong gradients where a penalty differentiates twice.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
@@ -17,17 +18,39 @@ T = TypeVar("T")
 
 
 def start(device: torch.device, patience: timedelta | None = None) -> None:
-    """Join the group that torchrun has set up, if it has. patience: how long to wait for the others at most."""
+    """Join the group that torchrun has set up, if it has and this process is in none.
+
+    patience: how long to wait for the others at most. Whoever starts stops; `joined` does both.
+    """
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+        if device.type in ("cuda", "xpu"):
+            getattr(torch, device.type).set_device(device)
+        dist.init_process_group(_backend(device), timeout=patience)
+
+
+def _backend(device: torch.device) -> str:
+    """What tensors of a device are sent by: the GPUs' own way, else gloo, which every system has."""
+    if device.type == "cuda" and dist.is_nccl_available():
+        return "nccl"
+    return "xccl" if device.type == "xpu" and dist.is_xccl_available() else "gloo"
 
 
 def stop() -> None:
     """Leave the group."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+@contextmanager
+def joined(device: torch.device, patience: timedelta | None = None) -> Iterator[None]:
+    """Inside, this process is in torchrun's group, as by `start`; afterwards it is where it was before."""
+    before = dist.is_initialized()
+    start(device, patience)
+    try:
+        yield
+    finally:
+        if not before:
+            stop()
 
 
 def rank() -> int:
@@ -46,7 +69,7 @@ def all_reduce_sum(tensors: Iterable[Tensor]) -> None:
     if world_size() == 1 or not tensors:
         return
     flat = torch.cat([t.reshape(-1) for t in tensors])
-    dist.all_reduce(flat)
+    flat = _all_reduce(flat)
     for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 
@@ -64,9 +87,17 @@ def any_process(flag: bool, device: torch.device) -> bool:
     """True in every process if it is true in any."""
     if world_size() == 1:
         return flag
-    total = torch.tensor([float(flag)], device=device)
-    dist.all_reduce(total)
-    return bool(total.item())
+    return bool(_all_reduce(torch.tensor([float(flag)], device=device)).item())
+
+
+def _all_reduce(tensor: Tensor) -> Tensor:
+    """The sum over the processes, in place where the tensor is; gloo takes it from the CPU."""
+    if dist.get_backend() != "gloo" or tensor.device.type == "cpu":
+        dist.all_reduce(tensor)
+        return tensor
+    there = tensor.cpu()
+    dist.all_reduce(there)
+    return there.to(tensor.device)
 
 
 def barrier() -> None:

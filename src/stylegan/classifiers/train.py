@@ -40,7 +40,7 @@ class ClassifierConfig:
     seed: int = 0
     """Seed of the weights and of the order of the images."""
     device: str = "auto"
-    """cpu, cuda, mps, or auto for the best there is."""
+    """cpu, cuda, mps, xpu, or auto for the best there is."""
     half: bool = False
     """Store float16, half the size."""
 

@@ -92,7 +92,7 @@ class TrainingConfig:
     """From this resolution on, compute activations again in the backward pass instead of keeping them: less memory
     at some cost in time, the same result. For 512 and 1024, where --micro-batch alone is not enough."""
     device: str = "auto"
-    """cpu, cuda, mps, or auto for the best there is."""
+    """cpu, cuda, mps, xpu, or auto for the best there is."""
     precision: Precision = "float32"
     """tf32 lets a GPU round the factors of convolutions to 10 bits; bf16 keeps activations in bfloat16 (8 bits), but
     weights and images in float32; auto is tf32 on CUDA, bf16 on a CPU that is much faster at it, else float32. What
@@ -160,10 +160,14 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     Raises InputError where the data, the options or an earlier run in the folder do not fit, and where ten steps
     in a row have gradients that are not finite.
     """
-    # set up: device, data, networks
     device = pick_device(config.device)
-    processes.start(device)
-    run_dir, first_rank = Path(run_dir), processes.rank() == 0
+    with processes.joined(device):  # and left again, for programs that go on
+        return _train(config, Path(run_dir), device, progress=progress)
+
+
+def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progress: bool) -> Outcome:
+    # set up: data, networks
+    first_rank = processes.rank() == 0
     store = open_store(config.data)
     _check_store(config, store)
     for batch_size in config.schedule.batch_size.values():

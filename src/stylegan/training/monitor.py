@@ -129,8 +129,8 @@ def _dispensable(what: str) -> Iterator[None]:
 
 def peak_memory_mb(device: torch.device) -> float:
     """The most memory used so far, in MiB: on the GPU if there is one, else by the process; 0 where nothing says."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+    if device.type in ("cuda", "xpu"):
+        return getattr(torch, device.type).max_memory_allocated(device) / 2**20
     return peak_memory_bytes() / 2**20
 
 
