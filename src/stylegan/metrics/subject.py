@@ -127,7 +127,7 @@ def open_images(what: Pictures, *, mirror: bool = False, resolution: int | None 
     else:
         images = images_of_source(what)
     if mirror:
-        raise InputError(f"{images.name} is no store; mirroring is for stores")
+        raise InputError(f"{images.name} is no store, and only stores are mirrored; set mirror to False")
     return images
 
 

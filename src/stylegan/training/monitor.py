@@ -122,8 +122,8 @@ def _dispensable(what: str) -> Iterator[None]:
     """Inside, what cannot be written is warned of."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         warnings.warn(f"{what} cannot be written ({reason}); training goes on without", InputWarning, stacklevel=3)
 
 
