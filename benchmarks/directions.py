@@ -13,8 +13,8 @@ import argparse
 import numpy as np
 
 from stylegan import directions, sampling, weights
-from stylegan.distributed import pick_device
-from stylegan.metrics.classifiers import load_classifiers
+from stylegan.classifiers.model import load_classifiers
+from stylegan.device import pick_device
 
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 

@@ -22,8 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stylegan import weights
+from stylegan.classifiers.model import load_classifiers
 from stylegan.errors import InputError
-from stylegan.metrics.classifiers import load_classifiers
 from stylegan.training import checkpoint
 
 RUNNING = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "socket")

@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from stylegan import bench, presets
 from stylegan.data.loader import Loader, to_reals
 from stylegan.data.store import StoreWriter, open_store, pyramid
-from stylegan.presets import demo
-from stylegan.training.loop import _batches, _Run
-from stylegan.training.monitor import Means
+from stylegan.training.schedule import from_there_on
 
 BATCH = {8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4, 1024: 4}
 
@@ -38,22 +37,12 @@ def rate(work, images: int, seconds: float = 1.0) -> float:
     return best
 
 
-def trained(store: Path, resolution: int) -> float:
-    """Images per second of a training that has just reached `resolution`."""
-    config = demo(resolution, 3, 0)
-    config = replace(config, data=str(store), schedule=replace(config.schedule, initial_resolution=resolution))
-    opened = open_store(store)
-    run = _Run(config, torch.device("cpu"), opened)
-    now, group = next(_batches(config, opened, 0))
-    run.begin_stage(now)
-    means = Means()
-
-    def step() -> None:
-        run.update_average(now)
-        run.step_discriminator(now, group[0], means)
-        run.step_generator(now, means)
-
-    return rate(step, now.batch_size)
+def trained(resolution: int, seconds: float = 1.0) -> float:
+    """Images per second of a training at `resolution`."""
+    config = replace(presets.PRESETS["demo"](presets.Shape(resolution)), device="cpu")
+    batch = int(from_there_on(config.schedule.batch_size, resolution))
+    machine = bench.Machine(gemm=1.0, product=1.0)  # its products do not matter here
+    return bench.measure(config, "train", resolution, batch, machine, seconds=seconds).images_per_second
 
 
 def main() -> None:
@@ -77,7 +66,7 @@ def main() -> None:
 
             delivered = rate(deliver, batch)
             reals = rate(lambda deliver=deliver: to_reals(deliver(), 0.5), batch)
-            speed = f"{trained(store.path, resolution):8.0f}" if resolution <= 64 else ""
+            speed = f"{trained(resolution):8.0f}" if resolution <= 64 else ""
             print(f"{resolution:>10} {batch:>6} {delivered:>10.0f} {reals:>10.0f} {speed}", flush=True)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from stylegan import weights
-from stylegan.distributed import pick_device
-from stylegan.metrics import stream
+from stylegan.device import pick_device
+from stylegan.metrics import stream, subject
 from stylegan.metrics.extractors import FeatureDistance, InceptionV3, load_extractor
 from stylegan.metrics.path_length import path_length
 
@@ -58,7 +58,7 @@ def main() -> None:
     random = options.extractor == "inception-random"
     extractor = (random_inception() if random else load_extractor(options.extractor)).to(device)
     sampler = stream.Sampler(weights.load(options.model, device))
-    reals, fakes = stream.open_images(options.store), stream.images_of_generator(sampler)
+    reals, fakes = subject.open_images(options.store), stream.images_of_generator(sampler)
     batches = [np.arange(start, start + batch) for start in range(0, count, batch)]
     images = stream.to_rgb(reals.batch(batches[0]).to(device))
     flags = {"batch": batch, "device": device, "progress": False}

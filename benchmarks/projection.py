@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from stylegan import project, sampling, weights
-from stylegan.distributed import pick_device
+from stylegan.device import pick_device
 from stylegan.images import enlarge, grid, save_image, to_uint8
 from stylegan.networks.generator import Generator
 

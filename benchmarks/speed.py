@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from stylegan import bench, distributed, presets
+from stylegan import bench, presets
 from stylegan.allocator import keep_freed_memory
+from stylegan.device import pick_device
 from stylegan.networks.layers import FeatureMaps
 
 THIN = FeatureMaps(base=1024, maximum=128)
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("--compiled", nargs="*", choices=PRECISIONS, default=PRECISIONS)
     options = parser.parse_args()
     keep_freed_memory()
-    on_device = on_gpu if distributed.pick_device(options.device).type == "cuda" else on_cpu
+    on_device = on_gpu if pick_device(options.device).type == "cuda" else on_cpu
     for line in on_device(options.seconds, options.compiled):
         print(line, flush=True)
 

@@ -1,5 +1,7 @@
 """What the tests share: tiny stores and networks, and the way to the golden numbers."""
 
+import other_system  # noqa: F401, I001  (first: it may hide what other systems lack)
+
 import os
 import pickle
 import sys

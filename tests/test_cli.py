@@ -12,7 +12,7 @@ from conftest import tiny_generator, write_official, write_store
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylegan import cli, distributed, weights
+from stylegan import cli, device, weights
 
 
 def run(*arguments: str | Path) -> int:
@@ -277,7 +277,7 @@ def test_generate_refuses(model, tmp_path, capsys):
 
 @pytest.mark.parametrize(("gain", "like"), [(0.5, "float32"), (4.0, "bf16")])
 def test_generate_in_other_precisions(model, tmp_path, monkeypatch, gain, like):
-    monkeypatch.setattr(distributed, "bfloat16_gain", lambda: gain)
+    monkeypatch.setattr(device, "bfloat16_gain", lambda: gain)
     pictures = {}
     for precision in ("float32", "auto", "bf16"):
         assert (

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from test_cli import refused, run
 
 from stylegan import directions, sampling, weights
+from stylegan.classifiers.model import load_classifiers
 from stylegan.errors import InputError
-from stylegan.metrics.classifiers import load_classifiers
-from stylegan.metrics.evaluate import latents_and_logits
+from stylegan.metrics.metric import latents_and_logits
 from stylegan.metrics.stream import Sampler
 
 

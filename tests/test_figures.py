@@ -10,10 +10,10 @@ from conftest import tiny_discriminator, tiny_generator, write_store
 from PIL import Image
 
 from stylegan import figures, sampling
+from stylegan.classifiers.model import AttributeClassifiers, save_classifiers
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.images import enlarge, to_uint8
-from stylegan.metrics.classifiers import AttributeClassifiers, save_classifiers
 
 TRADITIONAL = {"use_styles": False, "const_input": False, "use_noise": False, "mapping_layers": 0}
 

@@ -17,10 +17,10 @@ import torch
 from conftest import GOLDEN, relative_error, tiny_discriminator, tiny_generator, write_store
 
 from stylegan import sampling, weights
+from stylegan.classifiers.model import load_classifiers
 from stylegan.config import from_dict
 from stylegan.data.store import open_store
 from stylegan.images import to_uint8
-from stylegan.metrics.classifiers import load_classifiers
 from stylegan.training import checkpoint
 from stylegan.training.loop import TrainingConfig, train
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import tiny_discriminator, tiny_generator
 
-from stylegan.distributed import in_precision, set_precision
+from stylegan.device import in_precision, set_precision
 from stylegan.networks.layers import compile_blocks
 from stylegan.randomness import draw
 from stylegan.training import losses

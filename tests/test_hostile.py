@@ -30,7 +30,7 @@ from safetensors.torch import save
 from test_interop import genforce_discriminator, genforce_generator
 
 from stylegan import weights
-from stylegan.metrics.classifiers import AttributeClassifiers, save_classifiers
+from stylegan.classifiers.model import AttributeClassifiers, save_classifiers
 from stylegan.training import checkpoint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits of memory are Linux's")

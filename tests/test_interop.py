@@ -23,9 +23,9 @@ from conftest import (
 )
 
 from stylegan import weights
+from stylegan.classifiers.model import load_classifiers
 from stylegan.errors import InputError
 from stylegan.interop import nvidia
-from stylegan.metrics.classifiers import load_classifiers
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
 from stylegan.networks.generator import Generator

@@ -17,20 +17,23 @@ import pytest
 import torch
 from conftest import TINY_MAPS, tiny_discriminator, tiny_generator, write_store
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 
-from stylegan import cli, directions, distributed, downloads, weights
+from stylegan import cli, directions, downloads, share, weights
+from stylegan.classifiers.model import AttributeClassifiers, load_classifiers, save_classifiers
+from stylegan.classifiers.train import ClassifierConfig, train_classifiers
 from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
 from stylegan.data.store import open_store
-from stylegan.errors import InputError
-from stylegan.metrics import evaluate as evaluating
-from stylegan.metrics import extractors, stream
-from stylegan.metrics.classifiers import AttributeClassifiers, load_classifiers, save_classifiers
-from stylegan.metrics.evaluate import METRICS, EvaluateConfig, Evaluation, evaluate, read_record
+from stylegan.device import set_precision
+from stylegan.errors import InputError, InputWarning
+from stylegan.metrics import extractors, stream, subject
+from stylegan.metrics.evaluate import check, evaluate, measure
 from stylegan.metrics.extractors import InceptionV3, load_distance, load_extractor
+from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation, Need
 from stylegan.metrics.path_length import mean_without_outliers, path_length, prepare_images
+from stylegan.metrics.record import is_best, read_record
 from stylegan.networks.layers import FeatureMaps
-from stylegan.training.classifiers import ClassifierConfig, train_classifiers
 from stylegan.training.loop import train
 
 CPU = torch.device("cpu")
@@ -127,9 +130,9 @@ def test_inception_is_that_of_torch_fidelity(inception, tmp_path):
     config = EvaluateConfig(
         ("fid50k", "kid50k", "is50k", "pr50k"), extractor=f"inception={tmp_path / 'inception.safetensors'}"
     )
-    images = stream.open_images(tmp_path / "a")
+    images = subject.open_images(tmp_path / "a")
     evaluation = Evaluation(config, CPU, images=images, data=tmp_path / "b", progress=False)
-    lines = evaluate(evaluation, tmp_path / "metrics.jsonl", {})
+    lines = measure(evaluation, tmp_path / "metrics.jsonl", {})
     ours = {name: value for line in lines for name, value in line["values"].items()}
     for name, key in (
         ("fid", "frechet_inception_distance"),
@@ -155,8 +158,8 @@ def test_images_are_read_as_prepare_reads_them(tmp_path, mode):
         image = Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 257)
     image.save(folder / "a.png", exif=exif)
     prepare(folder, tmp_path / "store", PrepareConfig(resolution=16), progress=False)
-    ours = stream.open_images(folder).batch(np.array([0]))
-    assert torch.equal(ours, stream.open_images(tmp_path / "store").batch(np.array([0])))
+    ours = subject.open_images(folder).batch(np.array([0]))
+    assert torch.equal(ours, subject.open_images(tmp_path / "store").batch(np.array([0])))
     if mode == "16 bits":
         np.testing.assert_array_equal(ours[0, 0], pixels[:, :, 0])
 
@@ -316,7 +319,7 @@ def test_images_for_the_distance():
 
 def figures(config: EvaluateConfig, data: Path, folder: Path, generator=None) -> dict[str, float]:
     evaluation = Evaluation(config, CPU, generator=generator or tiny_generator(), data=data, progress=False)
-    lines = evaluate(evaluation, folder / "metrics.jsonl", {})
+    lines = measure(evaluation, folder / "metrics.jsonl", {})
     return {name: value for line in lines for name, value in line["values"].items()}
 
 
@@ -418,18 +421,18 @@ def test_the_best_is_of_the_same_kind():
         return {"metric": "fid50k", "values": {"fid": fid}, "checksum": "a", "images_seen": fid} | changes
 
     record = [line(5.0, checksum="b"), line(float("nan")), line(9.0), line(8.0)]
-    assert evaluating.is_best(line(8.0), record) and not evaluating.is_best(line(9.0), record)
+    assert is_best(line(8.0), record) and not is_best(line(9.0), record)
     higher = [{"metric": "pr50k", "values": {"precision": p}} for p in (0.5, 0.7)]
-    assert evaluating.is_best(higher[1], higher) and not evaluating.is_best(higher[0], higher)
+    assert is_best(higher[1], higher, "higher") and not is_best(higher[0], higher, "higher")
 
 
 def test_strict_float32_is_for_the_moment(store, network_file, tmp_path):
-    distributed.set_precision("tf32")
+    set_precision("tf32")
     try:
         figures(EvaluateConfig(("fid50k",), count=8, extractor=network_file), store, tmp_path)
         assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "tf32"
     finally:
-        distributed.set_precision("float32")
+        set_precision("float32")
 
 
 def test_a_growing_generator_is_measured_at_full_size(store, network_file, tmp_path):
@@ -441,7 +444,7 @@ def test_a_growing_generator_is_measured_at_full_size(store, network_file, tmp_p
 
 
 def test_features_of_reals_are_kept(store, network_file, tmp_path):
-    images, extractor = stream.open_images(store), load_extractor(network_file)
+    images, extractor = subject.open_images(store), load_extractor(network_file)
     options = {"batch": 8, "device": CPU, "progress": False}
     made = stream.extract_cached(images, extractor, 20, **options)
     (file,) = (tmp_path / "cache").iterdir()
@@ -450,18 +453,18 @@ def test_features_of_reals_are_kept(store, network_file, tmp_path):
     assert torch.equal(kept["features"], made["features"])
     file.write_bytes(b"damaged")
     assert torch.equal(stream.extract_cached(images, extractor, 20, **options)["features"], made["features"])
-    mirrored = stream.extract_cached(stream.open_images(store, mirror=True), extractor, 20, **options)
+    mirrored = stream.extract_cached(subject.open_images(store, mirror=True), extractor, 20, **options)
     assert mirrored["features"].shape == made["features"].shape and len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_mirrored_reals():
     class Two:
-        path, content_hash, count = Path("x"), "h", 2
+        path, content_hash, count, resolution = Path("x"), "h", 2, 4
 
-        def images(self):
+        def images(self, resolution):
             return np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
 
-    plain, mirrored = stream.images_of_store(Two()), stream.images_of_store(Two(), mirror=True)
+    plain, mirrored = subject.images_of_store(Two()), subject.images_of_store(Two(), mirror=True)
     a, b = plain.batch(np.arange(40)), mirrored.batch(np.arange(40))
     same = [torch.equal(x, y) for x, y in zip(a, b, strict=True)]
     flipped = [torch.equal(x.flip(2), y) for x, y in zip(a, b, strict=True)]
@@ -540,7 +543,8 @@ def test_what_a_traditional_generator_has_no_w_for(store, network_file, tmp_path
         figures(config, store, tmp_path, g)
     assert figures(replace(config, metrics=("ppl_zfull",)), store, tmp_path, g)["ppl_zfull"] > 0
     evaluation = Evaluation(replace(config, metrics=("all",)), CPU, generator=g, data=store)
-    assert "ppl_wfull" not in evaluating._names(evaluation) and "ppl_zend" in evaluating._names(evaluation)
+    evaluation.classifiers = Brightness()
+    assert "ppl_wfull" not in check(evaluation) and "ppl_zend" in check(evaluation)
 
 
 # --- attribute classifiers
@@ -568,6 +572,8 @@ def test_classifiers_learn_and_round_trip(portraits, tmp_path, capsys):
         classifiers.check(tiny_generator(8).config)
     with pytest.raises(InputError, match="no folder"):
         train_classifiers(portraits, tmp_path / "nowhere" / "c.safetensors", config, progress=False)
+    with pytest.raises(InputError, match="cannot be written"):  # said before the training
+        train_classifiers(portraits, tmp_path, config, progress=False)
 
 
 def test_separability_of_a_generator(portraits, tmp_path, capsys):
@@ -614,7 +620,7 @@ def test_separability_finds_the_space_that_is_linear(store, tmp_path, svm):
     config = EvaluateConfig(("ls",), count=2000, svm=svm)
     evaluation = Evaluation(config, CPU, generator=g, data=store, progress=False)
     evaluation.classifiers = Brightness()
-    values = evaluate(evaluation, tmp_path / "metrics.jsonl", {})[0]["values"]
+    values = measure(evaluation, tmp_path / "metrics.jsonl", {})[0]["values"]
     assert values["ls_w"] == pytest.approx(1, abs=0.01) and values["ls_z"] > 1.8
     normal = evaluation.separability["w"].normals[0]
     assert normal[0] > 0.98
@@ -639,7 +645,7 @@ def test_path_lengths_of_an_evaluation(store, tmp_path, metric, noise):
     evaluation = Evaluation(config, CPU, generator=g, data=store, progress=False)
     evaluation.distance = square
     square.name, square.checksum = "square", "x"
-    found = evaluate(evaluation, tmp_path / "metrics.jsonl", {})[0]["values"][metric]
+    found = measure(evaluation, tmp_path / "metrics.jsonl", {})[0]["values"][metric]
 
     numbers = np.arange(200)
     z1, z2 = (evaluation.sampler.z(numbers, f"{which} z").double() for which in ("first", "second"))
@@ -733,7 +739,7 @@ def test_the_table_of_metrics():
     assert (
         METRICS["ls"].count == 200_000 and METRICS["ppl_wfull"].count == 100_000 and METRICS["fid50k"].count == 50_000
     )
-    assert all(metric.looks_with in ("extractor", "distance", "classifiers") for metric in METRICS.values())
+    assert all(metric.needs and all(isinstance(need, Need) for need in metric.needs) for metric in METRICS.values())
 
 
 def test_classifiers_of_several_networks_keep_their_order():
@@ -741,3 +747,229 @@ def test_classifiers_of_several_networks_keep_their_order():
     classifiers = AttributeClassifiers(["a", "b", "c"], networks)
     images = torch.randn(2, 3, 16, 16)
     assert torch.allclose(classifiers(images)[:, 1:], networks[1].outputs(images)) and TINY_MAPS.maximum == 8
+
+
+# --- one call
+
+
+def test_evaluate_is_one_call(store, model, network_file, tmp_path):
+    """A model, a generator, a folder, a store, arrays: numbers come back, the same for the same images."""
+    config = EvaluateConfig(count=20, extractor=network_file)
+    options = {"config": config, "device": "cpu", "progress": False}
+    of_model = evaluate(str(model), store, ["fid50k", "pr50k"], **options)
+    assert set(of_model) == {"fid", "precision", "recall"}
+    generator = weights.load(model)
+    assert evaluate(generator, store, "fid50k", **options)["fid"] == of_model["fid"]
+    drawn = stream.images_of_generator(stream.Sampler(generator)).batch(np.arange(20))
+    assert evaluate(drawn, store, **options)["fid"] == pytest.approx(of_model["fid"], rel=1e-6)
+    channels_last = drawn.permute(0, 2, 3, 1).numpy()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for i, image in enumerate(channels_last):
+        Image.fromarray(image).save(folder / f"{i:02d}.png")
+    reals = open_store(store).images()[:20]
+    record = tmp_path / "metrics.jsonl"
+    expected = evaluate(channels_last, reals, **options)["fid"]
+    assert evaluate(folder, reals, record=record, **options)["fid"] == pytest.approx(expected, rel=1e-6)
+    assert [line["images"] for line in read_record(record)] == ["folder"]
+    assert not (Path.cwd() / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (torch.zeros(4, 16, 16, 3, dtype=torch.uint8), "N, C, H, W"),
+        (np.zeros((16, 16, 3), np.uint8), "N, H, W, C"),
+        (torch.rand(4, 3, 16, 16), r"floats in about \[-1, 1\]"),
+        (torch.rand(4, 3, 16, 16) * 255, r"floats in about \[-1, 1\]"),
+        (torch.full((4, 3, 16, 16), float("nan")), r"floats in about \[-1, 1\]"),
+        (torch.zeros(4, 3, 16, 16, dtype=torch.int64), "int64"),
+    ],
+)
+def test_arrays_that_are_no_images(images, message):
+    with pytest.raises(InputError, match=message):
+        subject.images_of_array(images)
+
+
+def test_no_metric_is_told_by_its_name(store, network_file, monkeypatch):
+    """Under another name a metric checks, measures and records what it did."""
+    for name in ("fid50k", "ppl_wend", "is50k", "ls"):
+        monkeypatch.setitem(METRICS, f"other_{name}", METRICS[name])
+    traditional = {"use_styles": False, "const_input": False, "use_instance_norm": False, "use_pixel_norm": True}
+
+    def evaluation(metric: str, generator) -> Evaluation:
+        config = EvaluateConfig((metric,), count=8, extractor=network_file, distance=network_file, crop="none")
+        return Evaluation(config, CPU, generator=generator, data=store, progress=False)
+
+    with pytest.raises(InputError, match="no W"):
+        check(evaluation("other_ppl_wend", tiny_generator(mapping_layers=0, **traditional)))
+    with pytest.raises(InputError, match="no logits"):
+        check(evaluation("other_is50k", tiny_generator()))
+    lines = [measure(evaluation(name, tiny_generator()), None, {})[0] for name in ("fid50k", "other_fid50k")]
+    for line in lines:
+        del line["metric"], line["seconds"]
+    assert lines[0] == lines[1]
+    judged = evaluation("other_ls", tiny_generator())
+    judged.classifiers, judged.wants_hyperplanes = Brightness(), True
+    assert check(judged) == ["other_ls"]
+
+
+# --- what is compared with what
+
+
+def test_reals_are_taken_at_the_size_of_what_is_measured(network_file, tmp_path):
+    data = write_store(tmp_path / "store", resolution=32)
+    config = EvaluateConfig(("fid50k",), count=40, extractor=network_file)
+    half = open_store(data).images(16)
+    for what in ({"generator": tiny_generator(16)}, {"images": subject.images_of_array(half)}):
+        evaluation = Evaluation(config, CPU, **what, data=data, progress=False)
+        assert evaluation.reals.size == (16, 16)
+        assert torch.equal(evaluation.reals.batch(np.array([3]))[0].permute(1, 2, 0), torch.tensor(half[3]))
+    assert measure(evaluation, None, {})[0]["values"]["fid"] == pytest.approx(0, abs=1e-6)
+    full = Evaluation(config, CPU, generator=tiny_generator(32), data=data)
+    assert full.reals.identity == open_store(data).content_hash != evaluation.reals.identity
+
+
+@pytest.mark.parametrize("kind", ["store", "folder"])
+def test_two_sizes_are_not_compared_without_a_word(kind, store, network_file, tmp_path):
+    data = store
+    if kind == "folder":
+        data = tmp_path / "folder"
+        data.mkdir()
+        for i, image in enumerate(open_store(store).images()[:8]):
+            Image.fromarray(image).save(data / f"{i}.png")
+    config = EvaluateConfig(("fid50k",), count=8, extractor=network_file)
+    with pytest.warns(InputWarning, match="32 x 32 are compared with reals of 16 x 16"):
+        check(Evaluation(config, CPU, generator=tiny_generator(32), data=data))
+
+
+def test_a_model_grown_half_way_is_said_to_be(model, tmp_path):
+    grown = weights.load_model(model)
+    grown.generator.synthesis.grown = (8, 0.5)
+    weights.save(tmp_path / "m.safetensors", grown)
+    with pytest.warns(InputWarning, match="grown to 8 x 8 only"):
+        subject.open_subject(tmp_path / "m.safetensors")
+
+
+def test_sheets_of_samples_are_left_out(network_file, tmp_path, capsys):
+    """The folder of `stylegan generate` is measured without its grid; an own image called grid.png stays."""
+    folder, rng = tmp_path / "drawn", np.random.RandomState(0)
+    folder.mkdir()
+
+    def write(name: str, size: int, **text: str) -> None:
+        mark = PngInfo()
+        for key, value in text.items():
+            mark.add_text(key, value)
+        Image.fromarray(rng.randint(0, 256, (size, size, 3)).astype(np.uint8)).save(folder / name, pnginfo=mark)
+
+    for i in range(6):
+        write(f"seed{i:04d}.png", 16)
+    write("grid.png", 16)
+    assert subject.open_images(folder).count == 7
+    write("grid.png", 48)
+    write("other.png", 16, stylegan="sheet")
+    write("mine.png", 16, title="sheet")
+    with pytest.warns(InputWarning, match=r"2 sheets of samples left out \(grid.png, other.png\)"):
+        images = subject.open_images(folder)
+    assert images.count == 7 and images.batch(np.arange(7)).shape == (7, 3, 16, 16)
+    for file in folder.glob("[sm]*.png"):
+        file.unlink()
+    write("grid.png", 48, stylegan="sheet")
+    with pytest.raises(InputError, match="nothing but sheets"):
+        subject.open_images(folder)
+
+
+def test_the_folder_that_generate_made_is_measured(store, model, network_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("generate", model, "--seeds", "0-7", "--out", "drawn", "--device", "cpu") == 0
+    options = ("--data", store, "--metrics", "fid50k", "--extractor", network_file, "--device", "cpu")
+    assert run("evaluate", "drawn", *options) == 0
+    assert "grid.png" in capsys.readouterr().err
+    assert read_record(Path("metrics.jsonl"))[0]["count"] == 8
+
+
+def test_a_run_without_models_is_no_folder_of_images(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    Image.new("RGB", (16, 16)).save(tmp_path / "fakes-0000000100.png")
+    with pytest.raises(InputError, match="without model files"):
+        subject.open_subject(tmp_path)
+
+
+# --- by-products
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(store, network_file, tmp_path, monkeypatch):
+    """A file where the cache's folder should be, or no place for one at all."""
+    config = EvaluateConfig(("fid50k",), count=8, extractor=network_file)
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        monkeypatch.setenv("STYLEGAN_CACHE", str(place))
+        with pytest.warns(InputWarning, match="STYLEGAN_CACHE"):
+            assert evaluate(tiny_generator(), store, config=config, progress=False)["fid"] > 0
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("STYLEGAN_CACHE")
+
+    def homeless(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert downloads.cache_folder().is_absolute()
+
+
+def test_a_record_that_cannot_be_written_costs_no_scores(store, network_file, tmp_path):
+    config = EvaluateConfig(("fid50k",), count=8, extractor=network_file)
+    with pytest.warns(InputWarning, match="cannot be written"):
+        values = evaluate(tiny_generator(), store, config=config, record=tmp_path, progress=False)
+    assert math.isfinite(values["fid"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+def test_names_that_are_no_text_reach_record_and_card(store, network_file, tmp_path):
+    """A folder whose name is not UTF-8 is measured, recorded, looked up, and stands in a model's card."""
+    data = tmp_path / os.fsdecode(b"caf\xe9")
+    data.mkdir()
+    for i, image in enumerate(open_store(store).images()[:8]):
+        Image.fromarray(image).save(data / os.fsdecode(b"%d-\xff.png" % i))
+    generator, record = tiny_generator(), tmp_path / "metrics.jsonl"
+    config = EvaluateConfig(("fid50k",), count=8, extractor=network_file)
+    for _ in range(2):
+        evaluate(generator, data, config=config, record=record, progress=False)
+    (line,) = read_record(record)
+    line |= {"model_checksum": subject.checksum(generator)}
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    share.write_folder(folder, weights.Model(generator), "user/model", record)
+    assert "fid" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("obstacle", ["cache", "metrics.jsonl", "stats.jsonl", "tensorboard", "grid", "best", "metric"])
+def test_training_outlives_what_it_can_do_without(obstacle, store, network_file, tmp_path, monkeypatch):
+    """What cannot be written beside the model is warned of, and the model is what it is without."""
+    from test_training import tiny_config
+
+    measured = EvaluateConfig(("fid50k",), count=20, extractor=network_file)
+    config, folder = tiny_config(store, evaluation=measured, evaluation_ticks=2), tmp_path / "run"
+    folder.mkdir()
+    if obstacle == "cache":
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("STYLEGAN_CACHE", str(tmp_path / "file"))
+    elif obstacle in ("metrics.jsonl", "stats.jsonl"):
+        (folder / obstacle).mkdir()
+    elif obstacle == "tensorboard":
+        pytest.importorskip("tensorboard")
+        (folder / "tensorboard").write_text("")
+    elif obstacle == "grid":
+        (folder / "reals.png").mkdir()
+    elif obstacle == "best":
+        (folder / "best.safetensors").mkdir()
+    else:
+        extractor = load_extractor(network_file)
+        extractor.forward = lambda images: (torch.full((len(images), 5), float("nan")), None)
+        monkeypatch.setattr("stylegan.metrics.metric.load_extractor", lambda name: extractor)
+    with pytest.warns(InputWarning):
+        outcome = train(config, folder, progress=False)
+    assert outcome.images_seen == 400
+    plain = train(tiny_config(store), tmp_path / "plain", progress=False)
+    assert outcome.model.read_bytes() == plain.model.read_bytes()

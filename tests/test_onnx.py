@@ -11,7 +11,8 @@ import torch
 from conftest import tiny_generator
 from test_cli import refused, run
 
-from stylegan import distributed, weights
+from stylegan import weights
+from stylegan.device import set_precision
 from stylegan.errors import InputError
 from stylegan.interop import onnx
 from stylegan.networks.generator import Generator
@@ -80,7 +81,7 @@ def test_files_for_strangers(tmp_path):
         ),
         "traditional_grey": (tiny_generator(4, channels=1, **TRADITIONAL), "all", 0),
     }
-    distributed.set_precision("float32")  # as a training leaves it
+    set_precision("float32")  # as a training leaves it
     for name, (generator, part, cutoff) in cases.items():
         before = generator.synthesis.grown, generator.training
         assert onnx.export(tmp_path / f"{name}.onnx", generator, part=part, cutoff=cutoff) < 1e-5

@@ -16,7 +16,7 @@ from test_cli import refused, run
 from stylegan import share, weights
 from stylegan.errors import InputError
 from stylegan.interop import hub as hub_module
-from stylegan.metrics.evaluate import checksum
+from stylegan.metrics.subject import checksum
 from stylegan.weights import Model, Provenance
 
 # The library reads its settings when it is imported, so the program runs in a process of its own; several commands in

@@ -17,7 +17,7 @@ from conftest import TINY_MAPS, write_official, write_store
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylegan import distributed, presets, sampling, weights
+from stylegan import device, presets, sampling, weights
 from stylegan.data.loader import Loader, prefetch
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
@@ -682,7 +682,7 @@ def test_stored_labels_reach_the_loader(tmp_path):
 def test_precision_and_threads_are_decided_once(store, tmp_path, monkeypatch, capsys, gain, chosen):
     config = replace(tiny_config(store), precision="auto")
     brief = replace(config, schedule=replace(config.schedule, total_kimg=0.03))
-    monkeypatch.setattr(distributed, "bfloat16_gain", lambda: gain)
+    monkeypatch.setattr(device, "bfloat16_gain", lambda: gain)
     threads = torch.get_num_threads()
     train(brief, tmp_path, progress=False)
     recorded = json.loads((tmp_path / "run.json").read_text())
@@ -690,7 +690,7 @@ def test_precision_and_threads_are_decided_once(store, tmp_path, monkeypatch, ca
     assert f"in {chosen}" in capsys.readouterr().err
 
     # on another machine the run goes on as it began
-    monkeypatch.setattr(distributed, "bfloat16_gain", lambda: 4.5 - gain)
+    monkeypatch.setattr(loop, "bfloat16_gain", lambda: 4.5 - gain)
     torch.set_num_threads(1)
     try:
         train(config, tmp_path, progress=False)
@@ -711,7 +711,7 @@ def test_runs_of_version_0_1_keep_their_precision(store, tmp_path, monkeypatch):
     recorded = json.loads((tmp_path / "run.json").read_text())
     del recorded["threads"]
     (tmp_path / "run.json").write_text(json.dumps(recorded | {"precision": "auto"}))
-    monkeypatch.setattr(distributed, "bfloat16_gain", lambda: 8.0)
+    monkeypatch.setattr(device, "bfloat16_gain", lambda: 8.0)
     train(replace(config, precision="auto"), tmp_path, progress=False)
     assert json.loads((tmp_path / "run.json").read_text())["precision"] == "float32"
 

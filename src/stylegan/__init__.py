@@ -26,6 +26,8 @@ _HOME = {
     "TrainingConfig": "stylegan.training.loop",
     "train": "stylegan.training.loop",
     "preset": "stylegan.presets",
+    "evaluate": "stylegan.metrics.evaluate",
+    "EvaluateConfig": "stylegan.metrics.metric",
     "load": "stylegan.weights",
     "load_model": "stylegan.weights",
 }

@@ -6,14 +6,15 @@ arithmetic on them (docs/performance.md).
 """
 
 import ctypes
-import sys
+
+from stylegan.system import system
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
     """Tell glibc so, for this process. False where there is no glibc; nothing changes then."""
-    if not sys.platform.startswith("linux"):
+    if system() != "linux":
         return False
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt

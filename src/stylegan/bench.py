@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from stylegan import distributed
+from stylegan.device import Precision, in_precision, pick_device, set_precision
 from stylegan.networks import ops
 from stylegan.networks.layers import compile_blocks, resolutions
 from stylegan.training.loop import Reals, Run, TrainingConfig
@@ -70,18 +70,18 @@ def reference_paths() -> Iterator[None]:
             setattr(ops, name, function)
 
 
-def machine(device: torch.device, precision: distributed.Precision) -> Machine:
+def machine(device: torch.device, precision: Precision) -> Machine:
     """Measure the device."""
 
     def product(dtype: torch.dtype) -> float:
         a, b = torch.randn(2, GEMM, GEMM, device=device).to(dtype)
         return best_seconds(lambda: a @ b, device, seconds=2.0)
 
-    with distributed.in_precision("float32"):
+    with in_precision("float32"):
         gemm = product(torch.float32)
     if precision == "float32":
         return Machine(gemm, gemm)
-    return Machine(gemm, product(distributed.set_precision(precision) or torch.float32))
+    return Machine(gemm, product(set_precision(precision) or torch.float32))
 
 
 def best_seconds(work: Callable[[], object], device: torch.device, *, seconds: float) -> float:
@@ -132,7 +132,7 @@ def measure(
     config: TrainingConfig, work: str, resolution: int, batch: int, machine: Machine, *, seconds: float = 3.0
 ) -> Measurement:
     """One row of the table, with fresh networks of the configuration, in its precision, compiled if it says so."""
-    device = distributed.pick_device(config.device)
+    device = pick_device(config.device)
     config = replace(config, schedule=replace(config.schedule, batch_size={4: batch}))
     run = Run(config, device)
     now = replace(state_at(config.schedule, config.generator.resolution, 0), resolution=resolution, fade=0.0)
@@ -215,5 +215,5 @@ def name_of(device: torch.device) -> str:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    elif device.type in ("mps", "xpu"):
+        getattr(torch, device.type).synchronize()

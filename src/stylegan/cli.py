@@ -15,8 +15,9 @@ import tyro
 
 from stylegan import __version__
 from stylegan.allocator import keep_freed_memory
-from stylegan.config import from_dict, to_dict
+from stylegan.config import to_dict
 from stylegan.errors import InputError
+from stylegan.terminal import well_behaved
 
 MOST_IN_A_GRID = 1024
 
@@ -55,6 +56,11 @@ commands:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exit code 2 and one sentence for what the user can mend."""
+    with well_behaved():
+        _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
@@ -69,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         sys.exit(globals()[f"_{name}"](arguments[1:]))
     except (InputError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and not error.filename:
+            raise
         _refuse(_sentence(error))
     except RuntimeError as error:
         if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error):
@@ -156,7 +164,7 @@ class _Basis:
 
 
 def _train(arguments: Sequence[str]) -> int | None:
-    from stylegan import distributed, presets
+    from stylegan import presets
     from stylegan.training.loop import TrainingConfig, train
 
     # the preset and the store decide the defaults of all other options, so they are read first
@@ -185,7 +193,6 @@ def _train(arguments: Sequence[str]) -> int | None:
             print(json.dumps(to_dict(config), indent=2))
             return None
         outcome = train(config, basis.run)
-        distributed.stop()
         if outcome.stopped_by is not None:
             return 128 + outcome.stopped_by
         print(f"done: {outcome.model}. Next: stylegan generate {outcome.model} --out pictures")
@@ -236,12 +243,13 @@ def _generate(arguments: Sequence[str]) -> None:
             compile_: Compile the network first: half a minute, then some tenth faster; for thousands of images.
             batch: Images at a time; changes the speed, not the images.
             columns: Width of the grid, in images.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         import torch
         from tqdm import tqdm
 
-        from stylegan import distributed, sampling, weights
+        from stylegan import sampling, weights
+        from stylegan.device import pick_device, pick_precision, set_precision
         from stylegan.images import crop_padding, grid, save_image, to_uint8
 
         if seeds is not None and latents is not None:
@@ -250,9 +258,9 @@ def _generate(arguments: Sequence[str]) -> None:
             raise InputError("--batch and --columns must be 1 or more, --cutoff 0 or more")
         _check_psi_and_noise(psi, noise, noise_seed)
         numbers = _seeds("0-31" if seeds is None else seeds)
-        chosen = distributed.pick_device(device)
+        chosen = pick_device(device)
         generator = weights.load(model or weights.DEFAULT_MODEL, chosen)
-        generator.synthesis.compute_dtype = distributed.set_precision(distributed.pick_precision(precision, chosen))
+        generator.synthesis.compute_dtype = set_precision(pick_precision(precision, chosen))
         space, held = sampling.load_latents(latents, generator.config) if latents else ("seeds", None)
         if held is not None:
             numbers = list(range(len(held)))
@@ -333,12 +341,12 @@ def _figure(arguments: Sequence[str]) -> None:
             data: The store that entanglement compares with.
             attributes: Two names that the classifiers of entanglement know.
             classifiers: A file of `stylegan classifiers`, or bundled ones, for entanglement.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from inspect import Parameter, signature
 
         from stylegan import figures, sampling, weights
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
 
         if name not in figures.FIGURES:
             raise InputError(f"there is no figure {name}; use one of: {', '.join(figures.FIGURES)}")
@@ -423,12 +431,12 @@ def _video(arguments: Sequence[str]) -> None:
             noise: The network's planes (const), random ones, which stand still too, or none.
             noise_seed: Of the random planes, the same for all images; 0 unless given.
             enlarge: By how much; unless given, as far as 512 pixels allow.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from tqdm import tqdm
 
         from stylegan import sampling, video, weights
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
 
         taken = {
             "interpolation": ("path", "psi", "noise", "noise_seed"),
@@ -604,13 +612,13 @@ def _directions(arguments: Sequence[str]) -> None:
             layers: For sefa: the layers whose styles count, such as 0-3; all unless given.
             count: Samples that are judged (svm), or whose components are found (pca).
             seed: Of the samples.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from dataclasses import replace
 
         from stylegan import directions, weights
-        from stylegan.distributed import pick_device
-        from stylegan.metrics.classifiers import load_classifiers
+        from stylegan.classifiers.model import load_classifiers
+        from stylegan.device import pick_device
 
         _check_folder(file)
         if count < 2:
@@ -674,10 +682,10 @@ def _directions(arguments: Sequence[str]) -> None:
             strengths: In standard deviations of w along the direction.
             layers: Change only these layers, such as 0-3; all (or those that the file names) unless given.
             hold: Directions that the others must leave alone (conditional editing).
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from stylegan import directions, weights
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
         from stylegan.images import save_image
 
         _check_folder(out)
@@ -721,12 +729,12 @@ def _edit(arguments: Sequence[str]) -> None:
             hold: Directions that the changes must leave alone (conditional editing).
             out: The folder for edited0000.png and so on, comparison.png (before and, below, after) and
                 latents.safetensors.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         import torch
 
         from stylegan import directions, project, sampling, weights
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
         from stylegan.images import grid, save_image
 
         generator = weights.load(model, pick_device(device))
@@ -774,14 +782,14 @@ def _project(arguments: Sequence[str]) -> None:
                 are: face, which finds and aligns the largest.
             class_: The class (for a conditional model); samples of all classes unless given.
             video: Also write a video of the way there, .mp4 or .gif.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         import torch
         from tqdm import tqdm
 
         from stylegan import project, weights
         from stylegan import video as videos
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
         from stylegan.images import crop_padding, grid, save_image, to_uint8
 
         if not files:
@@ -846,7 +854,7 @@ def _explore(arguments: Sequence[str]) -> None:
             host: The address to serve at. Only this machine reaches the default; 0.0.0.0 lets others in.
             port: The first free one from 7860 on, unless given.
             space: Serve nothing; write a folder that is a Hugging Face Space, and runs anywhere with `python app.py`.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from stylegan import weights
 
@@ -859,7 +867,7 @@ def _explore(arguments: Sequence[str]) -> None:
             write_space(space, model, directions)
             print(f"{space}: a Space to push as it is, or to try with: python {space / 'app.py'}")
             return
-        from stylegan.distributed import pick_device
+        from stylegan.device import pick_device
         from stylegan.explorer import page, picture
 
         page.import_gradio()  # before the model is read, and measured
@@ -872,7 +880,7 @@ def _explore(arguments: Sequence[str]) -> None:
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
-    from stylegan.metrics.evaluate import EvaluateConfig
+    from stylegan.metrics.metric import EvaluateConfig
 
     def command(
         what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")],
@@ -888,30 +896,32 @@ def _evaluate(arguments: Sequence[str]) -> None:
             what: A model file, a run's folder, a bundled model, hf://user/model, or a file that `stylegan import`
                 takes; or a store, folder or zip file of images.
             data: The reals: a store, or a folder or zip file of images.
-            record: Where a line for each figure is added, and looked up before measuring: metrics.jsonl beside the
-                model unless given, in the current folder for a bundled model or one of the hub.
-            directions: Write the hyperplanes that ls finds to this file of editing directions.
-            device: cpu, cuda, mps, or auto.
+            record: File to which a line for each score is added, and in which it is looked up before measuring.
+                Default: metrics.jsonl beside the model, in the current folder for images, a bundled model or one of
+                the hub.
+            directions: File for the hyperplanes that ls finds, as editing directions.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from datetime import timedelta
 
-        from stylegan import distributed
+        from stylegan import processes
+        from stylegan.device import pick_device
         from stylegan.metrics import evaluate
 
-        chosen = distributed.pick_device(device)
-        distributed.start(chosen, patience=timedelta(days=1))  # the SVMs are fitted in one process
-        evaluation, provenance, home = _measured(what, config, data, chosen)
-        evaluation.wants_directions = directions is not None
-        if directions is not None:
-            _check_folder(directions)
-        lines = evaluate.evaluate(evaluation, record or home / "metrics.jsonl", provenance)
-        if distributed.rank() == 0:
+        chosen = pick_device(device)
+        with processes.joined(chosen, patience=timedelta(days=1)):  # the SVMs are fitted in one process
+            evaluation, provenance, home = evaluate.open_evaluation(what, data, config, chosen)
+            evaluation.wants_hyperplanes = directions is not None
+            if directions is not None:
+                _check_folder(directions)
+            lines = evaluate.measure(evaluation, record or home / "metrics.jsonl", provenance)
+            if processes.rank() != 0:
+                return
             for line in lines:
                 values = "  ".join(f"{name} {value:.5g}" for name, value in line["values"].items())
                 print(f"{line['metric']:<10} {values}   ({line['count']} samples, {line['seconds']:.0f} s)")
-        if directions is not None and distributed.rank() == 0:
-            _save_hyperplanes(directions, evaluation, Path(what).name)
-        distributed.stop()
+            if directions is not None:
+                _save_hyperplanes(directions, evaluation, Path(what).name)
 
     _run(command, arguments, "evaluate")
 
@@ -927,41 +937,19 @@ def _save_hyperplanes(file: Path, evaluation: Any, model: str) -> None:
     directions.save(file, replace(named, model=model))
 
 
-def _measured(what: str, config: Any, data: str | None, device: Any) -> tuple[Any, dict[str, Any], Path]:
-    """An evaluation of `what`, what its record says of it, and the folder for the record."""
-    from dataclasses import replace
-
-    from stylegan import weights
-    from stylegan.metrics import stream
-    from stylegan.metrics.evaluate import Evaluation
-
-    path = Path(what)
-    models = path.is_dir() and list(path.glob("model-*.safetensors"))
-    if path.suffix == ".zip" or (path.is_dir() and not models):
-        images = stream.open_images(path)
-        known = {"images": images.name, "images_identity": images.identity}
-        return Evaluation(config, device, images=images, data=data), known, Path()
-    file = weights.find(what)
-    model = weights.load_model(file)
-    if config.mirror is None and (run := file.parent / "run.json").exists():
-        try:
-            config = replace(config, mirror=bool(json.loads(run.read_text())["mirror"]))
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{run} does not say whether training mirrored; give --mirror True or False") from None
-    known = {"images_seen": model.provenance.images_seen, "model": file.name}
-    home = file.parent if path.exists() else Path()  # not into the program, nor into the hub's cache
-    return Evaluation(config, device, generator=model.generator.to(device), data=data), known, home
-
-
 def _classifiers(arguments: Sequence[str]) -> None:
-    from stylegan.training.classifiers import ClassifierConfig, train_classifiers
+    from stylegan.classifiers.train import ClassifierConfig, train_classifiers
 
     def command(
         store: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")],
         file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")],
         config: Annotated[ClassifierConfig, tyro.conf.arg(name="")],
     ) -> None:
-        """Train classifiers of a store's attributes (appendix C), for `stylegan evaluate --metrics ls`."""
+        """Train classifiers of a store's attributes (appendix C), for `stylegan evaluate --metrics ls`.
+
+        The file is written at the end. A training that is interrupted is not resumed: repeating the command begins
+        anew.
+        """
         accuracies = train_classifiers(store, file, config)
         for name, accuracy in accuracies.items():
             print(f"{name:<20} {accuracy:.1%} right of images not trained on")
@@ -1010,7 +998,7 @@ def _import(arguments: Sequence[str]) -> None:
         from dataclasses import replace
 
         from stylegan import weights
-        from stylegan.metrics.classifiers import load_classifiers, save_classifiers
+        from stylegan.classifiers.model import load_classifiers, save_classifiers
 
         if out.suffix != ".safetensors":
             raise InputError(f"{out}: give the file to write a name that ends with .safetensors")
@@ -1160,11 +1148,12 @@ def _bench(arguments: Sequence[str]) -> None:
             reference: Measure the plain forms beside the fast ones as well, and print the gain.
             seconds: How long each row is repeated; the best time counts.
             json_: Print JSON, a line for each row.
-            device: cpu, cuda, mps, or auto.
+            device: cpu, cuda, mps, xpu, or auto.
         """
         from dataclasses import replace
 
-        from stylegan import bench, distributed, presets
+        from stylegan import bench, presets
+        from stylegan.device import pick_device, pick_precision
         from stylegan.networks import layers
         from stylegan.training.schedule import from_there_on
 
@@ -1172,8 +1161,8 @@ def _bench(arguments: Sequence[str]) -> None:
             raise InputError(f"there is no preset {preset}; use one of: {', '.join(presets.PRESETS)}")
         if batch and min(batch) < 1:
             raise InputError("--batch must be 1 or more")
-        chosen = distributed.pick_device(device)
-        precision = distributed.pick_precision(precision, chosen)
+        chosen = pick_device(device)
+        precision = pick_precision(precision, chosen)
         config = replace(
             presets.PRESETS[preset](presets.Shape(resolution)), device=device, precision=precision, compile=compile_
         )
@@ -1211,74 +1200,12 @@ def _info(arguments: Sequence[str]) -> None:
             path: A model, training state, store or run; the name of a bundled model; hf://user/model; or a file that
                 `stylegan import` takes.
         """
-        for name, value in _describe(path).items():
+        from stylegan.describe import describe
+
+        for name, value in describe(path).items():
             print(f"{name:<16} {json.dumps(value) if isinstance(value, dict | list) else value}")
 
     _run(command, arguments, "info")
-
-
-def _describe(name: str) -> dict[str, Any]:
-    """What `stylegan info` prints."""
-    path = Path(name)
-    if path.is_dir() and (path / "run.json").exists():
-        from stylegan.training.loop import TrainingConfig
-
-        return _describe_run(path, from_dict(TrainingConfig, json.loads((path / "run.json").read_text())))
-    if path.is_dir():
-        from stylegan.data.store import open_store
-
-        store = open_store(path)
-        return {
-            "kind": "store",
-            "images": store.count,
-            "resolution": store.resolution,
-            "channels": store.channels,
-            "classes": list(store.label_names),
-            "attributes": list(store.attribute_names),
-            "made": store.made,
-            "content hash": store.content_hash,
-        }
-    if path.suffix == ".pt":
-        from stylegan.training import checkpoint
-
-        state = checkpoint.load(path)
-        told = ("images_seen", "tick", "seconds", "resolution_and_fade", "skipped", "data")
-        return {"kind": "training state", **{key: state[key] for key in told}}
-
-    from stylegan import weights
-
-    found = weights.find(name)
-    model = weights.load_model(found)
-    networks = {
-        "generator": model.generator,
-        "raw generator": model.raw_generator,
-        "discriminator": model.discriminator,
-    }
-    resolution, fade = model.generator.synthesis.grown
-    return {
-        "kind": "model",
-        "file": str(found),
-        "megabytes": round(found.stat().st_size / 1e6, 2),
-        "draws": f"{resolution} x {resolution}" + (f", fading in ({1 - fade:.0%})" if fade else ""),
-        **{key: value for key, value in vars(model.provenance).items() if value},
-        "parameters": {k: sum(p.numel() for p in n.parameters()) for k, n in networks.items() if n is not None},
-        "truncation": dict(zip(("psi", "cutoff"), model.generator.truncation, strict=True)),
-        "generator": to_dict(model.generator.config),
-    }
-
-
-def _describe_run(path: Path, config: Any) -> dict[str, Any]:
-    stats = path / "stats.jsonl"
-    lines = stats.read_text().splitlines() if stats.exists() else []
-    return {
-        "kind": "run",
-        "preset": config.preset,
-        "data": config.data,
-        "total kimg": config.schedule.total_kimg,
-        "models": [file.name for file in sorted(path.glob("model-*.safetensors"))],
-        "states": [file.name for file in sorted(path.glob("state-*.pt"))],
-        "last report": json.loads(lines[-1]) if lines else "none yet",
-    }
 
 
 def _presets(arguments: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -57,8 +58,11 @@ DOWNLOADS = {
 
 
 def cache_folder() -> Path:
-    """Where weights and statistics of reals are kept: $STYLEGAN_CACHE, else ~/.cache/stylegan."""
-    return Path(os.environ.get("STYLEGAN_CACHE", "~/.cache/stylegan")).expanduser()
+    """Where weights and features of reals are kept: $STYLEGAN_CACHE, else ~/.cache/stylegan."""
+    try:
+        return Path(os.environ.get("STYLEGAN_CACHE", "~/.cache/stylegan")).expanduser()
+    except RuntimeError:  # a user without a home, as in containers
+        return Path(tempfile.gettempdir()) / "stylegan-cache"
 
 
 def fetch(name: str, source: Path | None = None, *, progress: bool = True) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend."""
+"""The one exception, and the one warning, that are the user's to mend."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,11 @@ class InputError(ValueError):
 
     The message is one sentence that says what is wrong and what to do. The command line prints it without a
     traceback and exits with code 2; every other exception is a programming error and keeps its traceback.
+    """
+
+
+class InputWarning(UserWarning):
+    """Something the user may want to know or mend, without which the work goes on: a cache that cannot be written.
+
+    The message is one sentence, as an InputError's. The command line prints it as "stylegan: warning: ...".
     """

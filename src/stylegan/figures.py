@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stylegan.classifiers.model import AttributeClassifiers, bundled_classifiers, load_classifiers
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.images import atomic_file, crop_padding, enlarge, from_uint8, grid, save_image, to_uint8
-from stylegan.metrics.classifiers import AttributeClassifiers, bundled_classifiers, load_classifiers
-from stylegan.metrics.evaluate import read_record
+from stylegan.metrics.record import read_record
 from stylegan.metrics.stream import to_channels, to_rgb
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator

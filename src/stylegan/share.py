@@ -11,7 +11,8 @@ from torch import Tensor
 from stylegan import sampling, weights
 from stylegan.images import crop_padding, enlarge, grid, save_image, to_uint8
 from stylegan.interop.hub import CARD_FILE, CONFIG_FILE, MODEL_FILE, repo_of
-from stylegan.metrics.evaluate import checksum, read_record
+from stylegan.metrics.record import read_record
+from stylegan.metrics.subject import checksum
 from stylegan.networks import ops
 
 SAMPLES_FILE = "samples.png"
@@ -38,7 +39,7 @@ def write_folder(folder: Path, model: weights.Model, name: str, record: Path | N
     save_image(samples(model), folder / SAMPLES_FILE)
     own = checksum(model.generator)
     figures = [line for line in (read_record(record) if record else []) if line.get("model_checksum") == own]
-    (folder / CARD_FILE).write_text(card(model, name, figures), encoding="utf-8")
+    (folder / CARD_FILE).write_text(card(model, name, figures), encoding="utf-8", errors="backslashreplace")
 
 
 def samples(model: weights.Model) -> Tensor:

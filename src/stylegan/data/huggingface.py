@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from stylegan.data.items import MAX_FILE_BYTES, Item, SliceItem, Source, first_reasons, too_large
 from stylegan.errors import InputError
+from stylegan.system import system
 
 HUB = "hf://datasets/"
 _SUFFIXES = (".parquet", ".arrow")
@@ -109,7 +110,7 @@ def bound_memory(more: int) -> None:
     What goes beyond is an error of pyarrow, or the process's end. Only Linux can do it; elsewhere nothing is done.
     """
     status = Path("/proc/self/status")
-    if status.exists():
+    if system() == "linux" and status.exists():
         import resource
 
         used = int(re.search(r"VmData:\s+(\d+) kB", status.read_text())[1]) * 1024

@@ -24,6 +24,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from stylegan.errors import InputError
+from stylegan.system import system
 
 FORMAT_VERSION = 1
 KIND = "stylegan-store"
@@ -473,7 +474,7 @@ def _runs_elsewhere(process: int) -> bool:
     """Whether another process of that number is alive."""
     if process == os.getpid():
         return False
-    if os.name == "nt":  # os.kill ends the process there; files that are open cannot be removed anyway
+    if system() == "windows":  # os.kill ends the process there; files that are open cannot be removed anyway
         return False
     try:
         os.kill(process, 0)

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from stylegan import distributed
 from stylegan.config import to_dict
+from stylegan.device import in_precision
 from stylegan.errors import InputError
 from stylegan.images import atomic_file
 from stylegan.networks.generator import Generator
@@ -63,7 +63,7 @@ def export(
     graph = _Graph(deepcopy(generator).cpu().eval(), part, 8 if cutoff is None else cutoff)
 
     # torch.export fails where cuDNN must not round to tf32 (torch 2.14); on the CPU this changes nothing
-    with torch.no_grad(), distributed.in_precision("tf32"):
+    with torch.no_grad(), in_precision("tf32"):
         inputs, batch = graph.examples(2), torch.export.Dim("batch")
         shapes = {name: None if name == "psi" else {0: batch} for name in inputs}
         # strict, since otherwise every len(tensor) in the networks would fix the batch size

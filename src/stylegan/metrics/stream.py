@@ -1,10 +1,10 @@
-"""Images in batches, and what extractors make of them; the reals' features are kept in the cache."""
+"""A generator's images by number, images in batches, and their features; the reals' features are kept in the cache."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,13 +14,9 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan import distributed
-from stylegan.data.decoding import decode_rgb
-from stylegan.data.items import Item, Unusable
-from stylegan.data.sources import open_source
-from stylegan.data.store import Store, open_store
+from stylegan import processes
 from stylegan.downloads import cache_folder
-from stylegan.errors import InputError
+from stylegan.errors import InputWarning
 from stylegan.images import atomic_file, to_uint8
 from stylegan.metrics.extractors import Extractor
 from stylegan.networks import ops
@@ -29,8 +25,6 @@ from stylegan.randomness import draw, draw_uniform
 from stylegan.sampling import cross, layers_in_use
 
 CACHE_VERSION = 2  # to be raised when features of the same images come out different
-
-T = TypeVar("T")
 
 # --- sources of images
 
@@ -45,54 +39,8 @@ class Images:
     count: int | None
     """How many there are; None for a generator, which has no end."""
     batch: Callable[[np.ndarray], Tensor]
-
-
-def images_of_store(store: Store, *, mirror: bool = False) -> Images:
-    """A store's images at full resolution, in its (random) order, and again from the first when it ends.
-
-    mirror: flip half of them, as training saw them.
-    """
-    stored = store.images()
-
-    def batch(numbers: np.ndarray) -> Tensor:
-        images = stored[numbers % store.count]
-        if mirror:
-            flip = draw_uniform((), 0, 0, "mirroring of the reals", torch.from_numpy(numbers)).numpy() < 0.5
-            images[flip] = images[flip, :, ::-1]
-        return torch.from_numpy(images).permute(0, 3, 1, 2)
-
-    return Images(store.path.name, store.content_hash + ("/mirrored" if mirror else ""), store.count, batch)
-
-
-def images_of_source(source: Path | str) -> Images:
-    """The images of a folder, zip or other source as they are; those of one batch must have one size."""
-    items, digest = open_source(source, "none").items, hashlib.sha256()
-
-    def read(item: Item, use: Callable[[bytes], T]) -> T:
-        try:
-            return use(item.read())
-        except Unusable as error:
-            raise InputError(f"{item.name} in {source} cannot be used ({error}); leave it out") from error
-
-    def batch(numbers: np.ndarray) -> Tensor:
-        arrays = [read(items[number % len(items)], decode_rgb) for number in numbers]
-        if len({array.shape for array in arrays}) > 1:
-            raise InputError(f"the images in {source} have several sizes; bring them to one with: stylegan prepare")
-        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)
-
-    for item in items:
-        content = read(item, lambda data: hashlib.sha256(data).hexdigest())
-        digest.update(f"{item.name}/{content}".encode("utf-8", "surrogateescape"))
-    return Images(Path(source).name, digest.hexdigest(), len(items), batch)
-
-
-def open_images(source: Path | str, *, mirror: bool = False) -> Images:
-    """A store, a folder or a zip file of images. Raises InputError where it is none."""
-    if (Path(source) / "dataset.json").exists() and (Path(source) / "images-0004.npy").exists():
-        return images_of_store(open_store(source), mirror=mirror)
-    if mirror:
-        raise InputError(f"{source} is no store; mirroring is for stores")
-    return images_of_source(source)
+    size: tuple[int, int] | None = None
+    """Height and width in pixels, of the first of them where they differ; None for a generator."""
 
 
 class Sampler:
@@ -181,8 +129,8 @@ def numbers_in_batches(count: int, batch: int, name: str, *, progress: bool = Tr
     The batches are the same for any number of processes; so are then the results.
     """
     batches = [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
-    own = batches[distributed.rank() :: distributed.world_size()]
-    shown = progress and distributed.rank() == 0
+    own = batches[processes.rank() :: processes.world_size()]
+    shown = progress and processes.rank() == 0
     with tqdm(total=sum(map(len, own)), unit="img", desc=name, disable=None if shown else True) as bar:
         for numbers in own:
             yield numbers
@@ -196,9 +144,9 @@ def gather(
     rows = torch.zeros(shape, dtype=dtype)
     for numbers, part in parts:
         rows[torch.from_numpy(numbers)] = part.to("cpu", dtype)
-    if distributed.world_size() > 1:
+    if processes.world_size() > 1:
         there = rows.to(device)
-        distributed.all_reduce_sum([there])
+        processes.all_reduce_sum([there])
         rows = there.cpu()
     return rows
 
@@ -233,11 +181,20 @@ def extract_cached(images: Images, extractor: Extractor, count: int, **options) 
     parts = (CACHE_VERSION, images.identity, extractor.name, extractor.checksum, extractor.resize, count)
     key = hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()
     path = cache_folder() / f"features-{key[:32]}.safetensors"
-    if (found := distributed.on_first(lambda: _load(path))) is not None:
+    if (found := processes.on_first(lambda: _load(path))) is not None:
         return found
     found = extract(images, extractor, count, **options)
-    if distributed.rank() == 0:
+    if processes.rank() == 0:
+        _keep(path, found)
+    return found
+
+
+def _keep(path: Path, features: dict[str, Tensor]) -> None:
+    """Write features into the cache; where that cannot be, the next time takes longer, which is all."""
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
-            file.write(serialize(found))
-    return found
+            file.write(serialize(features))
+    except OSError as error:
+        reason = f"{path.parent} cannot be written ({error.strerror or error}); set STYLEGAN_CACHE to a folder that can"
+        warnings.warn(f"features of the reals are not kept: {reason}", InputWarning, stacklevel=2)

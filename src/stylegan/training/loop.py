@@ -4,6 +4,7 @@ import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
@@ -15,13 +16,16 @@ import torch
 from torch import Tensor, nn
 from tyro.conf import Suppress  # keeps a field off the command line
 
-from stylegan import distributed, sampling, weights
+from stylegan import processes, sampling, weights
 from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
-from stylegan.errors import InputError
+from stylegan.device import Precision, bfloat16_gain, pick_device, pick_precision, set_precision
+from stylegan.errors import InputError, InputWarning
 from stylegan.images import atomic_file, crop_padding, grid
-from stylegan.metrics.evaluate import EvaluateConfig, Evaluation, check, evaluate, is_best, read_record
+from stylegan.metrics.evaluate import check, measure
+from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation
+from stylegan.metrics.record import is_best, read_record
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
@@ -88,8 +92,8 @@ class TrainingConfig:
     """From this resolution on, compute activations again in the backward pass instead of keeping them: less memory
     at some cost in time, the same result. For 512 and 1024, where --micro-batch alone is not enough."""
     device: str = "auto"
-    """cpu, cuda, mps, or auto for the best there is."""
-    precision: distributed.Precision = "float32"
+    """cpu, cuda, mps, xpu, or auto for the best there is."""
+    precision: Precision = "float32"
     """tf32 lets a GPU round the factors of convolutions to 10 bits; bf16 keeps activations in bfloat16 (8 bits), but
     weights and images in float32; auto is tf32 on CUDA, bf16 on a CPU that is much faster at it, else float32. What
     auto has chosen is recorded, and kept when the run is resumed."""
@@ -156,10 +160,14 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
     Raises InputError where the data, the options or an earlier run in the folder do not fit, and where ten steps
     in a row have gradients that are not finite.
     """
-    # set up: device, data, networks
-    device = distributed.pick_device(config.device)
-    distributed.start(device)
-    run_dir, first_rank = Path(run_dir), distributed.rank() == 0
+    device = pick_device(config.device)
+    with processes.joined(device):  # and left again, for programs that go on
+        return _train(config, Path(run_dir), device, progress=progress)
+
+
+def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progress: bool) -> Outcome:
+    # set up: data, networks
+    first_rank = processes.rank() == 0
     store = open_store(config.data)
     _check_store(config, store)
     for batch_size in config.schedule.batch_size.values():
@@ -213,7 +221,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
             monitor.progress(run.images_seen, speed, left, now.resolution, now.fade)
 
             done = run.images_seen >= total_images
-            stopping = distributed.any_process(stop.signal is not None, device)
+            stopping = processes.any_process(stop.signal is not None, device)
             tick = run.images_seen >= run.tick_start + now.tick_images or done
             if not tick and not stopping:
                 continue
@@ -242,7 +250,7 @@ def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True)
 
     if first_rank and not list(run_dir.glob("model-*.safetensors")):  # a finished run whose models were taken away
         run.save_model(run_dir)
-    distributed.barrier()
+    processes.barrier()
     model = weights.find(run_dir)
     if stop.signal is not None and run.images_seen < total_images:
         monitor.say(f"stopped at {run.images_seen / 1000:.1f} kimg, all saved; run the same command to go on")
@@ -271,8 +279,8 @@ class Run:
             self.d = Discriminator(config.discriminator).to(device)
             self.g_ema = Generator(config.generator).to(device).requires_grad_(False)
         self.g_ema.load_state_dict(self.g.state_dict())
-        precision = distributed.pick_precision(config.precision, device)
-        self.g.synthesis.compute_dtype = self.d.compute_dtype = distributed.set_precision(precision)
+        precision = pick_precision(config.precision, device)
+        self.g.synthesis.compute_dtype = self.d.compute_dtype = set_precision(precision)
         if config.recompute_from is not None:
             self.g.synthesis.recompute_from = self.d.recompute_from = config.recompute_from
         if config.compile:
@@ -384,7 +392,7 @@ class Run:
         """Average the gradients over the processes and step, unless any of them is not finite."""
         network, optimizer = (self.g, self.g_adam) if name == "g" else (self.d, self.d_adam)
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        distributed.all_reduce_sum(gradients)
+        processes.all_reduce_sum(gradients)
         norm = nn.utils.get_total_norm(gradients, foreach=True)
         self._count_skipped(name)
         for group in optimizer.param_groups:
@@ -409,7 +417,7 @@ class Run:
             )
 
     def _update_w_avg(self, mean: Tensor) -> None:
-        distributed.all_reduce_sum([mean])
+        processes.all_reduce_sum([mean])
         self.g.w_avg.lerp_(mean, 1 - self.config.w_avg_beta)
 
     def _new_optimizers(self) -> None:
@@ -484,11 +492,21 @@ class Run:
         record = run_dir / "metrics.jsonl"
         self.g_ema.synthesis.grown = self.resolution_and_fade
         evaluation.forget_fakes()
-        lines = evaluate(evaluation, record, {"images_seen": self.images_seen})
+        try:
+            lines = measure(evaluation, record, {"images_seen": self.images_seen})
+        except (InputError, OSError) as error:
+            if processes.world_size() > 1:
+                raise  # the other processes may be waiting for this one
+            warnings.warn(f"measuring has failed ({error}); training goes on without", InputWarning, stacklevel=2)
+            return
         for line in lines:
             say(", ".join(f"{name} {value:.4g}" for name, value in line["values"].items()))
-        if distributed.rank() == 0 and is_best(lines[0], read_record(record)):
-            weights.save(run_dir / "best.safetensors", self.model())
+        better = METRICS[lines[0]["metric"]].better
+        if processes.rank() == 0 and is_best(lines[0], read_record(record), better):
+            try:
+                weights.save(run_dir / "best.safetensors", self.model())
+            except OSError as error:
+                warnings.warn(f"best.safetensors cannot be written ({error.strerror})", InputWarning, stacklevel=2)
 
     def state(self) -> dict:
         """Everything that the run's future depends on, besides its configuration and data."""
@@ -574,14 +592,14 @@ def _micro_batches(config: TrainingConfig, batch_size: int) -> list[Tensor]:
     are strided: group m of M holds the places m, m + M, m + 2M, ...; and so they are in each part.
     """
     group_size = min(config.discriminator.group_size, batch_size)
-    world, most = distributed.world_size(), config.micro_batch or batch_size
+    world, most = processes.world_size(), config.micro_batch or batch_size
     if batch_size % (group_size * world):
         raise InputError(
             f"a batch of {batch_size} does not divide into groups of {group_size} on {world} processes; "
             "choose another schedule.batch_size"
         )
     count = batch_size // group_size  # M
-    own = torch.arange(count)[distributed.rank() :: world]
+    own = torch.arange(count)[processes.rank() :: world]
     step = torch.arange(group_size)[:, None] * count
     return [(step + part).flatten() for part in own.split(max(most // group_size, 1))]
 
@@ -659,9 +677,9 @@ def _settle_run_folder(config: TrainingConfig, run_dir: Path, device: torch.devi
                 f"{run_dir} holds a run with other options ({', '.join(changed)}); repeat that run's options to go "
                 "on, or choose another folder"
             )
-        if config.precision == "bf16" and device.type == "cpu" and distributed.bfloat16_gain() < 1:
+        if config.precision == "bf16" and device.type == "cpu" and bfloat16_gain() < 1:
             print("warning: the run computes in bf16, which this processor is slow at", flush=True)
-    precision = distributed.on_first(lambda: distributed.pick_precision(config.precision, device))
+    precision = processes.on_first(lambda: pick_precision(config.precision, device))
     config = replace(config, precision=precision, threads=config.threads or torch.get_num_threads())
     if write:
         try:
@@ -670,7 +688,7 @@ def _settle_run_folder(config: TrainingConfig, run_dir: Path, device: torch.devi
             raise InputError(f"{run_dir} is a file; choose another folder for the run") from None
         with atomic_file(path) as file:
             file.write((json.dumps(to_dict(config), indent=2) + "\n").encode())
-    distributed.barrier()
+    processes.barrier()
     return config
 
 

@@ -1,8 +1,10 @@
 """What a run tells about itself: stats.jsonl, a progress bar, TensorBoard, grids of samples."""
 
 import json
-import resource
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from stylegan.errors import InputWarning
 from stylegan.images import atomic_file, save_image
+from stylegan.system import peak_memory_bytes
 
 
 class Means:
@@ -43,7 +47,10 @@ class Means:
 
 
 class Monitor:
-    """Writes a run's reports into its folder. With `active` False (all ranks but the first) it does nothing."""
+    """Writes a run's reports into its folder. With `active` False (all ranks but the first) it does nothing.
+
+    Training needs none of what is written here: what cannot be written is warned of once, and training goes on.
+    """
 
     def __init__(
         self, run_dir: Path, total_images: int, images_seen: int, *, active: bool = True, progress: bool = True
@@ -60,7 +67,8 @@ class Monitor:
         self._board = None
         if active:
             for name in ("stats.jsonl", "metrics.jsonl"):
-                _truncate(run_dir / name, images_seen)
+                with _dispensable(name):
+                    _truncate(run_dir / name, images_seen)
             self._board = _tensorboard(run_dir, images_seen)
 
     def progress(
@@ -84,31 +92,46 @@ class Monitor:
             return
         if self._bar.disable and self._progress:
             self.say(f"{record['images_seen'] / 1000:.1f} kimg, {self._status}")
-        with (self.run_dir / "stats.jsonl").open("a") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+        line = json.dumps(record, allow_nan=False) + "\n"
+        with _dispensable("stats.jsonl"), (self.run_dir / "stats.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
         if self._board is not None:
-            for name, value in record.items():
-                self._board.add_scalar(name, value, record["images_seen"])
-            self._board.flush()
+            board, self._board = self._board, None
+            with _dispensable("tensorboard"):
+                for name, value in record.items():
+                    board.add_scalar(name, value, record["images_seen"])
+                board.flush()
+                self._board = board  # where that went well
 
     def save_image(self, image: Tensor, name: str) -> None:
         """Save an image, [C, H, W] in about [-1, 1] or uint8, in the run's folder."""
         if self.active:
-            save_image(image, self.run_dir / name)
+            with _dispensable("sample grids"):
+                save_image(image, self.run_dir / name)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._bar.close()
         if self._board is not None:
-            self._board.close()
+            with _dispensable("tensorboard"):
+                self._board.close()
+
+
+@contextmanager
+def _dispensable(what: str) -> Iterator[None]:
+    """Inside, what cannot be written is warned of."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        warnings.warn(f"{what} cannot be written ({reason}); training goes on without", InputWarning, stacklevel=3)
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory used so far: on the GPU if there is one, else by the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes; bytes on macOS
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    """The most memory used so far, in MiB: on the GPU if there is one, else by the process; 0 where nothing says."""
+    if device.type in ("cuda", "xpu"):
+        return getattr(torch, device.type).max_memory_allocated(device) / 2**20
+    return peak_memory_bytes() / 2**20
 
 
 def _truncate(path: Path, images_seen: int) -> None:
@@ -116,20 +139,26 @@ def _truncate(path: Path, images_seen: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["images_seen"] <= images_seen:
                 kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue  # a line cut short by the kill
     with atomic_file(path) as file:
         file.write("".join(kept).encode())
 
 
 def _tensorboard(run_dir: Path, images_seen: int):
-    """A TensorBoard writer, or None where the package is not installed."""
+    """A TensorBoard writer, or None where the package is not installed, or fails."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(run_dir / "tensorboard"), purge_step=images_seen)
+    except Exception as error:  # it raises nearly anything where its own dependencies do not fit
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"tensorboard cannot be used ({reason}); training goes on without", InputWarning, stacklevel=2)
+        return None
+    with _dispensable("tensorboard"):
+        return SummaryWriter(str(run_dir / "tensorboard"), purge_step=images_seen)
+    return None

@@ -1,25 +1,17 @@
-"""The device to work on, and several processes training as one (torchrun). Alone, they are the identity.
-
-Gradients are averaged by one flat all-reduce after the backward passes: hooks that reduce while a backward pass
-runs give wrong gradients where a penalty differentiates twice.
-"""
+"""The device to work on, and how exactly it computes."""
 
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
-import torch.distributed as dist
-from torch import Tensor
 
 from stylegan.errors import InputError
 
-T = TypeVar("T")
 Precision = Literal["auto", "float32", "tf32", "bf16"]
 
 WORTHWHILE = 1.5  # of `bfloat16_gain`: what is not convolved gains less
@@ -29,16 +21,25 @@ _ROUNDED = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" is cuda, else mps, else cpu. Raises InputError where it is not there."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    """The device of that name: cuda, xpu (Intel's GPUs), mps (Apple's), cpu, with a number (cuda:1) or without.
+
+    "auto" is the first of these that is there. Of several GPUs each process of torchrun takes its own. Raises
+    InputError where the device is not there.
+    """
+    counts = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "xpu": torch.xpu.device_count() if torch.xpu.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
-    kind, _, number = name.partition(":")
-    if not available.get(kind, False) or (":" in name and not number.isdecimal()):
-        usable = ", ".join(kind for kind, there in available.items() if there)
+        name = next(kind for kind, count in counts.items() if count)
+    kind, colon, number = name.partition(":")
+    if not counts.get(kind) or (colon and not (number.isdecimal() and int(number) < counts[kind])):
+        usable = ", ".join(kind for kind, count in counts.items() if count)
         raise InputError(f"device {name} is not available here; use auto or one of: {usable}")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    if name in ("cuda", "xpu") and "LOCAL_RANK" in os.environ:
+        name = f"{name}:{os.environ['LOCAL_RANK']}"
     return torch.device(name)
 
 
@@ -103,62 +104,3 @@ def in_precision(precision: Precision) -> Iterator[None]:
     finally:
         for setting, mode in zip(_ROUNDED, before, strict=True):
             setting.fp32_precision = mode
-
-
-def start(device: torch.device, patience: timedelta | None = None) -> None:
-    """Join the group that torchrun has set up, if it has. patience: how long to wait for the others at most."""
-    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
-
-
-def stop() -> None:
-    """Leave the group."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def rank() -> int:
-    """This process's number, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def world_size() -> int:
-    """How many processes there are."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def all_reduce_sum(tensors: Iterable[Tensor]) -> None:
-    """Replace each tensor by its sum over the processes, in one message."""
-    tensors = list(tensors)
-    if world_size() == 1 or not tensors:
-        return
-    flat = torch.cat([t.reshape(-1) for t in tensors])
-    dist.all_reduce(flat)
-    for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.copy_(part.view_as(tensor))
-
-
-def on_first(work: Callable[[], T]) -> T:
-    """Do something in the first process only, and give its result (which must be picklable) to all."""
-    if world_size() == 1:
-        return work()
-    box = [work() if rank() == 0 else None]
-    dist.broadcast_object_list(box)
-    return box[0]
-
-
-def any_process(flag: bool, device: torch.device) -> bool:
-    """True in every process if it is true in any."""
-    if world_size() == 1:
-        return flag
-    total = torch.tensor([float(flag)], device=device)
-    dist.all_reduce(total)
-    return bool(total.item())
-
-
-def barrier() -> None:
-    """Wait for the others."""
-    if world_size() > 1:
-        dist.barrier()

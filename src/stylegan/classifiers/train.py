@@ -1,5 +1,6 @@
 """Training attribute classifiers from a store's labelled attributes (appendix C)."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,38 +11,38 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan import distributed
+from stylegan.classifiers.model import AttributeClassifiers, save_classifiers
 from stylegan.config import check_finite
 from stylegan.data.store import Store, open_store
+from stylegan.device import pick_device
 from stylegan.errors import InputError
 from stylegan.images import from_uint8
-from stylegan.metrics.classifiers import AttributeClassifiers, save_classifiers
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.layers import FeatureMaps
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """How classifiers are trained. The defaults are the paper's; one network learns all attributes."""
+    """How to train classifiers. The defaults are the paper's; one network learns all attributes."""
 
     resolution: int | None = None
-    """Height and width that images are judged at; the store's unless given, at most 256."""
+    """Height and width of the images that are judged. Default: the store's, at most 256."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
     """Width of the network."""
     kimg: float = 150.0
-    """Thousands of images to train on."""
+    """Length of the training, in thousands of images."""
     batch_size: int = 8
-    """Images in a step."""
+    """Number of images in a step."""
     learning_rate: float = 0.001
-    """Of Adam."""
+    """Learning rate of Adam."""
     held_out: float = 0.1
     """Share of the store that is not trained on, for the accuracies."""
     seed: int = 0
-    """Of the weights and the order of the images."""
+    """Seed of the weights and of the order of the images."""
     device: str = "auto"
-    """cpu, cuda, mps, or auto for the best there is."""
+    """cpu, cuda, mps, xpu, or auto for the best there is."""
     half: bool = False
-    """Write float16, half the size."""
+    """Store float16, half the size."""
 
     def __post_init__(self) -> None:
         check_finite(self)
@@ -54,13 +55,15 @@ class ClassifierConfig:
 def train_classifiers(
     data: Path | str, path: Path | str, config: ClassifierConfig | None = None, *, progress: bool = True
 ) -> dict[str, float]:
-    """Train classifiers of all attributes of the store `data` and write them to the file `path`.
+    """Train classifiers of all attributes of the store `data` and write them to the file `path` (appendix C).
 
-    Returns each attribute's accuracy on images that were held out. Raises InputError where the store has no
-    attributes or fewer images than that needs.
+    A training that is interrupted leaves no file and cannot be resumed: repeating it begins anew.
+
+    Returns each attribute's accuracy on images that were held out. Raises InputError where the store has no attributes
+    or fewer images than that needs, and where the file cannot be written.
     """
     config = config or ClassifierConfig()
-    store, device = open_store(data), distributed.pick_device(config.device)
+    store, device = open_store(data), pick_device(config.device)
     if store.attributes is None:
         raise InputError(f"{data} has no attributes to learn; prepare portraits, or a source with attributes")
     resolution = config.resolution or min(store.resolution, 256)
@@ -68,8 +71,11 @@ def train_classifiers(
     if train_count < config.batch_size:
         raise InputError(f"{data} has {store.count} images, too few to train on and to hold some out")
 
-    if not Path(path).absolute().parent.is_dir():
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
         raise InputError(f"there is no folder {Path(path).parent} for the classifiers; make it first")
+    if Path(path).is_dir() or not os.access(folder, os.W_OK):  # said before the training, not after
+        raise InputError(f"{path} cannot be written; give the classifiers' file another name")
     torch.manual_seed(config.seed)
     network = Discriminator(
         DiscriminatorConfig(
@@ -92,11 +98,10 @@ def train_classifiers(
             adam.step()
             bar.update(len(index))
 
-    accuracies = _accuracies(network, store, images, range(train_count, store.count), device)
     notes = f"trained on {store.path.name} ({store.content_hash[:16]}), {config.kimg:g} kimg"
     classifiers = AttributeClassifiers(list(store.attribute_names), [network])
     save_classifiers(path, classifiers, half=config.half, notes=notes)
-    return accuracies
+    return _accuracies(network, store, images, range(train_count, store.count), device)
 
 
 def _order(count: int, config: ClassifierConfig) -> Iterator[np.ndarray]:

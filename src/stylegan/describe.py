@@ -1,0 +1,110 @@
+"""What a file or folder is: what `stylegan info` prints."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stylegan import weights
+from stylegan.config import from_dict, to_dict
+from stylegan.data.store import open_store
+from stylegan.errors import InputError
+from stylegan.training import checkpoint
+from stylegan.training.loop import TrainingConfig
+
+
+def describe(name: Path | str) -> dict[str, Any]:
+    """Facts by name, of a run's folder, a store, a training state, or a model (see `weights.find`).
+
+    Raises InputError where it is none of these, or is damaged.
+    """
+    path = Path(name)
+    if (path / "run.json").exists():
+        return describe_run(path)
+    if path.is_dir():
+        return describe_store(path)
+    if path.suffix == ".pt":
+        return describe_state(path)
+    return describe_model(name)
+
+
+def describe_run(folder: Path) -> dict[str, Any]:
+    """Facts of a training run. A report that was cut short is passed over. Raises InputError."""
+    config = read_run(folder)
+    return {
+        "kind": "run",
+        "preset": config.preset,
+        "data": config.data,
+        "total kimg": config.schedule.total_kimg,
+        "models": [file.name for file in sorted(folder.glob("model-*.safetensors"))],
+        "states": [file.name for file in sorted(folder.glob("state-*.pt"))],
+        "last report": _last_report(folder / "stats.jsonl") or "none yet",
+    }
+
+
+def read_run(folder: Path) -> TrainingConfig:
+    """The configuration in a run's run.json. Raises InputError where it is damaged or of another version."""
+    path = folder / "run.json"
+    try:
+        return from_dict(TrainingConfig, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:  # InputError, and what is no JSON or UTF-8, among them
+        raise InputError(f"{path} cannot be used ({error}); restore it from a copy") from error
+
+
+def _last_report(path: Path) -> dict[str, Any] | None:
+    """The last line of a stats.jsonl that is whole; None where there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            report = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(report, dict):
+            return report
+    return None
+
+
+def describe_store(path: Path) -> dict[str, Any]:
+    """Facts of a store of training images. Raises InputError."""
+    store = open_store(path)
+    return {
+        "kind": "store",
+        "images": store.count,
+        "resolution": store.resolution,
+        "channels": store.channels,
+        "classes": list(store.label_names),
+        "attributes": list(store.attribute_names),
+        "made": store.made,
+        "content hash": store.content_hash,
+    }
+
+
+def describe_state(path: Path) -> dict[str, Any]:
+    """Facts of a training state. Raises InputError."""
+    state = checkpoint.load(path)
+    shown = ("images_seen", "tick", "seconds", "resolution_and_fade", "skipped", "data")
+    return {"kind": "training state", **{key: state[key] for key in shown}}
+
+
+def describe_model(name: Path | str) -> dict[str, Any]:
+    """Facts of a model: its networks, growth, truncation and provenance. Raises InputError."""
+    path = weights.find(name)
+    model = weights.load_model(path)
+    networks = {
+        "generator": model.generator,
+        "raw generator": model.raw_generator,
+        "discriminator": model.discriminator,
+    }
+    resolution, fade = model.generator.synthesis.grown
+    return {
+        "kind": "model",
+        "file": str(path),
+        "megabytes": round(path.stat().st_size / 1e6, 2),
+        "draws": f"{resolution} x {resolution}" + (f", fading in ({1 - fade:.0%})" if fade else ""),
+        **{key: value for key, value in vars(model.provenance).items() if value},
+        "parameters": {k: sum(p.numel() for p in n.parameters()) for k, n in networks.items() if n is not None},
+        "truncation": dict(zip(("psi", "cutoff"), model.generator.truncation, strict=True)),
+        "generator": to_dict(model.generator.config),
+    }

@@ -1,0 +1,80 @@
+"""Standard output and error as well-behaved programs treat them."""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import TextIO
+
+from stylegan.errors import InputWarning
+
+
+@contextlib.contextmanager
+def well_behaved() -> Iterator[None]:
+    """Inside, a program may print what it likes, to whoever reads.
+
+    A reader that has seen enough (`| head`) ends it quietly, with the exit code of one that SIGPIPE has ended. Names
+    that the output's encoding does not have are printed as they are or escaped. An InputWarning is a line on stderr.
+    """
+    before = sys.stdout.errors if hasattr(sys.stdout, "reconfigure") else None
+    if before == "strict":
+        utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
+
+    try:
+        with _warnings_in_one_line():
+            yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _end_if_unread(sys.stdout, sys.stderr)
+        raise
+    except SystemExit:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+        _end_if_unread(sys.stdout)
+        raise
+    finally:
+        if before == "strict":
+            sys.stdout.reconfigure(errors=before)
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_warning(message, category, *place) -> None:
+            if not issubclass(category, InputWarning):
+                show(message, category, *place)
+            elif os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first
+                print(f"stylegan: warning: {message}", file=sys.stderr, flush=True)
+
+        warnings.showwarning = show_warning
+        warnings.simplefilter("default", InputWarning)
+        yield
+
+
+def _end_if_unread(*streams: TextIO) -> None:
+    """End the program if nobody reads one of these streams any more."""
+    for stream in streams:
+        if _is_unread(stream):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # else Python complains when it closes it
+            sys.exit(128 + getattr(signal, "SIGPIPE", 13))
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Whether a stream is a pipe whose reader has left."""
+    try:
+        stream.flush()
+        if not hasattr(select, "poll"):  # Windows, where flushing says it
+            return False
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return any(events & select.POLLERR for _, events in poll.poll(0))
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):  # no stream of the system's
+        return False

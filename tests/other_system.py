@@ -1,0 +1,37 @@
+"""Let this process look to our code like one on another system: run with STYLEGAN_TEST_SYSTEM=windows or macos.
+
+STYLEGAN_TEST_SYSTEM=windows python -m pytest tests/test_training.py tests/test_prepare.py
+"""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+
+POSIX_MODULES = ("resource", "fcntl", "pwd", "grp", "termios")
+POSIX_NAMES = {
+    signal: ("pthread_sigmask", "SIGALRM", "SIGHUP", "SIGPIPE", "SIGQUIT", "SIGUSR1", "alarm", "setitimer"),
+    os: ("sched_getaffinity", "mkfifo", "getloadavg"),
+    select: ("poll", "epoll"),
+}
+
+
+def pretend(name: str) -> None:
+    """Hide what Windows lacks (and neither pytest nor subprocess need here), and name the system to our code."""
+    if name == "windows":
+        with contextlib.suppress(ImportError):
+            import filelock  # noqa: F401  (of others; it warns where Linux has no fcntl)
+        for module in POSIX_MODULES:
+            sys.modules[module] = None  # importing it raises ImportError
+        for module, names in POSIX_NAMES.items():
+            for each in names:
+                if hasattr(module, each):
+                    delattr(module, each)
+    from stylegan import system
+
+    system.system = lambda: name
+
+
+if name := os.environ.get("STYLEGAN_TEST_SYSTEM"):
+    pretend(name)

@@ -1,0 +1,119 @@
+"""Devices by name, and torchrun's group: joined for the work, and left."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from stylegan import processes
+from stylegan.device import pick_device
+from stylegan.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def torchrun(monkeypatch):
+    """This process as torchrun would have started it, alone."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for name, value in {"WORLD_SIZE": 1, "RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, str(value))
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def test_a_group_is_left_by_whoever_joined_it(torchrun):
+    with processes.joined(CPU):
+        assert dist.is_initialized() and processes.world_size() == 1
+        with processes.joined(CPU):
+            pass
+        assert dist.is_initialized()
+    assert not dist.is_initialized()
+    with pytest.raises(InputError), processes.joined(CPU):
+        raise InputError("a reason")
+    assert not dist.is_initialized()
+
+
+def test_training_from_python_leaves_no_group(torchrun, store, tmp_path):
+    from test_training import tiny_config
+
+    from stylegan.training.loop import train
+
+    train(tiny_config(store), tmp_path / "run", progress=False)
+    assert not dist.is_initialized()
+    with pytest.raises(InputError):
+        train(tiny_config(tmp_path / "nowhere"), tmp_path / "other", progress=False)
+    assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize(("nccl", "backend"), [(True, "nccl"), (False, "gloo")])
+def test_gloo_where_nccl_is_missing(monkeypatch, nccl, backend):
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: nccl)
+    assert processes._backend(torch.device("cuda")) == backend
+    assert processes._backend(CPU) == processes._backend(torch.device("mps")) == "gloo"
+
+
+SUMS = """
+import torch
+from stylegan import processes
+
+with processes.joined(torch.device("cpu")):
+    a, b = torch.ones(2) * (processes.rank() + 1), torch.ones(1, 3)
+    processes.all_reduce_sum([a, b])
+    assert a.tolist() == [3, 3] and b.tolist() == [[2, 2, 2]]
+    assert processes.any_process(processes.rank() == 1, a.device) and not processes.any_process(False, a.device)
+    assert processes.on_first(lambda: {"rank": processes.rank()}) == {"rank": 0}
+"""
+
+
+def test_sums_over_two_processes(tmp_path):
+    script = tmp_path / "sums.py"
+    script.write_text(SUMS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+
+
+def available(monkeypatch, **counts: int) -> None:
+    for name in ("cuda", "xpu"):
+        monkeypatch.setattr(getattr(torch, name), "is_available", lambda name=name: counts.get(name, 0) > 0)
+        monkeypatch.setattr(getattr(torch, name), "device_count", lambda name=name: counts.get(name, 0))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: counts.get("mps", 0) > 0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "name", "device"),
+    [
+        ({}, "auto", "cpu"),
+        ({"mps": 1}, "auto", "mps"),
+        ({"xpu": 2}, "auto", "xpu"),
+        ({"cuda": 1, "xpu": 1}, "auto", "cuda"),
+        ({"cuda": 2}, "cuda:1", "cuda:1"),
+        ({"cuda": 2}, "cpu", "cpu"),
+    ],
+)
+def test_devices_by_name(monkeypatch, counts, name, device):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    available(monkeypatch, **counts)
+    assert pick_device(name) == torch.device(device)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_each_process_takes_its_own_gpu(monkeypatch, kind):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    available(monkeypatch, **{kind: 2})
+    assert pick_device("auto") == torch.device(kind, 1)
+
+
+@pytest.mark.parametrize("name", ["cuda", "xpu:0", "cuda:2", "cuda:", "cuda:x", "tpu", ""])
+def test_devices_that_are_not_there(monkeypatch, name):
+    available(monkeypatch, cuda=2 if name.startswith("cuda:") else 0)
+    with pytest.raises(InputError, match="is not available here; use auto or one of"):
+        pick_device(name)
