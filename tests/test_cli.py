@@ -232,8 +232,8 @@ def test_train_refuses(store, tmp_path, capsys):
     assert "no preset" in refused(capsys, "train", store, tmp_path / "run", "--preset", "biggan")
     assert "64 x 64" in refused(capsys, "train", store, tmp_path / "run", "--resolution", "64")
     assert "labels" in refused(capsys, "train", store, tmp_path / "run", "--labels")
-    for device in ("abacus", "cpu:x"):
-        assert "device" in refused(capsys, "train", store, tmp_path / "run", "--device", device)
+    for name in ("abacus", "cpu:x"):
+        assert "device" in refused(capsys, "train", store, tmp_path / "run", "--device", name)
     assert "preset of the paper" in refused(capsys, "train", store, tmp_path / "run", "--gpus", "2")
     refused(capsys, "train", store, tmp_path / "run", "--resolution", "0")
     assert "batch of 6" in refused(capsys, "train", store, tmp_path / "run", "--schedule.batch-size", "4:6")

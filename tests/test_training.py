@@ -127,7 +127,7 @@ def test_compiled_training_is_the_same(store, tmp_path, monkeypatch):
     eager = train(config, tmp_path / "eager", progress=False)
     outcome = train(replace(config, compile=True), tmp_path / "compiled", progress=False)
     assert len(compiled) == 1 + 3 + 3  # the mapping network, and the blocks of both others
-    # the compiler's own derivatives are rounded otherwise; AdaIN takes away what the first bias adds to the constant, so
+    # compiled derivatives are rounded otherwise; AdaIN takes away what the first bias adds to the constant, so
     # its gradient is rounding and nothing else
     ours, theirs = tensors_of(outcome), tensors_of(eager)
     for name in theirs:
