@@ -17,10 +17,10 @@ for seed in ${SEEDS:-0 1 2}; do
     for precision in float32 bf16; do
         run=$out/$precision-$seed
         stylegan train "$store" "$run" --preset small --precision "$precision" --seed "$seed" \
-            --schedule.initial-resolution "$resolution" --schedule.total-kimg "${KIMG:-40}" --schedule.batch-size 4:16 \
+            --schedule.initial-resolution "$resolution" --schedule.total-kimg "${KIMG:-40}" --schedule.batch-size "${BATCH:-4:16}" \
             --generator.feature-maps.base 1024 --discriminator.feature-maps.base 1024 \
-            --loss.r1-gamma 1 --loss.penalty-interval 4 "${extra[@]}"
-        stylegan evaluate "$run" --data "$held_out" --metrics kid50k --count 2000 --extractor "$features" --batch 100
+            --loss.r1-gamma 0.5 --loss.penalty-interval 8 "${extra[@]}"
+        stylegan evaluate "$run" --data "$held_out" --metrics kid50k --count "${COUNT:-2000}" --extractor "$features" --batch 100
     done
 done
 python "$(dirname "$0")/lowest.py" "$out"/{float32,bf16}-*
