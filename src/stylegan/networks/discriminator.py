@@ -14,11 +14,13 @@ from stylegan.networks.layers import (
     Dense,
     FeatureMaps,
     activate,
+    activate_and_blur,
     check_image_shape,
     one_hot,
     resolutions,
     run_block,
     through_activation,
+    through_blur_and_activation,
 )
 
 
@@ -82,9 +84,13 @@ class DiscriminatorBlock(nn.Module):
         return self.layers(x)[0]
 
     def layers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The block's result, and the results of its two activations, whose signs `gradient` needs."""
-        y0 = activate(self.conv0(x), self.config.activation)
-        y1 = activate(self.conv1(ops.blur(y0) if self.config.use_blur else y0), self.config.activation)
+        """The block's result, and tensors with the signs of its two activations, which `gradient` needs."""
+        x = self.conv0(x)
+        if self.config.use_blur:
+            x, y0 = activate_and_blur(x, self.config.activation)
+        else:
+            x = y0 = activate(x, self.config.activation)
+        y1 = activate(self.conv1(x), self.config.activation)
         return ops.downsample(y1) if self.config.activate_first else y1, y0, y1
 
     def gradient(self, g: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
@@ -96,8 +102,8 @@ class DiscriminatorBlock(nn.Module):
         if self.config.activate_first:
             g = ops.upsample(g) / 4
         g = self.conv1.gradient(through_activation(g, y1, self.config.activation))
-        g = ops.blur(g) if self.config.use_blur else g
-        return self.conv0.gradient(through_activation(g, y0, self.config.activation))
+        through = through_blur_and_activation if self.config.use_blur else through_activation
+        return self.conv0.gradient(through(g, y0, self.config.activation))
 
     def gradient_from(self, x: Tensor, g: Tensor) -> Tensor:
         """`gradient`, with the activations computed again from the block's input."""
