@@ -333,6 +333,37 @@ def minibatch_stddev_reference(x: Tensor, group_size: int = 4, features: int = 1
     return torch.cat([x, maps], dim=1)
 
 
-def fade_in(fine: Tensor, coarse: Tensor, fade: float) -> Tensor:
+Fade = float | Tensor
+"""The weight of the coarser of two resolutions, in [0, 1]. A CUDA graph, which no number can be passed to, has it as a
+tensor, float64 []; the result is the same to the bit."""
+
+
+def is_fading(fade: Fade) -> bool:
+    """Whether there is a coarser resolution to regard. There is wherever the fade is a tensor."""
+    return isinstance(fade, Tensor) or fade > 0
+
+
+def fade_in(fine: Tensor, coarse: Tensor, fade: Fade) -> Tensor:
     """Blend two versions of the same images; `fade` is the weight of the coarser one, in [0, 1]."""
+    if isinstance(fade, Tensor):
+        return _FadeIn.apply(fine, coarse, fade)
     return torch.lerp(fine, coarse, fade)
+
+
+class _FadeIn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, fine, coarse, fade):
+        ctx.save_for_backward(fade)
+        exact = _exact(fine)
+        return torch.lerp(fine.to(exact), coarse.to(exact), fade.to(exact)).to(fine.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (fade,) = ctx.saved_tensors
+        return times(gradient, 1 - fade), times(gradient, fade), None  # 1 - fade in float64, as of a float
+
+
+def times(x: Tensor, factor: Fade) -> Tensor:
+    """x * factor, with the same bits whether the factor is a float or a tensor."""
+    return (x.to(_exact(x)) * factor).to(x.dtype) if isinstance(factor, Tensor) else x * factor
