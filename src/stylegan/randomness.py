@@ -21,23 +21,37 @@ def draw(shape: tuple[int, ...], seed: int, images_seen: int, purpose: str, samp
     purpose: what the numbers are for ("z of D"); other purposes get other numbers. sample_index: int64 [N], the
     samples' places in the whole batch.
     """
+    return draw_of_key(shape, key(seed, images_seen, purpose), sample_index)
+
+
+def draw_uniform(shape: tuple[int, ...], seed: int, images_seen: int, purpose: str, sample_index: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1); otherwise as `draw`."""
+    return draw_uniform_of_key(shape, key(seed, images_seen, purpose), sample_index)
+
+
+def key(seed: int, images_seen: int, purpose: str) -> int:
+    """What the numbers of one purpose at one moment are hashed from, beside the sample: a signed 64-bit number."""
+    digest = hashlib.blake2b(f"{seed}/{images_seen}/{purpose}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def draw_of_key(shape: tuple[int, ...], key: int | Tensor, sample_index: Tensor) -> Tensor:
+    """`draw`, from a `key`, which may be a number on the device: int64 []. The numbers are the same to the bit."""
     count = prod(shape)
-    bits = _bits(-(-count // 2), seed, images_seen, purpose, sample_index)
+    bits = _bits(-(-count // 2), key, sample_index)
     radius = ((_shift(bits, 40) + 1).to(torch.float32) * 2**-24).log_().mul_(-2).sqrt_()  # Box-Muller
     angle = (bits & (2**24 - 1)).to(torch.float32) * (2 * pi * 2**-24)
     normal = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
     return normal[:, :count].reshape(-1, *shape)
 
 
-def draw_uniform(shape: tuple[int, ...], seed: int, images_seen: int, purpose: str, sample_index: Tensor) -> Tensor:
-    """Uniform numbers in [0, 1); otherwise as `draw`."""
-    bits = _bits(prod(shape), seed, images_seen, purpose, sample_index)
+def draw_uniform_of_key(shape: tuple[int, ...], key: int | Tensor, sample_index: Tensor) -> Tensor:
+    """`draw_uniform`, from a `key` as in `draw_of_key`."""
+    bits = _bits(prod(shape), key, sample_index)
     return (_shift(bits, 40).to(torch.float32) * 2**-24).reshape(-1, *shape)
 
 
-def _bits(count: int, seed: int, images_seen: int, purpose: str, sample_index: Tensor) -> Tensor:
-    digest = hashlib.blake2b(f"{seed}/{images_seen}/{purpose}".encode(), digest_size=8).digest()
-    key = int.from_bytes(digest, "little", signed=True)
+def _bits(count: int, key: int | Tensor, sample_index: Tensor) -> Tensor:
     start = _mix(sample_index * _GAMMA + key)
     counter = torch.arange(1, count + 1, device=sample_index.device) * _GAMMA
     return _mix(start[:, None] + counter)

@@ -56,13 +56,13 @@ class Loader:
         return torch.from_numpy(batch).permute(0, 3, 1, 2), labels
 
 
-def to_reals(images: Tensor, fade: float = 0.0) -> Tensor:
+def to_reals(images: Tensor, fade: ops.Fade = 0.0) -> Tensor:
     """uint8 images as the discriminator sees them: [-1, 1], and during a fade-in partly blurred.
 
     `fade` is the weight of the next lower resolution's image, as in the generator.
     """
     reals = from_uint8(images)
-    if fade > 0:
+    if ops.is_fading(fade):
         reals = ops.fade_in(reals, ops.upsample(ops.downsample(reals)), fade)
     return reals
 

@@ -14,11 +14,13 @@ from stylegan.networks.layers import (
     Dense,
     FeatureMaps,
     activate,
+    activate_and_blur,
     check_image_shape,
     one_hot,
     resolutions,
     run_block,
     through_activation,
+    through_blur_and_activation,
 )
 
 
@@ -82,9 +84,13 @@ class DiscriminatorBlock(nn.Module):
         return self.layers(x)[0]
 
     def layers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The block's result, and the results of its two activations, whose signs `gradient` needs."""
-        y0 = activate(self.conv0(x), self.config.activation)
-        y1 = activate(self.conv1(ops.blur(y0) if self.config.use_blur else y0), self.config.activation)
+        """The block's result, and tensors with the signs of its two activations, which `gradient` needs."""
+        x = self.conv0(x)
+        if self.config.use_blur:
+            x, y0 = activate_and_blur(x, self.config.activation)
+        else:
+            x = y0 = activate(x, self.config.activation)
+        y1 = activate(self.conv1(x), self.config.activation)
         return ops.downsample(y1) if self.config.activate_first else y1, y0, y1
 
     def gradient(self, g: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
@@ -96,8 +102,8 @@ class DiscriminatorBlock(nn.Module):
         if self.config.activate_first:
             g = ops.upsample(g) / 4
         g = self.conv1.gradient(through_activation(g, y1, self.config.activation))
-        g = ops.blur(g) if self.config.use_blur else g
-        return self.conv0.gradient(through_activation(g, y0, self.config.activation))
+        through = through_blur_and_activation if self.config.use_blur else through_activation
+        return self.conv0.gradient(through(g, y0, self.config.activation))
 
     def gradient_from(self, x: Tensor, g: Tensor) -> Tensor:
         """`gradient`, with the activations computed again from the block's input."""
@@ -141,7 +147,7 @@ class Discriminator(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         """Type of the activations from fromRGB to 8 x 8, bfloat16 say; None for that of the weights."""
 
-    def forward(self, images: Tensor, labels: Tensor | None = None, *, fade: float = 0.0) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None, *, fade: ops.Fade = 0.0) -> Tensor:
         """Score images.
 
         images: [N, channels, R, R] in [-1, 1]; R is the resolution worked at. labels: as for the mapping network;
@@ -151,7 +157,7 @@ class Discriminator(nn.Module):
         return self._of_label(self.outputs(images, fade=fade), labels)
 
     def scores_and_gradients(
-        self, images: Tensor, labels: Tensor | None = None, *, fade: float = 0.0
+        self, images: Tensor, labels: Tensor | None = None, *, fade: ops.Fade = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Scores [N], and the gradient of their sum with respect to the images [N, channels, R, R].
 
@@ -174,7 +180,7 @@ class Discriminator(nn.Module):
             else:
                 x, *activations = self.blocks[str(r)].layers(x)
                 kept.append(tuple(activations))
-            if r == resolution and fade > 0:
+            if r == resolution and ops.is_fading(fade):
                 coarse = activate(self.blocks[str(r // 2)].from_rgb(ops.downsample(images)), activation)
                 x = ops.fade_in(x, coarse, fade)
 
@@ -188,16 +194,17 @@ class Discriminator(nn.Module):
         through_coarse = None
         for r in resolutions(resolution, 8):
             block, of_block = self.blocks[str(r)], kept.pop()
-            if r == resolution and fade > 0:
-                below = self.blocks[str(r // 2)].from_rgb.gradient(through_activation(g * fade, coarse, activation))
-                through_coarse, g = ops.upsample(below) / 4, g * (1 - fade)
+            if r == resolution and ops.is_fading(fade):
+                below = through_activation(ops.times(g, fade), coarse, activation)
+                below = self.blocks[str(r // 2)].from_rgb.gradient(below)
+                through_coarse, g = ops.upsample(below) / 4, ops.times(g, 1 - fade)
             recompute = r >= self.recompute_from
             g = run_block(block.gradient_from, True, *of_block, g) if recompute else block.gradient(g, *of_block)
         g = self.blocks[str(resolution)].from_rgb.gradient(through_activation(g, y, activation))
         return scores, (g if through_coarse is None else g + through_coarse).to(exact)
 
     def scores_and_gradients_reference(
-        self, images: Tensor, labels: Tensor | None = None, *, fade: float = 0.0
+        self, images: Tensor, labels: Tensor | None = None, *, fade: ops.Fade = 0.0
     ) -> tuple[Tensor, Tensor]:
         """`scores_and_gradients` by autograd, to be differentiated a second time by autograd."""
         images = images.detach().requires_grad_()
@@ -206,7 +213,7 @@ class Discriminator(nn.Module):
         (gradients,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
         return scores, gradients
 
-    def outputs(self, images: Tensor, *, fade: float = 0.0) -> Tensor:
+    def outputs(self, images: Tensor, *, fade: ops.Fade = 0.0) -> Tensor:
         """The numbers of all classes, [N, max(label_count, 1)]; what an attribute classifier is asked for."""
         self._check(images, fade)
         exact = images.dtype
@@ -216,7 +223,7 @@ class Discriminator(nn.Module):
         x = activate(self.blocks[str(resolution)].from_rgb(images), activation)
         for r in reversed(resolutions(resolution, 8)):
             x = run_block(self.blocks[str(r)], r >= self.recompute_from, x)
-            if r == resolution and fade > 0:
+            if r == resolution and ops.is_fading(fade):
                 coarse = self.blocks[str(r // 2)].from_rgb(ops.downsample(images))
                 x = ops.fade_in(x, activate(coarse, activation), fade)
         return self.blocks["4"](x.to(exact))
@@ -229,7 +236,7 @@ class Discriminator(nn.Module):
             raise ValueError(f"a discriminator of {self.config.label_count} classes needs labels")
         return (outputs * one_hot(labels, self.config.label_count, len(outputs), outputs)).sum(dim=1)
 
-    def _check(self, images: Tensor, fade: float) -> None:
+    def _check(self, images: Tensor, fade: ops.Fade) -> None:
         config = self.config
         _, channels, height, width = images.shape
         if channels != config.channels or height != width or str(height) not in self.blocks:
@@ -237,5 +244,5 @@ class Discriminator(nn.Module):
                 f"images have shape {tuple(images.shape)}; expected [N, {config.channels}, R, R] "
                 f"with R a power of two from 4 to {config.resolution}"
             )
-        if not 0 <= fade <= 1 or (fade > 0 and height == 4):
+        if not isinstance(fade, Tensor) and (not 0 <= fade <= 1 or (fade > 0 and height == 4)):
             raise ValueError(f"fade is {fade}; use 0 to 1, and 0 at 4 x 4, which has nothing coarser")

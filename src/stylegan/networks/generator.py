@@ -236,7 +236,7 @@ class SynthesisNetwork(nn.Module):
         return [r for r in resolutions(self.config.resolution if resolution is None else resolution) for _ in range(2)]
 
     def forward(
-        self, w: Tensor, *, resolution: int | None = None, fade: float = 0.0, noise: NoiseInput = "random"
+        self, w: Tensor, *, resolution: int | None = None, fade: ops.Fade = 0.0, noise: NoiseInput = "random"
     ) -> Tensor:
         """Draw images from w.
 
@@ -261,12 +261,12 @@ class SynthesisNetwork(nn.Module):
             x = run_block(self.blocks[str(r)], r >= self.recompute_from, *inputs)
 
         image = self.blocks[str(resolution)].to_rgb(x.to(w.dtype))
-        if fade > 0:
+        if ops.is_fading(fade):
             coarse = self.blocks[str(resolution // 2)].to_rgb(below.to(w.dtype))
             image = ops.fade_in(image, ops.upsample(coarse), fade)
         return image
 
-    def _check(self, w: Tensor, resolution: int, fade: float) -> None:
+    def _check(self, w: Tensor, resolution: int, fade: ops.Fade) -> None:
         layers = self.config.num_layers
         if w.ndim != 3 or w.shape[1] != layers or w.shape[2] != self.config.w_dim:
             raise ValueError(f"w has shape {tuple(w.shape)}; expected [N, {layers}, {self.config.w_dim}]")
@@ -275,7 +275,7 @@ class SynthesisNetwork(nn.Module):
                 f"this network draws 4 x 4 to {self.config.resolution} x {self.config.resolution}, "
                 f"powers of two; not {resolution}"
             )
-        if not 0 <= fade <= 1 or (fade > 0 and resolution == 4):
+        if not isinstance(fade, Tensor) and (not 0 <= fade <= 1 or (fade > 0 and resolution == 4)):
             raise InputError(f"fade is {fade}; use 0 to 1, and 0 at 4 x 4, which has nothing coarser")
 
     def _noise_planes(self, noise: NoiseInput, resolution: int, w: Tensor) -> Sequence[Tensor | None]:

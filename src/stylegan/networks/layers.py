@@ -22,6 +22,7 @@ from stylegan.networks import ops
 
 SQRT2 = sqrt(2)  # He gain of a layer that a rectifier follows
 Activation = Literal["lrelu", "relu"]
+SLOPES = {"lrelu": 0.2, "relu": 0.0}  # of the activations, below 0
 
 
 @dataclass(frozen=True)
@@ -96,8 +97,22 @@ def through_activation(gradient: Tensor, result: Tensor, kind: Activation) -> Te
 
     The result is only asked for its sign: the slope does not change with it, so nothing is differentiated here.
     """
-    slope = 0.2 if kind == "lrelu" else 0.0
-    return torch.ops.aten.leaky_relu_backward(gradient, result.detach(), slope, True)
+    return torch.ops.aten.leaky_relu_backward(gradient, result.detach(), SLOPES[kind], True)
+
+
+def activate_and_blur(x: Tensor, kind: Activation) -> tuple[Tensor, Tensor]:
+    """`activate`, then the blur; and a tensor with the signs of the activation's result."""
+    if ops.uses_triton(x):
+        return ops.leaky_relu_and_blur(x, SLOPES[kind]), x
+    y = activate(x, kind)
+    return ops.blur(y), y
+
+
+def through_blur_and_activation(gradient: Tensor, signs: Tensor, kind: Activation) -> Tensor:
+    """The gradient in front of `activate_and_blur`, from the one behind it and the signs that it returned."""
+    if ops.uses_triton(gradient):
+        return ops.through_blur_and_leaky_relu(gradient, signs, SLOPES[kind])
+    return through_activation(ops.blur(gradient), signs, kind)
 
 
 def run_block(block: Callable, recompute: bool, *inputs):

@@ -5,11 +5,17 @@ together. Images and activations are [N, C, H, W]; memory is best laid out chann
 statistics over them are float32 all the same.
 """
 
+import importlib.util
+import os
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available()
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+KERNELS = os.environ.get("STYLEGAN_KERNELS", "torch")
+"""Where the blur on CUDA comes from: "torch", or "triton" for the kernels in `kernels.py`."""
 EPSILON = 1e-8  # of pixel norm, instance norm and minibatch standard deviation; inside the root
 
 
@@ -191,6 +197,10 @@ class _Blur(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
+        if uses_triton(x):
+            from stylegan.networks import kernels
+
+            return kernels.blur(x)
         if HAS_ONEDNN and x.is_cpu and x.dtype != torch.float64:
             return blur_reference(x)
         return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
@@ -209,6 +219,39 @@ def blur_reference(x: Tensor) -> Tensor:
     """`blur` as one depthwise convolution."""
     kernel = torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=x.dtype, device=x.device) / 16
     return F.conv2d(x, kernel.expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
+
+
+def uses_triton(x: Tensor) -> bool:
+    """Whether x is blurred by the Triton kernels: on CUDA, where `KERNELS` asks for them."""
+    there = HAS_TRITON and x.is_cuda and x.dtype in (torch.float32, torch.bfloat16)
+    return KERNELS == "triton" and there and not torch.compiler.is_compiling()
+
+
+class _SlopeAndBlur(torch.autograd.Function):
+    """The blur and the slopes of an activation in one pass, in either order: each is the other's derivative."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, signs: Tensor, slope: float, slope_first: bool) -> Tensor:
+        from stylegan.networks import kernels
+
+        ctx.save_for_backward(signs)
+        ctx.slope, ctx.slope_first = slope, slope_first
+        return (kernels.slope_then_blur if slope_first else kernels.blur_then_slope)(x, signs, slope)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        (signs,) = ctx.saved_tensors
+        return _SlopeAndBlur.apply(gradient, signs, ctx.slope, not ctx.slope_first), None, None, None
+
+
+def leaky_relu_and_blur(x: Tensor, slope: float) -> Tensor:
+    """`blur` of the leaky ReLU of x, in one pass, where `uses_triton` is True. x is left as it is."""
+    return _SlopeAndBlur.apply(x, x.detach(), slope, True)
+
+
+def through_blur_and_leaky_relu(gradient: Tensor, signs: Tensor, slope: float) -> Tensor:
+    """The gradient in front of `leaky_relu_and_blur`, in one pass. signs: its input, or what has the same signs."""
+    return _SlopeAndBlur.apply(gradient, signs.detach(), slope, False)
 
 
 class _BoxMean(torch.autograd.Function):
@@ -290,6 +333,37 @@ def minibatch_stddev_reference(x: Tensor, group_size: int = 4, features: int = 1
     return torch.cat([x, maps], dim=1)
 
 
-def fade_in(fine: Tensor, coarse: Tensor, fade: float) -> Tensor:
+Fade = float | Tensor
+"""The weight of the coarser of two resolutions, in [0, 1]. A CUDA graph, which no number can be passed to, has it as a
+tensor, float64 []; the result is the same to the bit."""
+
+
+def is_fading(fade: Fade) -> bool:
+    """Whether there is a coarser resolution to regard. There is wherever the fade is a tensor."""
+    return isinstance(fade, Tensor) or fade > 0
+
+
+def fade_in(fine: Tensor, coarse: Tensor, fade: Fade) -> Tensor:
     """Blend two versions of the same images; `fade` is the weight of the coarser one, in [0, 1]."""
+    if isinstance(fade, Tensor):
+        return _FadeIn.apply(fine, coarse, fade)
     return torch.lerp(fine, coarse, fade)
+
+
+class _FadeIn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, fine, coarse, fade):
+        ctx.save_for_backward(fade)
+        exact = _exact(fine)
+        return torch.lerp(fine.to(exact), coarse.to(exact), fade.to(exact)).to(fine.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (fade,) = ctx.saved_tensors
+        return times(gradient, 1 - fade), times(gradient, fade), None  # 1 - fade in float64, as of a float
+
+
+def times(x: Tensor, factor: Fade) -> Tensor:
+    """x * factor, with the same bits whether the factor is a float or a tensor."""
+    return (x.to(_exact(x)) * factor).to(x.dtype) if isinstance(factor, Tensor) else x * factor

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tyro.conf import Suppress  # keeps a field off the command line
 
-from stylegan import processes, sampling, weights
+from stylegan import processes, randomness, sampling, weights
 from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
@@ -30,8 +31,8 @@ from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import compile_blocks, weights_scaled_once
-from stylegan.randomness import draw, draw_uniform
-from stylegan.training import checkpoint, ema, losses
+from stylegan.randomness import draw_of_key, draw_uniform_of_key
+from stylegan.training import checkpoint, ema, graphs, losses
 from stylegan.training.losses import LossConfig
 from stylegan.training.monitor import Means, Monitor, peak_memory_mb
 from stylegan.training.optimizer import Adam
@@ -102,6 +103,9 @@ class TrainingConfig:
     compile: bool = False
     """Compile the networks' blocks, but for the passes that are differentiated twice: minutes at each resolution,
     then faster."""
+    graphs: bool = False
+    """Record the two passes of an iteration as CUDA graphs, which are then replayed: for networks and resolutions so
+    small that the CPU takes longer to launch the work than the GPU to do it. The result is the same to the bit."""
 
     def __post_init__(self) -> None:
         g, d = self.generator, self.discriminator
@@ -125,6 +129,8 @@ class TrainingConfig:
         check_finite(self)
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads is {self.threads}; give 1 or more")
+        if self.graphs and (self.compile or self.micro_batch):
+            raise InputError("graphs can be combined neither with compile nor with micro_batch; leave out one of them")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}; use 0 to {2**63 - 1}")
         if not all(0 <= beta < 1 for beta in (self.adam_beta1, self.adam_beta2)) or not 0 <= self.w_avg_beta <= 1:
@@ -285,6 +291,7 @@ class Run:
             self.g.synthesis.recompute_from = self.d.recompute_from = config.recompute_from
         if config.compile:
             compile_blocks(self.g.mapping, *self.g.synthesis.blocks.values(), *self.d.blocks.values())
+        self.graphs = graphs.Graphs(graphs.capture_on(device)) if config.graphs else None
         self.stage: tuple[int, bool] | None = None
         self.resolution_and_fade = (config.schedule.initial_resolution, 0.0)
         self.images_seen, self.tick, self.tick_start, self.seconds = 0, 0, 0, 0.0
@@ -308,27 +315,14 @@ class Run:
     def step_discriminator(self, now: State, reals: list[Reals], means: Means) -> None:
         """One step of D on a batch of reals and fakes with the same labels."""
         config = self.config.loss.at_step(self.images_seen // now.batch_size)
-        loss_of = losses.DISCRIMINATOR_LOSSES[config.kind]
-        scale = config.gradient_scale(now.resolution, self.config.generator.resolution)
         w_sum = torch.zeros_like(self.g.w_avg)
         for micro in reals:
             index = micro.sample_index.to(self.device)
             labels = None if micro.labels is None else micro.labels.to(self.device)
-            with torch.no_grad():
-                w, w_first = self._draw_w(now, "D", index, labels)
-                fakes = self._synthesize(w, now, "D", index)
-                w_sum += w_first.sum(dim=0)
-            with weights_scaled_once():
-                loss = loss_of(
-                    losses.Critic(self.d, labels, now.fade),
-                    to_reals(micro.images.to(self.device, non_blocking=True), now.fade),
-                    fakes,
-                    config,
-                    scale,
-                    self._uniform("gradient penalty", index),
-                )
-                (loss.total.sum() / now.batch_size).backward()
-            means.add(loss_d=loss.total, score_real=loss.real_scores, score_fake=loss.fake_scores, penalty=loss.penalty)
+            images = micro.images.to(self.device, non_blocking=True)
+            quantities, sum_of_part = self._run(self._pass_of_d, self.d, now, config, index, labels, images)
+            means.add(**quantities)
+            w_sum += sum_of_part
         self._optimize("d", now, means)
         self._update_w_avg(w_sum / now.batch_size)
 
@@ -338,55 +332,94 @@ class Run:
         self.d.requires_grad_(False)
         for index in _micro_batches(self.config, now.batch_size):
             index = index.to(self.device)
-            labels = None
-            if self.config.generator.label_count:
-                picks = (self._uniform("labels of G", index) * len(self.labels)).long()
-                labels = self.labels[picks.clamp(max=len(self.labels) - 1)]
-            w, w_first = self._draw_w(now, "G", index, labels)
-            w_sum += w_first.detach().sum(dim=0)
-            scores = self.d(self._synthesize(w, now, "G", index), labels, fade=now.fade)
-            loss = losses.generator_loss(scores, self.config.loss)
-            (loss.sum() / now.batch_size).backward()
-            means.add(loss_g=loss)
+            quantities, sum_of_part = self._run(self._pass_of_g, self.g, now, self.config.loss, index)
+            means.add(**quantities)
+            w_sum += sum_of_part
         self.d.requires_grad_(True)
         self._optimize("g", now, means)
         self._update_w_avg(w_sum / now.batch_size)
 
-    def _draw_w(self, now: State, step: str, index: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _run(self, work: graphs.Pass, network: nn.Module, now: State, config: LossConfig, *inputs: Tensor | None):
+        """Do a pass, which adds to the network's gradients, or replay its graph."""
+        keys = partial(randomness.key, self.config.seed, self.images_seen)
+        if self.graphs is None:
+            return work(now, config, keys, *inputs)
+        return self.graphs.run(work, network, now, config, keys, *inputs)
+
+    # A pass does all that an iteration's step does with one micro-batch on the device, up to the gradients. Numbers
+    # that change from one iteration to the next reach it through its arguments only: `now.fade`, which may be a tensor,
+    # and the keys of random numbers. Else a graph of it would go on with those it was recorded with.
+
+    def _pass_of_d(
+        self, now: State, config: LossConfig, keys: graphs.Keys, index: Tensor, labels: Tensor | None, images: Tensor
+    ) -> graphs.Result:
+        with torch.no_grad():
+            w, w_first = self._draw_w(now, "D", keys, index, labels)
+            fakes = self._synthesize(w, now, "D", keys, index)
+        loss_of = losses.DISCRIMINATOR_LOSSES[config.kind]
+        with weights_scaled_once():
+            loss = loss_of(
+                losses.Critic(self.d, labels, now.fade),
+                to_reals(images, now.fade),
+                fakes,
+                config,
+                config.gradient_scale(now.resolution, self.config.generator.resolution),
+                draw_uniform_of_key((), keys("gradient penalty"), index),
+            )
+            (loss.total.sum() / now.batch_size).backward()
+        quantities = {
+            "loss_d": loss.total,
+            "score_real": loss.real_scores,
+            "score_fake": loss.fake_scores,
+            "penalty": loss.penalty,
+        }
+        return quantities, w_first.sum(dim=0)
+
+    def _pass_of_g(self, now: State, config: LossConfig, keys: graphs.Keys, index: Tensor) -> graphs.Result:
+        labels = None
+        if self.config.generator.label_count:
+            picks = (draw_uniform_of_key((), keys("labels of G"), index) * len(self.labels)).long()
+            labels = self.labels[picks.clamp(max=len(self.labels) - 1)]
+        w, w_first = self._draw_w(now, "G", keys, index, labels)
+        scores = self.d(self._synthesize(w, now, "G", keys, index), labels, fade=now.fade)
+        loss = losses.generator_loss(scores, config)
+        (loss.sum() / now.batch_size).backward()
+        return {"loss_g": loss}, w_first.detach().sum(dim=0)
+
+    def _draw_w(
+        self, now: State, step: str, keys: graphs.Keys, index: Tensor, labels: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """w [n, num_layers, w_dim] of a fake, styles mixed for a share of the images, and the first w [n, w_dim]."""
-        config, key = self.config, (self.config.seed, self.images_seen)
-        z = draw((config.generator.z_dim,), *key, f"z of {step}", index)
+        config = self.config
+        z = draw_of_key((config.generator.z_dim,), keys(f"z of {step}"), index)
         if config.mixing_probability == 0:
             w = self.g.mapping(z, labels)
             first = w[:, 0]
         else:
-            second = draw((config.generator.z_dim,), *key, f"second z of {step}", index)
+            second = draw_of_key((config.generator.z_dim,), keys(f"second z of {step}"), index)
             twice = None if labels is None else torch.cat([labels, labels])
             w, w_second = self.g.mapping(torch.cat([z, second]), twice).chunk(2)
             first = w[:, 0]
             deciding = index if config.mixing_per == "image" else torch.zeros_like(index)
             crossover = crossovers(
-                self._uniform(f"mixing coin of {step}", deciding),
-                self._uniform(f"crossover of {step}", deciding),
+                draw_uniform_of_key((), keys(f"mixing coin of {step}"), deciding),
+                draw_uniform_of_key((), keys(f"crossover of {step}"), deciding),
                 config.mixing_probability,
                 layers=len(self.g.synthesis.layer_resolutions(now.resolution)),
             )
             w = mix_styles(w, w_second, crossover)
         return w, first
 
-    def _synthesize(self, w: Tensor, now: State, step: str, index: Tensor) -> Tensor:
+    def _synthesize(self, w: Tensor, now: State, step: str, keys: graphs.Keys, index: Tensor) -> Tensor:
         """Fakes [n, C, R, R] with fresh noise for every sample and layer."""
         sizes = self.g.synthesis.layer_resolutions(now.resolution)
         noise = "none"
         if self.config.generator.use_noise:
             areas = [r * r for r in sizes]
-            numbers = draw((sum(areas),), self.config.seed, self.images_seen, f"noise of {step}", index)
+            numbers = draw_of_key((sum(areas),), keys(f"noise of {step}"), index)
             parts = zip(numbers.split(areas, dim=1), sizes, strict=True)
             noise = [part.reshape(-1, 1, r, r) for part, r in parts]
         return self.g.synthesis(w, resolution=now.resolution, fade=now.fade, noise=noise)
-
-    def _uniform(self, purpose: str, index: Tensor) -> Tensor:
-        return draw_uniform((), self.config.seed, self.images_seen, purpose, index)
 
     def _optimize(self, name: str, now: State, means: Means) -> None:
         """Average the gradients over the processes and step, unless any of them is not finite."""
@@ -646,7 +679,7 @@ def _check_store(config: TrainingConfig, store: Store) -> None:
 
 # what may change between two runs of the same command
 _MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "evaluation_ticks", "schedule.total_kimg"}
-_MAY_CHANGE |= {"recompute_from", "threads"}
+_MAY_CHANGE |= {"recompute_from", "threads", "graphs"}
 _MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluateConfig)}
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stylegan.config import check_finite
 from stylegan.errors import InputError
+from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
 
 Score = Callable[[Tensor], Tensor]  # images [N, C, H, W] -> scores [N]
@@ -21,7 +22,7 @@ class Critic:
 
     discriminator: Discriminator
     labels: Tensor | None
-    fade: float
+    fade: ops.Fade
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.discriminator(images, self.labels, fade=self.fade)
