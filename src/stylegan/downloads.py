@@ -10,6 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from stylegan.errors import InputError
+from stylegan.files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,6 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = True) -> li
     A file that is there and right is left alone. Raises InputError where one cannot be had or is not what it should
     be; a wrong file is not kept.
     """
-    from stylegan.images import atomic_file  # which needs torch; whoever only reads the cache does not
-
     if name not in DOWNLOADS:
         raise InputError(f"there is nothing called {name} to fetch; use one of: {', '.join(DOWNLOADS)}")
     paths = []

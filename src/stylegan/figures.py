@@ -19,7 +19,8 @@ from torch import Tensor
 
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
-from stylegan.images import atomic_file, crop_padding, enlarge, from_uint8, grid, save_image, to_uint8
+from stylegan.files import atomic_file
+from stylegan.images import crop_padding, enlarge, from_uint8, grid, save_image, to_uint8
 from stylegan.metrics.classifiers import AttributeClassifiers, bundled_classifiers, load_classifiers
 from stylegan.metrics.evaluate import read_record
 from stylegan.metrics.stream import to_channels, to_rgb

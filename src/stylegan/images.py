@@ -1,16 +1,15 @@
 """Images between the three forms they take: files, uint8 arrays, and the [-1, 1] tensors of the networks."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import floor
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from stylegan.files import atomic_file
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -60,21 +59,6 @@ def crop_padding(images: Tensor, aspect: Sequence[int]) -> Tensor:
     rows, columns = side * min(1, height / width), side * min(1, width / height)
     top, left = floor((side - rows) / 2), floor((side - columns) / 2)
     return images[:, :, top : side - top, left : side - left]
-
-
-@contextmanager
-def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
-    """Open a file to write that is, at any moment, either absent (or as it was before) or complete."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_image(image: Tensor | Image.Image, path: Path | str) -> None:

@@ -8,9 +8,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as serialize
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,7 +18,8 @@ from stylegan.data.sources import open_source
 from stylegan.data.store import Store, open_store
 from stylegan.downloads import cache_folder
 from stylegan.errors import InputError
-from stylegan.images import atomic_file, to_uint8
+from stylegan.files import read_tensors, write_tensors
+from stylegan.images import to_uint8
 from stylegan.metrics.extractors import Extractor
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator
@@ -221,8 +219,8 @@ def extract(
 
 def _load(path: Path) -> dict[str, Tensor] | None:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError):
+        return read_tensors(path, "a file of features")[1]
+    except InputError:
         return None  # absent, or damaged: made again
 
 
@@ -238,6 +236,5 @@ def extract_cached(images: Images, extractor: Extractor, count: int, **options) 
     found = extract(images, extractor, count, **options)
     if distributed.rank() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as file:
-            file.write(serialize(found))
+        write_tensors(path, found)
     return found

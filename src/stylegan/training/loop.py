@@ -20,7 +20,8 @@ from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
 from stylegan.errors import InputError
-from stylegan.images import atomic_file, crop_padding, grid
+from stylegan.files import atomic_file
+from stylegan.images import crop_padding, grid
 from stylegan.metrics.evaluate import EvaluateConfig, Evaluation, check, evaluate, is_best, read_record
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig

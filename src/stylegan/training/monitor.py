@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan.images import atomic_file, save_image
+from stylegan.files import atomic_file
+from stylegan.images import save_image
 
 
 class Means:
