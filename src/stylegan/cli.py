@@ -1165,7 +1165,7 @@ def _bench(arguments: Sequence[str]) -> None:
         from dataclasses import replace
 
         from stylegan import bench, distributed, presets
-        from stylegan.networks import layers
+        from stylegan import resolutions as powers
         from stylegan.training.schedule import from_there_on
 
         if preset not in presets.PRESETS:
@@ -1177,8 +1177,8 @@ def _bench(arguments: Sequence[str]) -> None:
         config = replace(
             presets.PRESETS[preset](presets.Shape(resolution)), device=device, precision=precision, compile=compile_
         )
-        every = layers.resolutions(resolution, config.schedule.initial_resolution)
-        if not set(resolutions) <= set(layers.resolutions(resolution)):
+        every = powers.resolutions(resolution, config.schedule.initial_resolution)
+        if not set(resolutions) <= set(powers.resolutions(resolution)):
             raise InputError(f"--resolutions must be powers of two from 4 to {resolution}")
         machine, rows = bench.machine(chosen, precision), []
         settings = {"device": bench.name_of(chosen), "precision": precision, "compiled": compile_}

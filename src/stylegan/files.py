@@ -89,7 +89,7 @@ def read_tensors(
     except InputError:
         raise
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not {what}, or is damaged ({str(error)[:200]})") from error
+        raise InputError(f"{path} cannot be read: it is not {what}, or is damaged ({str(error)[:200]})") from error
     return header, tensors
 
 
@@ -104,7 +104,7 @@ def _check_length(path: Path, what: str, hint: str) -> None:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
     if length > min(LONGEST_HEADER, size):
-        raise InputError(f"{path} is not {what}, or is damaged (its header is too long)")
+        raise InputError(f"{path} cannot be read: it is not {what}, or is damaged (its header is too long)")
 
 
 def _header(metadata: Mapping[str, str], path: Path, what: str, kind: str, version: int) -> dict[str, Any]:

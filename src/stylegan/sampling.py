@@ -12,6 +12,7 @@ from stylegan.errors import InputError
 from stylegan.files import atomic_file, read_tensors, write_tensors
 from stylegan.images import crop_padding, grid, to_uint8
 from stylegan.networks.generator import Generator, GeneratorConfig, NoiseInput
+from stylegan.resolutions import resolutions
 
 Latents = Sequence[int] | Tensor
 """What to draw: seeds, or w [N, num_layers, w_dim]."""
@@ -200,7 +201,7 @@ def style_ranges(resolution: int) -> dict[str, range]:
     A smaller network's colours are decided in its last layers all the same, so fine is its last resolution: 16 and 32
     are middle and fine in one of 32 x 32; 4, 8 and 16 the three in one of 16 x 16. Raises InputError below.
     """
-    layers = 2 * resolution.bit_length() - 4
+    layers = 2 * len(resolutions(resolution))
     if layers < 6:
         raise InputError(f"{resolution} x {resolution} is too small for coarse, middle and fine styles; 16 x 16 is not")
     middle, fine = min(4, layers - 4), min(8, layers - 2)

@@ -29,8 +29,9 @@ from stylegan.data import align, huggingface
 from stylegan.data.decoding import load_upright, on_white, open_image, to_srgb
 from stylegan.data.items import Item, Source, Unusable
 from stylegan.data.sources import Classes, open_source
-from stylegan.data.store import StoreWriter, box_sum, check_resolution, check_target, pyramid
+from stylegan.data.store import StoreWriter, box_sum, check_target, pyramid
 from stylegan.errors import InputError
+from stylegan.resolutions import check_resolution
 
 Task, Result = TypeVar("Task"), TypeVar("Result")
 Fit = Literal["crop", "pad", "wide", "stretch", "face", "celeba"]

@@ -24,26 +24,15 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from stylegan.errors import InputError
+from stylegan.resolutions import check_resolution, is_resolution, resolutions
 
 FORMAT_VERSION = 1
 KIND = "stylegan-store"
 MAX_DESCRIPTION_BYTES, MAX_NAMES_BYTES = 16 * 2**20, 512 * 2**20  # far more than they take
-MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
 _HEADER_BYTES = 128  # of an images-*.npy file: written last, when the number of images is known, so of fixed length
 
 
-# --- Resolutions -------------------------------------------------------------------------------
-
-
-def check_resolution(resolution: int) -> None:
-    """Raise InputError unless `resolution` is a power of two from 4 to 1024."""
-    if resolution not in resolutions(MAX_RESOLUTION):
-        raise InputError(f"resolution is {resolution}; use a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
-
-
-def resolutions(resolution: int) -> list[int]:
-    """All powers of two from 4 to `resolution`, coarse to fine."""
-    return [1 << i for i in range(2, resolution.bit_length())]
+# --- The pyramid -------------------------------------------------------------------------------
 
 
 def box_sum(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
@@ -208,7 +197,7 @@ def open_store(path: Path | str) -> Store:
         content_hash=_field(fields, "content_hash", str, description),
         made=_field(fields, "made", dict, description),
     )
-    if store.count < 1 or store.channels not in (1, 3, 4) or store.resolution not in resolutions(MAX_RESOLUTION):
+    if store.count < 1 or store.channels not in (1, 3, 4) or not is_resolution(store.resolution):
         raise _damaged(
             description,
             f"it describes {store.count} images of {store.resolution} pixels, {store.channels} channels",

@@ -25,7 +25,7 @@ from stylegan.directions import Directions
 from stylegan.errors import InputError
 from stylegan.images import crop_padding, from_uint8, save_image, to_pil, to_uint8
 from stylegan.networks.generator import Generator
-from stylegan.networks.layers import resolutions
+from stylegan.resolutions import resolutions
 
 RANGES = ("coarse", "middle", "fine")
 COMPARED_AT = 16  # pixels; what the nearest images have in common is composition and colour

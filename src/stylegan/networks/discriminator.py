@@ -16,9 +16,9 @@ from stylegan.networks.layers import (
     activate,
     check_image_shape,
     one_hot,
-    resolutions,
     run_block,
 )
+from stylegan.resolutions import resolutions
 
 
 @dataclass(frozen=True)
