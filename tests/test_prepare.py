@@ -704,7 +704,8 @@ def test_options_out_of_range(tmp_path, options, message):
 
 
 def test_portraits(tmp_path):
-    from stylegan.data.portraits import ATTRIBUTES, attributes, factors, portrait
+    from stylegan.portraits.factors import ATTRIBUTES, attributes, factors
+    from stylegan.portraits.render import portrait
 
     report = prepare_portraits(tmp_path / "a", count=5, resolution=16, seed=1, workers=1, progress=False)
     assert report.count == 5 and report.skipped == []

@@ -201,7 +201,7 @@ def prepare_portraits(
 
     Raises InputError if an option is out of range, or if the store exists already or cannot be written.
     """
-    from stylegan.data.portraits import ATTRIBUTES
+    from stylegan.portraits.factors import ATTRIBUTES
 
     start = time.perf_counter()
     _check_numbers(resolution, seed, count=count, workers=workers)
@@ -383,7 +383,8 @@ class _Render:
     seed: int
 
     def __call__(self, index: int) -> tuple[dict[int, np.ndarray], np.ndarray]:
-        from stylegan.data.portraits import attributes, factors, portrait
+        from stylegan.portraits.factors import attributes, factors
+        from stylegan.portraits.render import portrait
 
         levels = pyramid(portrait(index, self.resolution, self.seed))
         return levels, attributes(factors(index, self.seed))
