@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from stylegan.data.loader import Loader, to_reals
-from stylegan.data.store import StoreWriter, open_store, pyramid
+from stylegan.data.pyramid import pyramid
+from stylegan.data.store import StoreWriter, open_store
 from stylegan.presets import demo
 from stylegan.training.loop import _batches, _Run
 from stylegan.training.monitor import Means

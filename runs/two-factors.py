@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from stylegan.data.store import StoreWriter, pyramid
+from stylegan.data.pyramid import pyramid
+from stylegan.data.store import StoreWriter
 from stylegan.portraits.factors import ATTRIBUTES, attributes, factors
 from stylegan.portraits.render import render
 

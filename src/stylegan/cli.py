@@ -748,7 +748,7 @@ def _edit(arguments: Sequence[str]) -> None:
 
 
 def _project(arguments: Sequence[str]) -> None:
-    from stylegan.data.prepare import Fit
+    from stylegan.data.fitting import Fit
     from stylegan.project import ProjectConfig
 
     def command(

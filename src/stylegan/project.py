@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan.config import check_finite
-from stylegan.data.prepare import Fit, PrepareConfig, decode
-from stylegan.data.sources import Unusable
+from stylegan.data.fitting import Fit, Fitting, decode
+from stylegan.data.items import Unusable
 from stylegan.downloads import DOWNLOADS, cache_folder
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
@@ -264,9 +264,9 @@ def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -
     """
     config = generator.config
     fit = fit or ("wide" if tuple(config.aspect) == (4, 3) else "crop")
-    prepared = PrepareConfig(generator.synthesis.grown[0], fit, config.channels, allow_upscale=True)
+    fitting = Fitting(generator.synthesis.grown[0], fit, config.channels, allow_upscale=True)
     try:
-        pixels = decode(Path(path).read_bytes(), prepared)
+        pixels = decode(Path(path).read_bytes(), fitting)
     except Unusable as reason:
         raise InputError(f"{path} cannot be projected: {reason}") from None
     return from_uint8(torch.tensor(pixels).permute(2, 0, 1)[None])
