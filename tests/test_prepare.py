@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 
 from stylegan.data import sources
 from stylegan.data.decoding import _to_eight_bits
-from stylegan.data.fitting import decode
+from stylegan.data.fitting import Fitting, decode
 from stylegan.data.items import Unusable
 from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
 from stylegan.data.pyramid import pyramid
