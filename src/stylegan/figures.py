@@ -522,7 +522,7 @@ def save_figure(figure: "Tensor | Figure", path: Path | str) -> None:
     if isinstance(figure, Tensor):
         if path.suffix != ".png":
             raise InputError(f"{path}: this figure has no text and is an image; write a .png file")
-        save_image(figure, path)
+        save_image(figure, path, sheet=True)
         return
     if path.suffix not in (".png", ".pdf"):
         raise InputError(f"{path}: figures are written as .png or .pdf")

@@ -17,7 +17,13 @@ from stylegan.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+SHEET_MARK = ("stylegan", "sheet")  # key and text in a PNG file that shows several images at once
 LONGEST_HEADER = 10 * 2**20  # bytes; that of a 1024 x 1024 model has 60,000
+
+
+def printable(name: str) -> str:
+    """A name in which bytes that are not UTF-8 (surrogates, in Python) are written out: `\\udcff`."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @contextmanager

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from stylegan.files import atomic_file
+from stylegan.files import SHEET_MARK, atomic_file
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -61,11 +62,17 @@ def crop_padding(images: Tensor, aspect: Sequence[int]) -> Tensor:
     return images[:, :, top : side - top, left : side - left]
 
 
-def save_image(image: Tensor | Image.Image, path: Path | str) -> None:
-    """Save one image ([C, H, W] as in `to_pil`, or a PIL image) as a PNG file, never half-written."""
+def save_image(image: Tensor | Image.Image, path: Path | str, *, sheet: bool = False) -> None:
+    """Save one image ([C, H, W] as in `to_pil`, or a PIL image) as a PNG file, never half-written.
+
+    sheet: it shows several images, which the file says, so that nobody takes it for a sample (`stylegan prepare`).
+    """
     picture = image if isinstance(image, Image.Image) else to_pil(image)
+    marks = PngInfo()
+    if sheet:
+        marks.add_text(*SHEET_MARK)
     with atomic_file(path) as file:
-        picture.save(file, "PNG")
+        picture.save(file, "PNG", pnginfo=marks)
 
 
 def enlarge(image: Tensor, factor: int) -> Tensor:

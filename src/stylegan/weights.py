@@ -53,6 +53,8 @@ class Model:
     """The generator as it was trained, if kept."""
     discriminator: Discriminator | None = None
     """If kept."""
+    label_names: tuple[str, ...] = ()
+    """Names of the classes, as the store had them; () where they are not known."""
 
 
 def save(path: Path | str, model: Model, *, half: bool = False) -> None:
@@ -78,14 +80,15 @@ def header_of(model: Model) -> dict[str, Any]:
         "grown": {"resolution": resolution, "fade": fade},
         "truncation": {"psi": model.generator.truncation[0], "cutoff": model.generator.truncation[1]},
         "provenance": asdict(model.provenance),
-    }
+    } | ({"label_names": list(model.label_names)} if model.label_names else {})
 
 
 def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: str | None = None) -> Model:
     """A model as it is given away: with its licence and data set, without what only further training needs."""
     said = {name: value for name, value in {"licence": licence, "data": data}.items() if value is not None}
     provenance = replace(model.provenance, **said)
-    return Model(model.generator, provenance) if only_ema else replace(model, provenance=provenance)
+    shared = replace(model, provenance=provenance)
+    return replace(shared, raw_generator=None, discriminator=None) if only_ema else shared
 
 
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
@@ -157,6 +160,7 @@ def _load_safetensors(path: Path) -> Model:
         grown = from_dict(_Grown, header["grown"], "grown.")
         truncation = from_dict(_Truncation, header["truncation"], "truncation.") if "truncation" in header else None
         config = from_dict(GeneratorConfig, header["generator"], "generator.")
+        label_names = _label_names(header, config.label_count)
         generator, raw = network("g_ema", Generator, config), network("g", Generator, config)
         discriminator = None
         if header["discriminator"]:
@@ -172,7 +176,15 @@ def _load_safetensors(path: Path) -> Model:
         if each is not None:
             each.synthesis.grown = (grown.resolution, grown.fade)
             each.truncation = (truncation.psi, truncation.cutoff) if truncation else each.truncation
-    return Model(generator, provenance, raw, discriminator)
+    return Model(generator, provenance, raw, discriminator, label_names)
+
+
+def _label_names(header: dict[str, Any], count: int) -> tuple[str, ...]:
+    """The classes' names; older files, and those of unlabelled data, have none."""
+    names = header.get("label_names", [])
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) not in (0, count):
+        raise InputError(f"its label_names are no list of the names of {count} classes")
+    return tuple(names)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from stylegan.data import align
-from stylegan.data.decoding import load_upright, on_white, open_image, to_srgb
+from stylegan.data.decoding import is_sheet, load_upright, on_white, open_image, to_srgb
 from stylegan.data.items import Unusable
 from stylegan.data.pyramid import box_sum
 
@@ -38,6 +38,8 @@ def decode(data: bytes, fitting: Fitting) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd metadata; what matters is checked here
         image = open_image(data)
+        if is_sheet(image):
+            raise Unusable("a sheet of several images, drawn by this program")
         width, height = image.size
         if fitting.fit == "celeba":
             if image.size != CELEBA_SIZE:

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stylegan import __version__
-from stylegan.data import align, huggingface
+from stylegan.data import align, huggingface, labels
 from stylegan.data.fitting import Fit, Fitting, decode
 from stylegan.data.items import Item, Source, Unusable
 from stylegan.data.pyramid import pyramid
@@ -25,6 +25,7 @@ from stylegan.data.sources import Classes, open_source
 from stylegan.data.store import StoreWriter, check_target
 from stylegan.data.workers import in_order, worker_count, worker_processes
 from stylegan.errors import InputError
+from stylegan.files import printable
 from stylegan.resolutions import check_resolution
 
 FETCH_MEMORY = 1536 * 2**20  # bytes, for reading parquet and arrow files
@@ -68,6 +69,10 @@ class PrepareReport:
     """(name, reason) of everything that could not be used, sorted by name."""
     seconds: float
     """How long it took."""
+    labels: str = "no labels"
+    """What was found about class labels, in words."""
+    has_labels: bool = False
+    """Whether the images have classes."""
 
 
 def prepare(
@@ -93,7 +98,8 @@ def prepare(
         align.check()
     with _opened(source, store, config, progress) as listing:
         count, skipped = _write_store(listing, source, store, config, progress)
-    return PrepareReport(Path(store), count, sorted(skipped), time.perf_counter() - start)
+    seconds, has_labels = time.perf_counter() - start, listing.labels is not None
+    return PrepareReport(Path(store), count, sorted(skipped), seconds, listing.about_labels, has_labels)
 
 
 @contextlib.contextmanager
@@ -110,7 +116,7 @@ def _opened(source: Path | str, store: Path | str, config: PrepareConfig, progre
         listing = fetch(source) if huggingface.is_on_hub(source) else _fetch_apart(fetch, source)
         if isinstance(listing, str):
             raise InputError(listing)
-        yield listing
+        yield labels.described(listing)
 
 
 def _fetch_apart(fetch: "_Fetch", source: Path | str) -> Source | str:
@@ -159,7 +165,7 @@ def _write_store(
     ):
         for i, item, result in zip(order, items, results, strict=False):
             if isinstance(result, str):
-                skipped.append((item.name, result))
+                skipped.append((printable(item.name), result))
                 bar.set_postfix(skipped=len(skipped), refresh=False)
                 if config.strict and len(skipped) == 5:
                     break

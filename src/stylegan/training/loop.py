@@ -446,7 +446,8 @@ class Run:
             notes=begun,
             fit=str(self.store.made.get("fit", "")),
         )
-        return weights.Model(self.g_ema, provenance, self.g, self.d)
+        names = self.store.label_names if self.labels is not None else ()
+        return weights.Model(self.g_ema, provenance, self.g, self.d, names)
 
     def save_model(self, run_dir: Path) -> None:
         """Write the model file, then drop old ones."""

@@ -90,7 +90,7 @@ class Monitor:
     def save_image(self, image: Tensor, name: str) -> None:
         """Save an image, [C, H, W] in about [-1, 1] or uint8, in the run's folder."""
         if self.active:
-            save_image(image, self.run_dir / name)
+            save_image(image, self.run_dir / name, sheet=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
