@@ -275,6 +275,10 @@ def test_too_small_depends_on_the_side_that_is_used():
 # --- What cannot be used -----------------------------------------------------------------------
 
 NOISE = noise(40, 40)
+TOO_MANY_PIXELS = (
+    "decompression bomb: more than 67,108,864 pixels; make it smaller first, such as with: "
+    "magick IN -resize 8000x8000 OUT"
+)
 BAD = {
     "empty.png": (b"", "empty (zero bytes)"),
     "text.jpg": (b"hello, this is no image", "not an image of a known format"),
@@ -305,9 +309,9 @@ BAD = {
         encode(flat("RGB", 1), "TIFF", save_all=True, append_images=[flat("RGB", 2)]),
         "animated or of several pages",
     ),
-    "bomb.png": (png_header(30_000, 30_000), "decompression bomb: more than 67,108,864 pixels"),
+    "bomb.png": (png_header(30_000, 30_000), TOO_MANY_PIXELS),
     "scans.jpg": (b"\xff\xd8" + 65 * b"\xff\xda", "decompression bomb: more than 64 scans"),
-    "huge.png": (png_header(12_000, 12_000), "decompression bomb: more than 67,108,864 pixels"),
+    "huge.png": (png_header(12_000, 12_000), TOO_MANY_PIXELS),
     "large.png": (png_header(8192, 8192), "truncated"),
     "floats.tif": (
         encode(flat("F", 1000.0), "TIFF"),

@@ -21,8 +21,8 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 MAX_PIXELS = 2**26  # of an image; more, and decoding would take more than 1.25 GiB, whatever the format
 _BOMB = (
-    f"decompression bomb: more than {MAX_PIXELS:,} pixels; make it smaller first, or cut it into tiles, such as with: "
-    "vips crop (or magick -resize)"
+    f"decompression bomb: more than {MAX_PIXELS:,} pixels; make it smaller first, such as with: "
+    "magick IN -resize 8000x8000 OUT"
 )
 MAX_SCANS = 64  # of a JPEG file: each goes over the whole image, so that a small file could take hours
 
