@@ -10,12 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from stylegan.data.portraits import ATTRIBUTES, attributes, factors, render
-from stylegan.data.store import StoreWriter, pyramid
+from stylegan.data.pyramid import pyramid
+from stylegan.data.store import StoreWriter
+from stylegan.portraits.factors import ATTRIBUTES, attributes, factors
+from stylegan.portraits.render import render
 
 LEFT_OUT = [ATTRIBUTES.index("facing_left"), ATTRIBUTES.index("dark_background")]
 PERSON = {"pitch": 0.0, "tilt": 0.0, "glasses": "none", "hat": "none", "beard": "none", "moustache": 0.0}
-PERSON |= {"hair_colour": "copper", "hair_curl": 0.2, "bangs": "none", "hair_length": 0.3, "age": 0.3, "light": 0.7}
+PERSON |= {"hair_color": "copper", "hair_curl": 0.2, "bangs": "none", "hair_length": 0.3, "age": 0.3, "light": 0.7}
 
 path, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 6000
 person, rng = replace(factors(0), background="plain", **PERSON), np.random.default_rng(0)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from stylegan.data.store import StoreWriter, pyramid
+from stylegan.data.pyramid import pyramid
+from stylegan.data.store import StoreWriter
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import FeatureMaps

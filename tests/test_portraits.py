@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stylegan.data import portraits
-from stylegan.data.portraits import ATTRIBUTES, attributes, factors, portrait, render
 from stylegan.errors import InputError
+from stylegan.portraits import factors as portraits
+from stylegan.portraits.factors import ATTRIBUTES, attributes, factors
+from stylegan.portraits.render import portrait, render
 
 # One factor per attribute, with a value that makes it false and one that makes it true.
 SWITCHES = {
@@ -22,7 +23,7 @@ SWITCHES = {
     "beard": ("beard", "none", "full"),
     "moustache": ("moustache", 0.2, 0.9),
     "long_hair": ("hair_length", 0.3, 0.8),
-    "dark_hair": ("hair_colour", "honey", "espresso"),
+    "dark_hair": ("hair_color", "honey", "espresso"),
     "curly_hair": ("hair_curl", 0.2, 0.8),
     "bangs": ("bangs", "none", "straight"),
     "old": ("age", 0.2, 0.85),
@@ -60,7 +61,7 @@ def test_same_numbers_on_every_call_and_in_every_process():
     assert factors(5, seed=2) != factors(5, seed=3)
     image = portrait(5, 32, seed=2)
     assert np.array_equal(image, portrait(5, 32, seed=2))
-    script = "from stylegan.data.portraits import portrait; print(portrait(5, 32, seed=2).tobytes().hex())"
+    script = "from stylegan.portraits.render import portrait; print(portrait(5, 32, seed=2).tobytes().hex())"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
     assert result.stdout.strip() == image.tobytes().hex()
 
@@ -75,7 +76,7 @@ def test_resolution_only_scales_the_picture(index):
 
 def test_factors_are_within_their_categories():
     for f in (factors(i) for i in range(200)):
-        assert f.hair_colour in portraits.HAIR_COLOURS and f.hat in portraits.HATS
+        assert f.hair_color in portraits.HAIR_COLORS and f.hat in portraits.HATS
         assert f.background in portraits.BACKGROUNDS and f.clothes in portraits.CLOTHES
         assert 0.5 <= abs(f.light) <= 1 and -1 <= f.yaw <= 1
 
@@ -121,7 +122,7 @@ def test_every_category_can_be_painted():
         "background": portraits.BACKGROUNDS,
         "beard": portraits.BEARDS,
         "bangs": portraits.BANGS,
-        "hair_colour": tuple(portraits.HAIR_COLOURS),
+        "hair_color": tuple(portraits.HAIR_COLORS),
     }
     for factor, options in choices.items():
         pictures = {render(replace(f, **{factor: option}), 32).tobytes() for option in options}

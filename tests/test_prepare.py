@@ -18,10 +18,13 @@ from PIL import Image, ImageCms
 
 from stylegan.data import sources
 from stylegan.data.decoding import _to_eight_bits
+from stylegan.data.fitting import Fitting, decode
 from stylegan.data.items import Unusable
-from stylegan.data.prepare import PrepareConfig, decode, in_order, prepare, prepare_portraits
+from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
+from stylegan.data.pyramid import pyramid
 from stylegan.data.sources import open_source
-from stylegan.data.store import StoreWriter, open_store, pyramid
+from stylegan.data.store import StoreWriter, open_store
+from stylegan.data.workers import in_order
 from stylegan.errors import InputError
 
 
@@ -44,6 +47,10 @@ def png_header(width: int, height: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def fitting(resolution: int = 8, **options) -> Fitting:
+    return Fitting(resolution, **options)
 
 
 def config(resolution: int = 8, **options) -> PrepareConfig:
@@ -109,35 +116,35 @@ MODES = {
 
 @pytest.mark.parametrize("data, expected", MODES.values(), ids=MODES.keys())
 def test_modes(data, expected):
-    image = decode(data, config())
+    image = decode(data, fitting())
     assert image.dtype == np.uint8 and image.shape == (8, 8, 3)
     np.testing.assert_allclose(np.unique(image.reshape(-1, 3), axis=0), expected, atol=1)
 
 
 def test_adobe_cmyk_jpeg_is_not_inverted():
-    image = decode(encode(flat("CMYK", (0, 255, 255, 0), 16), "JPEG"), config())
+    image = decode(encode(flat("CMYK", (0, 255, 255, 0), 16), "JPEG"), fitting())
     np.testing.assert_allclose(image.reshape(-1, 3).mean(0), [255, 0, 0], atol=4)
 
 
 def test_channels():
     image = noise(8, 8)
-    np.testing.assert_array_equal(decode(encode(image), config(channels=3)), image)
+    np.testing.assert_array_equal(decode(encode(image), fitting(channels=3)), image)
     luma = np.asarray(Image.fromarray(image).convert("L"))
-    np.testing.assert_array_equal(decode(encode(image), config(channels=1))[:, :, 0], luma)
-    opaque = decode(encode(image), config(channels=4))
+    np.testing.assert_array_equal(decode(encode(image), fitting(channels=1))[:, :, 0], luma)
+    opaque = decode(encode(image), fitting(channels=4))
     np.testing.assert_array_equal(opaque[:, :, :3], image)
     assert (opaque[:, :, 3] == 255).all()
     rgba = noise(8, 8, 4)
-    np.testing.assert_array_equal(decode(encode(rgba), config(channels=4)), rgba)
+    np.testing.assert_array_equal(decode(encode(rgba), fitting(channels=4)), rgba)
 
 
 def test_transparent_pixels_do_not_leak_colour_when_reduced():
     image = np.zeros((16, 16, 4), np.uint8)
     image[:, 0::2] = (255, 0, 0, 255)  # red beside transparent black
     for side in (16, 15):  # box filter, Lanczos
-        reduced = decode(encode(image[:side, :side]), config(8, channels=4))
+        reduced = decode(encode(image[:side, :side]), fitting(8, channels=4))
         np.testing.assert_array_equal(reduced[2:-2, 2:-2, 0], 255)
-    np.testing.assert_allclose(decode(encode(image), config(8)), np.full((8, 8, 3), (255, 127, 127)), atol=1)
+    np.testing.assert_allclose(decode(encode(image), fitting(8)), np.full((8, 8, 3), (255, 127, 127)), atol=1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -160,7 +167,7 @@ def test_exif_rotation(kind, orientation):
     exif[0x0112] = orientation
     options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
     options |= {"lossless": True} if kind == "WEBP" else {}
-    image = decode(encode(stored, kind, exif=exif, **options), config(8, fit="stretch"))
+    image = decode(encode(stored, kind, exif=exif, **options), fitting(8, fit="stretch"))
     expected = np.asarray(upright.resize((8, 8), Image.Resampling.BOX))
     np.testing.assert_allclose(image.astype(int), expected, atol=40 if kind == "JPEG" else 1)
 
@@ -168,7 +175,7 @@ def test_exif_rotation(kind, orientation):
 def test_colour_profiles_become_srgb():
     image = flat("RGB", (200, 50, 50))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    np.testing.assert_array_equal(decode(encode(image, icc_profile=srgb.tobytes()), config())[0, 0], (200, 50, 50))
+    np.testing.assert_array_equal(decode(encode(image, icc_profile=srgb.tobytes()), fitting())[0, 0], (200, 50, 50))
     # A profile with red and blue exchanged: its rXYZ and bXYZ tags point to each other's values.
     profile = bytearray(srgb.tobytes())
     assert struct.unpack(">I", profile[128:132])[0] < 30  # tags
@@ -176,23 +183,23 @@ def test_colour_profiles_become_srgb():
     profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
     name = profile.index("sRGB".encode("utf-16-be"))
     profile[name : name + 8] = "test".encode("utf-16-be")
-    converted = decode(encode(image, icc_profile=bytes(profile)), config())[0, 0]
+    converted = decode(encode(image, icc_profile=bytes(profile)), fitting())[0, 0]
     np.testing.assert_allclose(converted, (50, 50, 200), atol=3)
-    transparent = decode(encode(flat("RGBA", (200, 50, 50, 128)), icc_profile=bytes(profile)), config(channels=4))
+    transparent = decode(encode(flat("RGBA", (200, 50, 50, 128)), icc_profile=bytes(profile)), fitting(channels=4))
     np.testing.assert_allclose(transparent[0, 0], (50, 50, 200, 128), atol=3)
 
 
 @pytest.mark.parametrize("profile", [b"no profile", b"\0" * 200])
 def test_broken_colour_profiles_and_exif_are_ignored(profile):
     image = noise(8, 8)
-    np.testing.assert_array_equal(decode(encode(image, icc_profile=profile), config()), image)
-    np.testing.assert_array_equal(decode(encode(image, exif=b"Exif\0\0MM\0*\xff\xff"), config()), image)
+    np.testing.assert_array_equal(decode(encode(image, icc_profile=profile), fitting()), image)
+    np.testing.assert_array_equal(decode(encode(image, exif=b"Exif\0\0MM\0*\xff\xff"), fitting()), image)
 
 
 def test_phone_jpeg_with_a_second_picture_is_one_image():
     data = encode(flat("RGB", (200, 0, 0)), "MPO", save_all=True, append_images=[flat("RGB", (0, 0, 200))])
     assert Image.open(io.BytesIO(data)).n_frames == 2
-    np.testing.assert_allclose(decode(data, config())[0, 0], (200, 0, 0), atol=3)
+    np.testing.assert_allclose(decode(data, fitting())[0, 0], (200, 0, 0), atol=3)
 
 
 def test_modes_that_files_seldom_have():
@@ -210,31 +217,31 @@ def test_modes_without_a_meaning_are_refused_by_name():
 
 def test_crop_takes_the_centre():
     image = noise(8, 13)
-    np.testing.assert_array_equal(decode(encode(image), config(8)), image[:, 2:10])
+    np.testing.assert_array_equal(decode(encode(image), fitting(8)), image[:, 2:10])
     image = noise(13, 8)
-    np.testing.assert_array_equal(decode(encode(image), config(8)), image[2:10])
+    np.testing.assert_array_equal(decode(encode(image), fitting(8)), image[2:10])
 
 
 def test_even_reductions_equal_the_pyramid():
     image = noise(64, 64)
-    np.testing.assert_array_equal(decode(encode(image), config(16)), pyramid(image)[16])
+    np.testing.assert_array_equal(decode(encode(image), fitting(16)), pyramid(image)[16])
     image = noise(24, 24)  # by 3
     expected = np.rint(image.astype(float).reshape(8, 3, 8, 3, 3).mean((1, 3)))
-    np.testing.assert_array_equal(decode(encode(image), config(8)), expected)
+    np.testing.assert_array_equal(decode(encode(image), fitting(8)), expected)
     image = noise(24, 16)  # by 3 and by 2
     expected = np.rint(image.astype(float).reshape(8, 3, 8, 2, 3).mean((1, 3)))
-    np.testing.assert_array_equal(decode(encode(image), config(8, fit="stretch")), expected)
+    np.testing.assert_array_equal(decode(encode(image), fitting(8, fit="stretch")), expected)
 
 
 def test_other_reductions_are_lanczos():
     image = noise(21, 21)
     expected = np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.LANCZOS))
-    np.testing.assert_array_equal(decode(encode(image), config(8)), expected)
+    np.testing.assert_array_equal(decode(encode(image), fitting(8)), expected)
 
 
 @pytest.mark.parametrize("height, width", [(16, 8), (8, 16), (16, 5), (100, 1)])
 def test_pad_centres_on_black(height, width):
-    image = decode(encode(np.full((height, width, 3), 200, np.uint8)), config(8, fit="pad"))
+    image = decode(encode(np.full((height, width, 3), 200, np.uint8)), fitting(8, fit="pad"))
     longer = max(height, width)
     rows, columns = (max(1, round(side * 8 / longer)) for side in (height, width))
     top, left = (8 - rows) // 2, (8 - columns) // 2
@@ -245,29 +252,33 @@ def test_pad_centres_on_black(height, width):
 
 def test_wide_is_cropped_to_4_to_3_and_padded():
     stored = noise(40, 32)
-    image = decode(encode(stored), config(16, fit="wide"))
+    image = decode(encode(stored), fitting(16, fit="wide"))
     kept = stored[8:32].reshape(12, 2, 16, 2, 3).mean(axis=(1, 3))
     np.testing.assert_array_equal(image[2:14], np.rint(kept).astype(np.uint8))
     assert not image[:2].any() and not image[14:].any()
     with pytest.raises(Unusable, match=r"^wider than 4 to 3: 40 x 29$"):
-        decode(encode(noise(29, 40)), config(16, fit="wide"))
+        decode(encode(noise(29, 40)), fitting(16, fit="wide"))
     with pytest.raises(Unusable, match=r"^too small: 15 x 30$"):
-        decode(encode(noise(30, 15)), config(16, fit="wide"))
-    assert decode(encode(noise(30, 15)), config(16, fit="wide", allow_upscale=True)).shape == (16, 16, 3)
+        decode(encode(noise(30, 15)), fitting(16, fit="wide"))
+    assert decode(encode(noise(30, 15)), fitting(16, fit="wide", allow_upscale=True)).shape == (16, 16, 3)
 
 
 def test_too_small_depends_on_the_side_that_is_used():
     data = encode(noise(6, 12))
     for fit in ("crop", "stretch"):
         with pytest.raises(Unusable, match=r"^too small: 12 x 6$"):
-            decode(data, config(8, fit=fit))
-        assert decode(data, config(8, fit=fit, allow_upscale=True)).shape == (8, 8, 3)
-    assert decode(data, config(8, fit="pad")).shape == (8, 8, 3)
+            decode(data, fitting(8, fit=fit))
+        assert decode(data, fitting(8, fit=fit, allow_upscale=True)).shape == (8, 8, 3)
+    assert decode(data, fitting(8, fit="pad")).shape == (8, 8, 3)
 
 
 # --- What cannot be used -----------------------------------------------------------------------
 
 NOISE = noise(40, 40)
+TOO_MANY_PIXELS = (
+    "decompression bomb: more than 67,108,864 pixels; make it smaller first, such as with: "
+    "magick IN -resize 8000x8000 OUT"
+)
 BAD = {
     "empty.png": (b"", "empty (zero bytes)"),
     "text.jpg": (b"hello, this is no image", "not an image of a known format"),
@@ -298,9 +309,9 @@ BAD = {
         encode(flat("RGB", 1), "TIFF", save_all=True, append_images=[flat("RGB", 2)]),
         "animated or of several pages",
     ),
-    "bomb.png": (png_header(30_000, 30_000), "decompression bomb: more than 67,108,864 pixels"),
+    "bomb.png": (png_header(30_000, 30_000), TOO_MANY_PIXELS),
     "scans.jpg": (b"\xff\xd8" + 65 * b"\xff\xda", "decompression bomb: more than 64 scans"),
-    "huge.png": (png_header(12_000, 12_000), "decompression bomb: more than 67,108,864 pixels"),
+    "huge.png": (png_header(12_000, 12_000), TOO_MANY_PIXELS),
     "large.png": (png_header(8192, 8192), "truncated"),
     "floats.tif": (
         encode(flat("F", 1000.0), "TIFF"),
@@ -705,7 +716,8 @@ def test_options_out_of_range(tmp_path, options, message):
 
 
 def test_portraits(tmp_path):
-    from stylegan.data.portraits import ATTRIBUTES, attributes, factors, portrait
+    from stylegan.portraits.factors import ATTRIBUTES, attributes, factors
+    from stylegan.portraits.render import portrait
 
     report = prepare_portraits(tmp_path / "a", count=5, resolution=16, seed=1, workers=1, progress=False)
     assert report.count == 5 and report.skipped == []

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stylegan.data.store import StoreWriter, box_sum, open_store, pyramid
+from stylegan.data.pyramid import box_sum, pyramid
+from stylegan.data.store import StoreWriter, open_store
 from stylegan.errors import InputError
 from stylegan.system import system
 

@@ -15,7 +15,8 @@ from torch.utils.flop_counter import flop_registry
 
 from stylegan.device import Precision, in_precision, pick_device, set_precision
 from stylegan.networks import ops
-from stylegan.networks.layers import compile_blocks, resolutions
+from stylegan.networks.layers import compile_blocks
+from stylegan.resolutions import resolutions
 from stylegan.training.loop import Reals, Run, TrainingConfig
 from stylegan.training.monitor import Means, peak_memory_mb
 from stylegan.training.schedule import State, state_at

@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _main(arguments: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
@@ -133,8 +134,8 @@ def _prepare(arguments: Sequence[str]) -> None:
             print(f"skipped {name}: {reason}")
         print(
             f"{report.count} images of {config.resolution} x {config.resolution} in {store}, "
-            f"{len(report.skipped)} skipped, {report.seconds:.1f} s. "
-            f"Next: stylegan train {store} RUN --preset small"
+            f"{len(report.skipped)} skipped, {report.seconds:.1f} s; {report.labels}. "
+            f"Next: stylegan train {store} RUN --preset small{' --labels' * report.has_labels}"
         )
 
     _run(command, arguments, "prepare")
@@ -298,7 +299,7 @@ def _generate(arguments: Sequence[str]) -> None:
                     save_image(image, out / next(names))
                 gridded += images[: MOST_IN_A_GRID - len(gridded)]
                 bar.update(len(images))
-        save_image(grid(torch.stack(gridded), columns), out / "grid.png")
+        save_image(grid(torch.stack(gridded), columns), out / "grid.png", sheet=True)
         first = f" of the first {MOST_IN_A_GRID}" if len(numbers) > MOST_IN_A_GRID else ""
         print(f"{len(numbers)} images and grid.png{first} in {out}")
 
@@ -694,7 +695,7 @@ def _directions(arguments: Sequence[str]) -> None:
         w = _chosen_w(generator, latents or _seeds(seeds), psi, class_)
         options = {"names": names, "strengths": strengths, "hold": hold}
         chosen = _layers(layers, generator.config.num_layers)
-        save_image(directions.strips(generator, found, w, layers=chosen, **options), out)
+        save_image(directions.strips(generator, found, w, layers=chosen, **options), out, sheet=True)
         print(out)
 
     tyro.extras.subcommand_cli_from_dict({"find": find, "show": show}, args=list(arguments), prog="stylegan directions")
@@ -748,7 +749,7 @@ def _edit(arguments: Sequence[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(after):
             save_image(image, out / f"edited{i:04d}.png")
-        save_image(grid(torch.cat([before, after]), columns=len(after)), out / "comparison.png")
+        save_image(grid(torch.cat([before, after]), columns=len(after)), out / "comparison.png", sheet=True)
         project.save(out / "latents.safetensors", edited, noise)
         print(f"{len(after)} images, comparison.png and latents.safetensors in {out}")
 
@@ -756,7 +757,7 @@ def _edit(arguments: Sequence[str]) -> None:
 
 
 def _project(arguments: Sequence[str]) -> None:
-    from stylegan.data.prepare import Fit
+    from stylegan.data.fitting import Fit
     from stylegan.project import ProjectConfig
 
     def command(
@@ -820,7 +821,7 @@ def _project(arguments: Sequence[str]) -> None:
             save_image(wanted[i], out / f"{name}-target.png")
             save_image(found[i], out / f"{name}-projected.png")
             print(f"{file}: {decibels:.1f} dB")
-        save_image(grid(torch.cat([wanted, found]), columns=len(files)), out / "comparison.png")
+        save_image(grid(torch.cat([wanted, found]), columns=len(files)), out / "comparison.png", sheet=True)
         project.save(out / "latents.safetensors", result.w, result.noise)
         if video is not None:
             sheets = (grid(torch.cat([wanted, frame]), columns=len(files)) for frame in frames + [found] * 30)
@@ -1153,8 +1154,8 @@ def _bench(arguments: Sequence[str]) -> None:
         from dataclasses import replace
 
         from stylegan import bench, presets
+        from stylegan import resolutions as powers
         from stylegan.device import pick_device, pick_precision
-        from stylegan.networks import layers
         from stylegan.training.schedule import from_there_on
 
         if preset not in presets.PRESETS:
@@ -1166,8 +1167,8 @@ def _bench(arguments: Sequence[str]) -> None:
         config = replace(
             presets.PRESETS[preset](presets.Shape(resolution)), device=device, precision=precision, compile=compile_
         )
-        every = layers.resolutions(resolution, config.schedule.initial_resolution)
-        if not set(resolutions) <= set(layers.resolutions(resolution)):
+        every = powers.resolutions(resolution, config.schedule.initial_resolution)
+        if not set(resolutions) <= set(powers.resolutions(resolution)):
             raise InputError(f"--resolutions must be powers of two from 4 to {resolution}")
         machine, rows = bench.machine(chosen, precision), []
         settings = {"device": bench.name_of(chosen), "precision": precision, "compiled": compile_}
@@ -1258,8 +1259,8 @@ def _demo(arguments: Sequence[str]) -> int | None:
             "style-mixing.png": sampling.mixing_table(generator, *w.split([5, 4]), [range(4)] * 4, psi=0.7),
         }
         for name, picture in pictures.items():
-            save_image(enlarge(picture, 3), out / name)
-        save_image(figures.progress(sorted(run.glob("fakes-*.png")), height=32), out / "progress.png")
+            save_image(enlarge(picture, 3), out / name, sheet=True)
+        save_image(figures.progress(sorted(run.glob("fakes-*.png")), height=32), out / "progress.png", sheet=True)
         print(
             f"Pictures are in {out}: reals.png (the training images), progress.png (the same eight seeds from first to "
             f"last), samples.png, style-mixing.png (pose and shape from the column, colours from the row). "

@@ -7,7 +7,6 @@ are those of Z.
 """
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
 from torch import Tensor
 
 from stylegan.classifiers.model import AttributeClassifiers
 from stylegan.errors import InputError
-from stylegan.images import atomic_file, enlarge, to_pil
+from stylegan.files import read_tensors, write_tensors
+from stylegan.images import enlarge, to_pil
 from stylegan.metrics.metric import latents_and_logits
 from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Sampler, numbers_in_batches, to_channels
@@ -289,28 +287,25 @@ def save(path: Path | str, directions: Directions) -> None:
         "model": directions.model,
         "layers": directions.layers,
     }
-    tensors = {name: getattr(directions, name).contiguous() for name in ("vectors", "scales", "offsets")}
-    with atomic_file(path) as file:
-        file.write(serialize(tensors, {"stylegan": json.dumps(header)}))
+    write_tensors(path, {name: getattr(directions, name) for name in ("vectors", "scales", "offsets")}, header)
 
 
 def load(path: Path | str, generator: Generator | None = None) -> Directions:
     """Read a file of directions. Raises InputError where it is none, or does not fit the generator (if given)."""
+    header, tensors = read_tensors(
+        path,
+        "a file of directions",
+        kind="stylegan-directions",
+        version=FORMAT_VERSION,
+        hint="find directions with: stylegan directions find MODEL FILE",
+    )
     try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {})["stylegan"])
-            vectors, scales, offsets = (file.get_tensor(name) for name in ("vectors", "scales", "offsets"))
-        if header["kind"] != "stylegan-directions" or header["format_version"] != FORMAT_VERSION:
-            raise KeyError(header["kind"])
+        vectors, scales, offsets = (tensors[name] for name in ("vectors", "scales", "offsets"))
         names, layers = tuple(map(str, header["names"])), tuple(map(int, header["layers"]))
         if vectors.ndim != 2 or not len(names) == len(vectors) == len(scales) == len(offsets):
             raise ValueError("its parts do not match")
         directions = Directions(names, vectors, scales, offsets, header["method"], header["model"], layers)
-    except FileNotFoundError:
-        raise InputError(
-            f"there is no file {path}; find directions with: stylegan directions find MODEL FILE"
-        ) from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a file of directions, or is damaged ({error})") from error
     if generator is not None:
         config = generator.config

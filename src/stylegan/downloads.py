@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -69,10 +70,8 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = True) -> li
     """Put the files of one entry of DOWNLOADS into the cache, from the network or from the folder `source`.
 
     A file that is there and right is left alone. Raises InputError where one cannot be had or is not what it should
-    be; a wrong file is not kept.
+    be; a wrong file is not kept. What breaks off is continued by the next call.
     """
-    from stylegan.images import atomic_file  # which needs torch; whoever only reads the cache does not
-
     if name not in DOWNLOADS:
         raise InputError(f"there is nothing called {name} to fetch; use one of: {', '.join(DOWNLOADS)}")
     paths = []
@@ -84,21 +83,49 @@ def fetch(name: str, source: Path | None = None, *, progress: bool = True) -> li
         path.parent.mkdir(parents=True, exist_ok=True)
         url = item.url if source is None else (source / item.name).resolve().as_uri()
         try:
-            with atomic_file(path) as file, urllib.request.urlopen(url, timeout=60) as answer:
-                total, digest = int(answer.headers.get("Content-Length") or 0), hashlib.sha256()
-                with tqdm(total=total, unit="B", unit_scale=True, desc=item.name, disable=not progress) as bar:
-                    while block := answer.read(2**20):
-                        file.write(block)
-                        digest.update(block)
-                        bar.update(len(block))
-                if digest.hexdigest() != item.sha256:
-                    raise InputError(f"{url} is not the file that is wanted (its SHA-256 is {digest.hexdigest()})")
+            _download(url, path, item.sha256, progress=progress)
         except (OSError, HTTPException) as error:  # URLError among the first
             raise InputError(
                 f"{url} cannot be read ({error}); on a machine without network put {item.name} into a folder and "
                 f"call: stylegan fetch {name} --source FOLDER"
             ) from error
     return paths
+
+
+def _download(url: str, path: Path, sha256: str, *, progress: bool) -> None:
+    """A file from `url` to `path`, by way of `.<name>.part`, which the next call continues where this one breaks off.
+
+    Raises OSError or HTTPException where it breaks off, and InputError where the checksum is another.
+    """
+    part = path.with_name(f".{path.name}.part")
+    held = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={held}-"} if held else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not held:  # 416: there is nothing after what is held
+            raise
+        part.unlink()
+        answer = urllib.request.urlopen(url, timeout=60)
+        held = 0
+    with answer, part.open("ab") as file:
+        if getattr(answer, "status", None) != 206:  # the whole: this server, or a file, knows no ranges
+            file.truncate(0)
+            held = 0
+        total = held + int(answer.headers.get("Content-Length") or 0)
+        with tqdm(total=total, initial=held, unit="B", unit_scale=True, desc=path.name, disable=not progress) as bar:
+            while block := answer.read(2**20):
+                file.write(block)
+                held += len(block)
+                bar.update(len(block))
+        file.flush()
+        os.fsync(file.fileno())
+    if held < total:
+        raise OSError(f"it broke off after {held:,} of {total:,} bytes; call again to continue")
+    if (found := checksum_of([part])) != sha256:
+        part.unlink()
+        raise InputError(f"{url} is not the file that is wanted (its SHA-256 is {found})")
+    part.replace(path)
 
 
 def fetched(name: str) -> list[Path]:

@@ -20,7 +20,8 @@ from torch import Tensor
 from stylegan.classifiers.model import AttributeClassifiers, bundled_classifiers, load_classifiers
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
-from stylegan.images import atomic_file, crop_padding, enlarge, from_uint8, grid, save_image, to_uint8
+from stylegan.files import atomic_file
+from stylegan.images import crop_padding, enlarge, from_uint8, grid, save_image, to_uint8
 from stylegan.metrics.record import read_record
 from stylegan.metrics.stream import to_channels, to_rgb
 from stylegan.networks import ops
@@ -521,7 +522,7 @@ def save_figure(figure: "Tensor | Figure", path: Path | str) -> None:
     if isinstance(figure, Tensor):
         if path.suffix != ".png":
             raise InputError(f"{path}: this figure has no text and is an image; write a .png file")
-        save_image(figure, path)
+        save_image(figure, path, sheet=True)
         return
     if path.suffix not in (".png", ".pdf"):
         raise InputError(f"{path}: figures are written as .png or .pdf")

@@ -1,16 +1,16 @@
 """Images between the three forms they take: files, uint8 arrays, and the [-1, 1] tensors of the networks."""
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import floor
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+from stylegan.files import SHEET_MARK, atomic_file
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -62,26 +62,17 @@ def crop_padding(images: Tensor, aspect: Sequence[int]) -> Tensor:
     return images[:, :, top : side - top, left : side - left]
 
 
-@contextmanager
-def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
-    """Open a file to write that is, at any moment, either absent (or as it was before) or complete."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def save_image(image: Tensor | Image.Image, path: Path | str, *, sheet: bool = False) -> None:
+    """Save one image ([C, H, W] as in `to_pil`, or a PIL image) as a PNG file, never half-written.
 
-
-def save_image(image: Tensor | Image.Image, path: Path | str) -> None:
-    """Save one image ([C, H, W] as in `to_pil`, or a PIL image) as a PNG file, never half-written."""
+    sheet: it shows several images, which the file says, so that nobody takes it for a sample (`stylegan prepare`).
+    """
     picture = image if isinstance(image, Image.Image) else to_pil(image)
+    marks = PngInfo()
+    if sheet:
+        marks.add_text(*SHEET_MARK)
     with atomic_file(path) as file:
-        picture.save(file, "PNG")
+        picture.save(file, "PNG", pnginfo=marks)
 
 
 def enlarge(image: Tensor, factor: int) -> Tensor:

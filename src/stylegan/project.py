@@ -14,16 +14,15 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
-from safetensors.torch import save as serialize
 from torch import Tensor
 
 from stylegan.config import check_finite
-from stylegan.data.prepare import Fit, PrepareConfig, decode
-from stylegan.data.sources import Unusable
+from stylegan.data.fitting import Fit, Fitting, decode
+from stylegan.data.items import Unusable
 from stylegan.downloads import DOWNLOADS, cache_folder
 from stylegan.errors import InputError
-from stylegan.images import atomic_file, from_uint8
+from stylegan.files import read_tensors, write_tensors
+from stylegan.images import from_uint8
 from stylegan.metrics.extractors import Distance, load_distance
 from stylegan.metrics.stream import to_rgb
 from stylegan.networks import ops
@@ -265,9 +264,9 @@ def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -
     """
     config = generator.config
     fit = fit or ("wide" if tuple(config.aspect) == (4, 3) else "crop")
-    prepared = PrepareConfig(generator.synthesis.grown[0], fit, config.channels, allow_upscale=True)
+    fitting = Fitting(generator.synthesis.grown[0], fit, config.channels, allow_upscale=True)
     try:
-        pixels = decode(Path(path).read_bytes(), prepared)
+        pixels = decode(Path(path).read_bytes(), fitting)
     except Unusable as reason:
         raise InputError(f"{path} cannot be projected: {reason}") from None
     return from_uint8(torch.tensor(pixels).permute(2, 0, 1)[None])
@@ -277,8 +276,7 @@ def save(path: Path | str, w: Tensor, noise: NoiseInput) -> None:
     """Write w [N, num_layers, w_dim], and planes [N, 1, R, R] as `noise0`, `noise1`, ..., as safetensors."""
     planes = [] if isinstance(noise, str) else noise
     tensors = {"w": w} | {f"noise{i}": plane for i, plane in enumerate(planes)}
-    with atomic_file(path) as file:
-        file.write(serialize({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+    write_tensors(path, tensors)
 
 
 def load_noise(path: Path | str, generator: Generator) -> NoiseInput:
@@ -288,7 +286,7 @@ def load_noise(path: Path | str, generator: Generator) -> NoiseInput:
     """
     if Path(path).suffix != ".safetensors":
         return "const"
-    tensors = load_file(path)
+    _, tensors = read_tensors(path, "a file of latents")
     planes = [tensors[f"noise{i}"] for i in range(len(tensors)) if f"noise{i}" in tensors]
     sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown[0])
     if planes and [tuple(plane.shape) for plane in planes] != [(len(tensors["w"]), 1, r, r) for r in sizes]:

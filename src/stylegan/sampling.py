@@ -6,14 +6,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as serialize
 from torch import Tensor
 
 from stylegan.errors import InputError
-from stylegan.images import atomic_file, crop_padding, grid, to_uint8
+from stylegan.files import atomic_file, read_tensors, write_tensors
+from stylegan.images import crop_padding, grid, to_uint8
 from stylegan.networks.generator import Generator, GeneratorConfig, NoiseInput
+from stylegan.resolutions import resolutions
 
 Latents = Sequence[int] | Tensor
 """What to draw: seeds, or w [N, num_layers, w_dim]."""
@@ -202,7 +201,7 @@ def style_ranges(resolution: int) -> dict[str, range]:
     A smaller network's colours are decided in its last layers all the same, so fine is its last resolution: 16 and 32
     are middle and fine in one of 32 x 32; 4, 8 and 16 the three in one of 16 x 16. Raises InputError below.
     """
-    layers = 2 * resolution.bit_length() - 4
+    layers = 2 * len(resolutions(resolution))
     if layers < 6:
         raise InputError(f"{resolution} x {resolution} is too small for coarse, middle and fine styles; 16 x 16 is not")
     middle, fine = min(4, layers - 4), min(8, layers - 2)
@@ -290,14 +289,14 @@ def save_latents(path: Path | str, *, z: Tensor | None = None, w: Tensor | None 
     InputError for another ending, and for both in one `.npy` file.
     """
     path = Path(path)
-    given = {name: x.detach().float().cpu().contiguous() for name, x in (("z", z), ("w", w)) if x is not None}
+    given = {name: x.detach().float() for name, x in (("z", z), ("w", w)) if x is not None}
     if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(given) != 1):
         raise InputError(f"{path} cannot hold latents: write a .safetensors file, or one of z and w to a .npy file")
+    if path.suffix == ".safetensors":
+        write_tensors(path, given)
+        return
     with atomic_file(path) as file:
-        if path.suffix == ".npy":
-            np.save(file, next(iter(given.values())).numpy())
-        else:
-            file.write(serialize(given))
+        np.save(file, next(iter(given.values())).cpu().numpy())
 
 
 def load_latents(path: Path | str, config: GeneratorConfig) -> tuple[Literal["z", "w"], Tensor]:
@@ -326,17 +325,20 @@ def load_latents(path: Path | str, config: GeneratorConfig) -> tuple[Literal["z"
 
 def _read_latents(path: Path) -> tuple[str, Tensor]:
     """A file's latents and their name, z or w; or "" where it does not say."""
+    hint = "give a .npy or .safetensors file of latents"
     try:
         if path.suffix == ".npy":
             name = path.with_suffix("").suffix.removeprefix(".")
             return name if name in ("z", "w") else "", torch.from_numpy(np.load(path, allow_pickle=False))
         if path.suffix == ".safetensors":
-            held = load_file(path)
-            return next((name, held[name]) for name in ("w", "z") if name in held)
-    except StopIteration:
-        raise InputError(f"{path} holds {', '.join(held) or 'nothing'}; the tensor must be named z or w") from None
+            _, latents = read_tensors(path, "a file of latents", hint=hint)
+            if name := next((name for name in ("w", "z") if name in latents), None):
+                return name, latents[name]
+            raise InputError(f"{path} holds {', '.join(latents) or 'nothing'}; the tensor must be named z or w")
     except FileNotFoundError:
-        raise InputError(f"there is no file {path}; give a .npy or .safetensors file of latents") from None
-    except (SafetensorError, ValueError, TypeError, EOFError) as error:
+        raise InputError(f"there is no file {path}; {hint}") from None
+    except InputError:
+        raise
+    except (ValueError, TypeError, EOFError) as error:
         raise InputError(f"{path} cannot be read: it is damaged or holds no latents ({error})") from error
     raise InputError(f"{path} is no latent file; give a .npy or .safetensors file")

@@ -36,7 +36,7 @@ def write_folder(folder: Path, model: weights.Model, name: str, record: Path | N
     """
     weights.save(folder / MODEL_FILE, model, half=half)
     (folder / CONFIG_FILE).write_text(json.dumps(weights.header_of(model), indent=2) + "\n", encoding="utf-8")
-    save_image(samples(model), folder / SAMPLES_FILE)
+    save_image(samples(model), folder / SAMPLES_FILE, sheet=True)
     own = checksum(model.generator)
     figures = [line for line in (read_record(record) if record else []) if line.get("model_checksum") == own]
     (folder / CARD_FILE).write_text(card(model, name, figures), encoding="utf-8", errors="backslashreplace")

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from stylegan.errors import InputError
-from stylegan.images import atomic_file, enlarge, grid, to_pil
+from stylegan.files import atomic_file
+from stylegan.images import enlarge, grid, to_pil
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.sampling import Route, draw, mixing_table, noise_of_seeds, through
 

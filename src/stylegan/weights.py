@@ -4,19 +4,16 @@ Names in the file begin with `g_ema.` (the moving average, which is the generato
 kept with `g.` and `d.`. A reader needs nothing but the file.
 """
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialize
-from torch import Tensor, nn
+from torch import nn
 
 from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.errors import InputError
-from stylegan.images import atomic_file
+from stylegan.files import read_tensors, write_tensors
 from stylegan.interop import checkpoints, hub, nvidia, torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
@@ -25,7 +22,6 @@ from stylegan.networks.layers import build
 FORMAT_VERSION = 1
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT_MODEL = "portraits-32"
-LONGEST_HEADER = 10 * 2**20  # bytes; that of a 1024 x 1024 model has 60,000
 
 
 @dataclass(frozen=True)
@@ -57,20 +53,20 @@ class Model:
     """The generator as it was trained, if kept."""
     discriminator: Discriminator | None = None
     """If kept."""
+    label_names: tuple[str, ...] = ()
+    """Names of the classes, as the store had them; () where they are not known."""
 
 
 def save(path: Path | str, model: Model, *, half: bool = False) -> None:
     """Write a model file, atomically. `half` stores float16, half the size and as good to look at."""
     networks = {"g_ema": model.generator, "g": model.raw_generator, "d": model.discriminator}
     tensors = {
-        f"{prefix}.{name}": (tensor.half() if half else tensor).detach().cpu().contiguous()
+        f"{prefix}.{name}": tensor
         for prefix, network in networks.items()
         if network is not None
         for name, tensor in network.state_dict().items()
     }
-    data = serialize(tensors, {"stylegan": json.dumps(header_of(model))})
-    with atomic_file(path) as file:
-        file.write(data)
+    write_tensors(path, tensors, header_of(model), half=half)
 
 
 def header_of(model: Model) -> dict[str, Any]:
@@ -84,14 +80,15 @@ def header_of(model: Model) -> dict[str, Any]:
         "grown": {"resolution": resolution, "fade": fade},
         "truncation": {"psi": model.generator.truncation[0], "cutoff": model.generator.truncation[1]},
         "provenance": asdict(model.provenance),
-    }
+    } | ({"label_names": list(model.label_names)} if model.label_names else {})
 
 
 def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: str | None = None) -> Model:
     """A model as it is given away: with its licence and data set, without what only further training needs."""
     said = {name: value for name, value in {"licence": licence, "data": data}.items() if value is not None}
     provenance = replace(model.provenance, **said)
-    return Model(model.generator, provenance) if only_ema else replace(model, provenance=provenance)
+    shared = replace(model, provenance=provenance)
+    return replace(shared, raw_generator=None, discriminator=None) if only_ema else shared
 
 
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
@@ -147,38 +144,8 @@ def find(name: Path | str) -> Path:
     )
 
 
-def read_safetensors(path: Path, kind: str, what: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors, as float32, of a safetensors file of this program. Raises InputError.
-
-    kind, version: what the header must say it is. what: the same for people, such as "a StyleGAN model".
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > min(LONGEST_HEADER, path.stat().st_size):
-        raise InputError(f"{path} is not {what}, or is damaged (its header is too long)")
-    try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get("stylegan", "null"))
-            if not isinstance(header, dict) or header.get("kind") != kind:
-                raise InputError(f"{path} is a safetensors file, but not {what} of this program")
-            if (told := header.get("format_version")) != version:
-                raise InputError(
-                    f"{path} has format version {str(told)[:20]}, this program reads {version}; update the program"
-                )
-            tensors = {}
-            for name in file.keys():  # noqa: SIM118  (not a dict)
-                if file.get_slice(name).get_dtype() not in ("F16", "F32"):
-                    raise InputError(f"{path} holds {name[:100]!r}, which is neither float16 nor float32")
-                tensors[name] = file.get_tensor(name).float()
-    except InputError:
-        raise
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not {what}, or is damaged ({str(error)[:200]})") from error
-    return header, tensors
-
-
 def _load_safetensors(path: Path) -> Model:
-    header, tensors = read_safetensors(path, "stylegan-model", "a StyleGAN model", FORMAT_VERSION)
+    header, tensors = read_tensors(path, "a StyleGAN model", kind="stylegan-model", version=FORMAT_VERSION)
     kept = {"g_ema": "generator", "g": "generator", "d": "discriminator"}
     unknown = [name for name in tensors if not header.get(kept.get(name.split(".")[0], ""))]
     if unknown or not any(name.startswith("g_ema.") for name in tensors):
@@ -193,6 +160,7 @@ def _load_safetensors(path: Path) -> Model:
         grown = from_dict(_Grown, header["grown"], "grown.")
         truncation = from_dict(_Truncation, header["truncation"], "truncation.") if "truncation" in header else None
         config = from_dict(GeneratorConfig, header["generator"], "generator.")
+        label_names = _label_names(header, config.label_count)
         generator, raw = network("g_ema", Generator, config), network("g", Generator, config)
         discriminator = None
         if header["discriminator"]:
@@ -208,7 +176,15 @@ def _load_safetensors(path: Path) -> Model:
         if each is not None:
             each.synthesis.grown = (grown.resolution, grown.fade)
             each.truncation = (truncation.psi, truncation.cutoff) if truncation else each.truncation
-    return Model(generator, provenance, raw, discriminator)
+    return Model(generator, provenance, raw, discriminator, label_names)
+
+
+def _label_names(header: dict[str, Any], count: int) -> tuple[str, ...]:
+    """The classes' names; older files, and those of unlabelled data, have none."""
+    names = header.get("label_names", [])
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) not in (0, count):
+        raise InputError(f"its label_names are no list of the names of {count} classes")
+    return tuple(names)
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,22 @@ output for each attribute; the official ones for CelebA-HQ are forty networks wi
 sigmoid(2 * logit) is the probability that the attribute is there.
 """
 
-import json
 import re
 from pathlib import Path
 
 import torch
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from stylegan.config import from_dict, to_dict
 from stylegan.downloads import checksum_of
 from stylegan.errors import InputError
-from stylegan.images import atomic_file
+from stylegan.files import read_tensors, write_tensors
 from stylegan.interop import nvidia
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.networks.layers import build
-from stylegan.weights import PRETRAINED, read_safetensors
+from stylegan.weights import PRETRAINED
 
 FORMAT_VERSION = 1
 
@@ -65,12 +63,7 @@ def save_classifiers(
         "networks": [to_dict(network.config) for network in classifiers.networks],
         "notes": notes,
     }
-    tensors = {
-        name: (tensor.half() if half else tensor).detach().cpu().contiguous()
-        for name, tensor in classifiers.networks.state_dict().items()
-    }
-    with atomic_file(path) as file:
-        file.write(serialize(tensors, {"stylegan": json.dumps(header)}))
+    write_tensors(path, classifiers.networks.state_dict(), header, half=half)
 
 
 def load_classifiers(name: Path | str) -> AttributeClassifiers:
@@ -88,7 +81,9 @@ def load_classifiers(name: Path | str) -> AttributeClassifiers:
     if not path.is_file():
         known = ", ".join(bundled_classifiers())
         raise InputError(f"there are no classifiers {name}; give a file of `stylegan classifiers`, or one of: {known}")
-    header, tensors = read_safetensors(path, "stylegan-classifiers", "a file of attribute classifiers", FORMAT_VERSION)
+    header, tensors = read_tensors(
+        path, "a file of attribute classifiers", kind="stylegan-classifiers", version=FORMAT_VERSION
+    )
     try:
         names, configs = header["attributes"], header["networks"]
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or not isinstance(configs, list):

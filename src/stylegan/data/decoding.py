@@ -14,16 +14,22 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from stylegan.data.items import Unusable
+from stylegan.files import SHEET_MARK
 
 # Pillow's remarks on odd files: to whoever listens to that logger, not to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 MAX_PIXELS = 2**26  # of an image; more, and decoding would take more than 1.25 GiB, whatever the format
-_BOMB = f"decompression bomb: more than {MAX_PIXELS:,} pixels"
+_BOMB = (
+    f"decompression bomb: more than {MAX_PIXELS:,} pixels; make it smaller first, such as with: "
+    "magick IN -resize 8000x8000 OUT"
+)
 MAX_SCANS = 64  # of a JPEG file: each goes over the whole image, so that a small file could take hours
 
 # Formats that are decoded. Pillow knows more, but some run other programs (EPS), and some take any bytes (TGA).
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF", "JPEG2000", "PPM")
+# (HEIF is there once `_register_heif` has found its library.)
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "AVIF", "BMP", "DIB", "GIF", "TIFF", "JPEG2000", "PPM", "HEIF")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 
 # What Pillow's decoders raise on damaged files. It is long because they parse untrusted bytes with unpack, indexing
@@ -74,11 +80,14 @@ def open_image(data: bytes) -> Image.Image:
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_SCANS:
         raise Unusable(f"decompression bomb: more than {MAX_SCANS} scans")
     Image.init()  # registers the formats; does nothing the second time
+    is_heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+    if is_heif and not _register_heif():
+        raise Unusable("HEIC, which needs a library: pip install 'stylegan[heic]', or convert it to JPEG or PNG")
     try:
         image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
         several = getattr(image, "is_animated", False)
     except UnidentifiedImageError as error:
-        known = data.startswith(_SIGNATURES) or data[4:12] == b"ftypavif"
+        known = data.startswith(_SIGNATURES) or data[4:12] == b"ftypavif" or is_heif
         raise Unusable("damaged or truncated" if known else "not an image of a known format") from error
     except Image.DecompressionBombError as error:
         raise Unusable(_BOMB) from error
@@ -89,6 +98,22 @@ def open_image(data: bytes) -> Image.Image:
     if several and image.format != "MPO":  # a phone's JPEG file: the picture, then its preview or depth
         raise Unusable("animated or of several pages")
     return image
+
+
+@lru_cache(maxsize=1)
+def _register_heif() -> bool:
+    """Whether Pillow can read HEIF files, with the library of the extra `heic`."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def is_sheet(image: Image.Image) -> bool:
+    """Whether an opened image is a sheet of several that this program has drawn (`images.save_image`)."""
+    return image.info.get(SHEET_MARK[0]) == SHEET_MARK[1]
 
 
 def load_upright(image: Image.Image) -> tuple[Image.Image, bytes | None]:
@@ -123,7 +148,9 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         low, high = values.min(), values.max()
         if low < 0 or high > 65_535:
             raise Unusable(f"integers from {low} to {high}, neither 8 nor 16 bits")
-        values = (values.astype(np.uint32) * 255 + 32_767) // 65_535  # v / 257, rounded
+        # Cameras and microscopes write 12 bits into 16: taken for 16, such a picture would be nearly black.
+        top = 4095 if high <= 4095 else 65_535
+        values = (values.astype(np.uint32) * 255 + top // 2) // top
         return Image.fromarray(values.astype(np.uint8))
     if image.mode == "F":
         values = np.asarray(image)

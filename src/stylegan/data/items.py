@@ -6,7 +6,7 @@ An item can be pickled and knows where its bytes lie, so that any worker process
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -96,8 +96,20 @@ class Source:
     """The items' binary attributes, bool [N, A], or None."""
     attribute_names: tuple[str, ...] = ()
     """The names of the attributes; () without attributes."""
+    about_labels: str = ""
+    """What is to be said of the labels: where they come from, or why there are none."""
     documents: Mapping[str, bytes] = field(default_factory=dict)
     """The files beside the images that may describe them (`labels.DOCUMENTS`), by their paths inside the source."""
+
+    def chosen(self, kept: Sequence[int], rejected: list[tuple[str, str]]) -> "Source":
+        """The source with some of its items alone; `rejected` says (name, reason) of the others."""
+        return replace(
+            self,
+            items=[self.items[i] for i in kept],
+            labels=None if self.labels is None else [self.labels[i] for i in kept],
+            attributes=None if self.attributes is None else self.attributes[list(kept)],
+            rejected=self.rejected + rejected,
+        )
 
 
 def first_reasons(rejected: list[tuple[str, str]], count: int = 3) -> str:

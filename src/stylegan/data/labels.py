@@ -12,13 +12,19 @@ import numpy as np
 
 from stylegan.data.items import Source
 from stylegan.errors import InputError
+from stylegan.files import printable
 
 MAX_CLASS_NUMBER = 65_535
 
 ATTRIBUTE_LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv", "CelebAMask-HQ-attribute-anno.txt")
+ATTRIBUTE_TABLE = "attributes.csv"  # a column of file names, and columns of 0 and 1
 INDEX_LISTS = ("image_list.txt", "CelebA-HQ-to-CelebA-mapping.txt")
 # Files that describe images. Those of Hugging Face's imagefolder may lie in any folder, and CelebA's too.
-DOCUMENTS = frozenset(("dataset.json", "metadata.jsonl", "metadata.csv", *ATTRIBUTE_LISTS, *INDEX_LISTS))
+DOCUMENTS = frozenset(
+    ("dataset.json", "metadata.jsonl", "metadata.csv", ATTRIBUTE_TABLE, *ATTRIBUTE_LISTS, *INDEX_LISTS)
+)
+IMAGE_COLUMNS = ("file_name", "filename", "file", "image", "image_id", "image_name", "path", "name", "id")
+LABEL_COLUMNS = ("label", "labels", "class", "class_id", "class_name", "category", "target")
 
 
 def with_labels(
@@ -40,10 +46,11 @@ def with_labels(
         worst = min(values, default=0) if min(values, default=0) < 0 else max(values, default=0)
         if not 0 <= worst <= MAX_CLASS_NUMBER:
             raise InputError(f"{where} has the class number {worst}; they go from 0 to {MAX_CLASS_NUMBER}")
-        names = tuple(str(number) for number in range(worst + 1))
-        numbers = {number: number for number in values}
+        first = 1 if values and min(values) == 1 else 0  # counted from 1: there is no class 0
+        names = tuple(str(number) for number in range(first, worst + 1))
+        numbers = {number: number - first for number in values}
     elif all(isinstance(value, str) for value in values):
-        names = tuple(sorted(values))
+        names = tuple(sorted(values, key=_in_order))
         numbers = {name: number for number, name in enumerate(names)}
     else:
         raise InputError(f"{where} mixes class numbers and class names; use one of the two")
@@ -52,9 +59,27 @@ def with_labels(
         source,
         items=[item for item, label in pairs if label is not None],
         labels=[numbers[label] for _, label in pairs if label is not None],
-        label_names=names,
+        label_names=tuple(map(printable, names)),
+        about_labels=f"{len(names)} classes from {where}",
         rejected=source.rejected + [(item.name, missing) for item, label in pairs if label is None],
     )
+
+
+def _in_order(name: str) -> tuple[bool, int, str]:
+    """Sorts names, those that are numbers as numbers: 0, 1, ..., 10, 11."""
+    is_number = re.fullmatch(r"[0-9]{1,18}", name) is not None
+    return not is_number, int(name) if is_number else 0, name
+
+
+def described(source: Source) -> Source:
+    """The source with `about_labels` filled in."""
+    if source.about_labels:
+        return source
+    if source.labels is not None:
+        return replace(source, about_labels=f"{len(source.label_names)} classes from {source.name}")
+    several = len({PurePosixPath(item.name).parent for item in source.items}) > 1
+    hint = " (its folders become classes with --classes folders)" if several else ""
+    return replace(source, about_labels=f"no labels{hint}")
 
 
 def from_folders(source: Source) -> Source:
@@ -78,8 +103,10 @@ def from_folders(source: Source) -> Source:
 
 def from_documents(source: Source) -> Source:
     """The labels of a dataset.json at the top, in the form {"labels": [[name, class], ...]}; else of imagefolder's
-    metadata.jsonl or metadata.csv files with columns `file_name` and `label`; the source as it is without them.
+    metadata.jsonl or metadata.csv files with columns `file_name` and `label` (or one of IMAGE_COLUMNS and one of
+    LABEL_COLUMNS; CSV with commas, semicolons or tabs); the source as it is without them.
     """
+    columns: set[str] = set()
     if "dataset.json" in source.documents:
         name, where = "dataset.json", f"the dataset.json in {source.name}"
         by_name = dict(_pairs_of_dataset_json(source.documents[name], where))
@@ -90,8 +117,15 @@ def from_documents(source: Source) -> Source:
             if PurePosixPath(path).name == name:
                 rows = _rows_of_json_lines if name.endswith("jsonl") else _rows_of_csv
                 for row in rows(content, where):
-                    if isinstance(row, dict) and isinstance(row.get("file_name"), str) and "label" in row:
-                        by_name[(PurePosixPath(path).parent / row["file_name"]).as_posix()] = row["label"]
+                    if not isinstance(row, dict):
+                        continue
+                    columns.update(str(column) for column in row)
+                    image, label = _value(row, IMAGE_COLUMNS), _value(row, LABEL_COLUMNS)
+                    if isinstance(image, str) and label is not None:
+                        by_name[(PurePosixPath(path).parent / image).as_posix()] = label
+    if not by_name and columns:
+        about = f"no labels: {where} has no columns named file_name and label, but {', '.join(sorted(columns))[:200]}"
+        return replace(source, about_labels=about)
     if not by_name:
         return source
     known = {item.name for item in source.items} | {name for name, _ in source.rejected}
@@ -99,6 +133,11 @@ def from_documents(source: Source) -> Source:
     labels = [by_name.get(item.name) for item in source.items]
     labelled = with_labels(source, labels, where, f"no label in {name}", others=by_name.values())
     return replace(labelled, rejected=labelled.rejected + absent)
+
+
+def _value(row: dict[str, object], columns: Sequence[str]) -> object:
+    """What a row has in the first of these columns that is there; None where none is."""
+    return next((row[column] for column in columns if column in row), None)
 
 
 def _pairs_of_dataset_json(content: bytes, where: str) -> Iterator[tuple[str, object]]:
@@ -129,10 +168,15 @@ def _rows_of_json_lines(content: bytes, where: str) -> Iterator[object]:
 
 
 def _rows_of_csv(content: bytes, where: str) -> Iterator[dict[str, object]]:
+    """The rows by the columns' names, in lower case; numbers become int."""
     try:
-        for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"))):
-            label = row.get("label")
-            yield row | ({"label": int(label)} if label is not None and re.fullmatch(r"[0-9]{1,9}", label) else {})
+        text = content.decode("utf-8-sig")
+        first = text.partition("\n")[0]
+        rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+        for row in rows:
+            cells = {str(column).strip().lower(): value for column, value in row.items()}
+            number = {c: int(v) for c, v in cells.items() if isinstance(v, str) and re.fullmatch(r"[0-9]{1,9}", v)}
+            yield cells | {column: value for column, value in number.items() if column in LABEL_COLUMNS}
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{where} is not valid CSV ({error}); mend or remove it") from error
 
@@ -149,7 +193,7 @@ def with_attributes(source: Source) -> Source:
     """
     path, content = _first_document(source, ATTRIBUTE_LISTS)
     if content is None:
-        return source
+        return _with_attribute_table(source)
     names, rows, values = _attribute_table(content, f"{path} in {source.name}")
     index_path, index = _first_document(source, INDEX_LISTS)
     if index is None or PurePosixPath(path).name == "CelebAMask-HQ-attribute-anno.txt":  # which has HQ's own numbers
@@ -183,6 +227,32 @@ def with_attributes(source: Source) -> Source:
         attribute_names=names,
         rejected=source.rejected + rejected,
     )
+
+
+def _with_attribute_table(source: Source) -> Source:
+    """The source with the attributes of an attributes.csv: file names, and 0 or 1 (-1 or 1, no or yes) by attribute."""
+    path, content = _first_document(source, (ATTRIBUTE_TABLE,))
+    if content is None:
+        return source
+    where = f"the {path} in {source.name}"
+    meaning = {"0": False, "-1": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
+    names: tuple[str, ...] = ()
+    by_name = {}
+    for row in _rows_of_csv(content, where):
+        column = next((column for column in IMAGE_COLUMNS if column in row), None)
+        names = tuple(name for name in row if name != column)
+        if column is None or not names:
+            raise InputError(f"{where} has no column file_name beside those of attributes; mend or remove it")
+        values = [meaning.get(str(row[name]).strip().lower()) for name in names]
+        if None in values:
+            raise InputError(f"{where} has for {row[column]!r:.100} something else than 0 and 1; mend or remove it")
+        by_name[(PurePosixPath(path).parent / str(row[column])).as_posix()] = values
+    if not by_name:
+        raise InputError(f"{where} holds no attributes; mend or remove it")
+    kept = [number for number, item in enumerate(source.items) if item.name in by_name]
+    missing = [(item.name, f"no attributes in {path}") for item in source.items if item.name not in by_name]
+    values = np.array([by_name[source.items[number].name] for number in kept], bool).reshape(-1, len(names))
+    return replace(source.chosen(kept, missing), attributes=values, attribute_names=names)
 
 
 def _first_document(source: Source, names: Iterable[str]) -> tuple[str, bytes | None]:

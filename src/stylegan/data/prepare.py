@@ -5,38 +5,30 @@ must not import torch.
 """
 
 import contextlib
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import sys
 import tempfile
 import threading
 import time
-import types
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from stylegan import __version__
-from stylegan.data import align, huggingface
-from stylegan.data.decoding import load_upright, on_white, open_image, to_srgb
+from stylegan.data import align, huggingface, labels
+from stylegan.data.fitting import Fit, Fitting, decode
 from stylegan.data.items import Item, Source, Unusable
+from stylegan.data.pyramid import pyramid
 from stylegan.data.sources import Classes, open_source
-from stylegan.data.store import StoreWriter, box_sum, check_resolution, check_target, pyramid
+from stylegan.data.store import StoreWriter, check_target
+from stylegan.data.workers import in_order, worker_count, worker_processes
 from stylegan.errors import InputError
-
-Task, Result = TypeVar("Task"), TypeVar("Result")
-Fit = Literal["crop", "pad", "wide", "stretch", "face", "celeba"]
+from stylegan.files import printable
+from stylegan.resolutions import check_resolution
 
 FETCH_MEMORY = 1536 * 2**20  # bytes, for reading parquet and arrow files
-CELEBA_CENTRE, CELEBA_SIDE, CELEBA_SIZE = (89, 121), 128, (178, 218)  # of its aligned images, as the official tool
 
 
 @dataclass(frozen=True)
@@ -77,6 +69,10 @@ class PrepareReport:
     """(name, reason) of everything that could not be used, sorted by name."""
     seconds: float
     """How long it took."""
+    labels: str = "no labels"
+    """What was found about class labels, in words."""
+    has_labels: bool = False
+    """Whether the images have classes."""
 
 
 def prepare(
@@ -102,7 +98,8 @@ def prepare(
         align.check()
     with _opened(source, store, config, progress) as listing:
         count, skipped = _write_store(listing, source, store, config, progress)
-    return PrepareReport(Path(store), count, sorted(skipped), time.perf_counter() - start)
+    seconds, has_labels = time.perf_counter() - start, listing.labels is not None
+    return PrepareReport(Path(store), count, sorted(skipped), seconds, listing.about_labels, has_labels)
 
 
 @contextlib.contextmanager
@@ -119,12 +116,12 @@ def _opened(source: Path | str, store: Path | str, config: PrepareConfig, progre
         listing = fetch(source) if huggingface.is_on_hub(source) else _fetch_apart(fetch, source)
         if isinstance(listing, str):
             raise InputError(listing)
-        yield listing
+        yield labels.described(listing)
 
 
 def _fetch_apart(fetch: "_Fetch", source: Path | str) -> Source | str:
     """In a process of its own: pyarrow is native code, which damaged files can bring to its end."""
-    with _worker_processes(replace(fetch, memory=FETCH_MEMORY), 1) as (connection,):
+    with worker_processes(replace(fetch, memory=FETCH_MEMORY), 1) as (connection,):
         connection.send([source])
         try:
             return connection.recv()[0]
@@ -152,7 +149,7 @@ def _write_store(
     }
     order = np.random.RandomState(config.seed).permutation(len(listing.items))
     items = [listing.items[i] for i in order]
-    workers = _worker_count(config.workers, len(items))
+    workers = worker_count(config.workers, len(items))
     image_bytes = config.resolution**2 * config.channels
     with (
         StoreWriter(
@@ -163,12 +160,12 @@ def _write_store(
             label_names=listing.label_names,
             attribute_names=listing.attribute_names,
         ) as writer,
-        contextlib.closing(in_order(_Prepare(config), items, workers, image_bytes)) as results,
+        contextlib.closing(in_order(_Prepare(_fitting(config)), items, workers, image_bytes)) as results,
         tqdm(total=config.limit or len(items), unit="image", desc="prepare", disable=None if progress else True) as bar,
     ):
         for i, item, result in zip(order, items, results, strict=False):
             if isinstance(result, str):
-                skipped.append((item.name, result))
+                skipped.append((printable(item.name), result))
                 bar.set_postfix(skipped=len(skipped), refresh=False)
                 if config.strict and len(skipped) == 5:
                     break
@@ -200,7 +197,7 @@ def prepare_portraits(
 
     Raises InputError if an option is out of range, or if the store exists already or cannot be written.
     """
-    from stylegan.data.portraits import ATTRIBUTES
+    from stylegan.portraits.factors import ATTRIBUTES
 
     start = time.perf_counter()
     _check_numbers(resolution, seed, count=count, workers=workers)
@@ -208,12 +205,16 @@ def prepare_portraits(
     job = _Render(resolution, seed)
     with (
         StoreWriter(store, resolution, 3, made=made, attribute_names=ATTRIBUTES) as writer,
-        contextlib.closing(in_order(job, range(count), _worker_count(workers, count), resolution**2 * 3)) as results,
+        contextlib.closing(in_order(job, range(count), worker_count(workers, count), resolution**2 * 3)) as results,
         tqdm(results, total=count, unit="image", desc="portraits", disable=None if progress else True) as bar,
     ):
         for index, (levels, attributes) in enumerate(bar):
             writer.add(levels, f"portrait-{seed}-{index:06d}", attributes=attributes)
     return PrepareReport(Path(store), count, [], time.perf_counter() - start)
+
+
+def _fitting(config: PrepareConfig) -> Fitting:
+    return Fitting(config.resolution, config.fit, config.channels, config.allow_upscale)
 
 
 def _check_config(config: PrepareConfig) -> None:
@@ -248,86 +249,7 @@ def _list(skipped: list[tuple[str, str]], count: int = 5) -> str:
     return ", ".join(f"{name} ({reason})" for name, reason in sorted(skipped)[:count]) + more
 
 
-# --- One image ---------------------------------------------------------------------------------
-
-
-def decode(data: bytes, config: PrepareConfig) -> np.ndarray:
-    """Turn an image file's bytes into uint8 [R, R, C] as `config` asks. Raises Unusable with the reason."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about odd metadata; what matters is checked here
-        image = open_image(data)
-        width, height = image.size
-        if config.fit == "celeba":
-            if image.size != CELEBA_SIZE:
-                raise Unusable(f"no aligned image of CelebA, which are of 178 x 218: {width} x {height}")
-            width = height = CELEBA_SIDE
-        used_side = max(width, height) if config.fit in ("pad", "wide") else min(width, height)
-        if used_side < config.resolution and not config.allow_upscale and config.fit != "face":
-            raise Unusable(f"too small: {width} x {height}")
-        image, profile = load_upright(image)
-        return _to_array(to_srgb(_fit(image, config), profile), config)
-
-
-def _fit(image: Image.Image, config: PrepareConfig) -> Image.Image:
-    """Bring to R x R; for "pad", so that the longer side is R; for "wide", to R x 3/4 R."""
-    width, height = image.size
-    resolution = config.resolution
-    if config.fit == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        return _resize(image.crop((left, top, left + side, top + side)), resolution, resolution)
-    if config.fit == "celeba":
-        left, top = (centre - CELEBA_SIDE // 2 for centre in CELEBA_CENTRE)
-        return _resize(image.crop((left, top, left + CELEBA_SIDE, top + CELEBA_SIDE)), resolution, resolution)
-    if config.fit == "face":
-        return align.align(image, resolution, config.allow_upscale)
-    if config.fit == "pad":
-        side = max(width, height)
-        return _resize(image, max(1, round(width * resolution / side)), max(1, round(height * resolution / side)))
-    if config.fit == "wide":
-        if width < resolution and not config.allow_upscale:
-            raise Unusable(f"too small: {width} x {height}")
-        rows = round(width * 3 / 4)
-        if height < rows:
-            raise Unusable(f"wider than 4 to 3: {width} x {height}")
-        top = (height - rows) // 2
-        return _resize(image.crop((0, top, width, top + rows)), resolution, resolution * 3 // 4)
-    return _resize(image, resolution, resolution)
-
-
-def _resize(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Box filter where it divides evenly (then it equals the store's own pyramid), else Lanczos.
-
-    Pillow resizes images with alpha with premultiplied colours, so nothing leaks from transparent pixels.
-    """
-    if image.size == (width, height):
-        return image
-    if image.width % width or image.height % height:
-        # The gap: far larger images are box-filtered to more than 4 times the size first. A photograph changes by
-        # at most 2 of 255 and takes a third of the time.
-        return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=4)
-    if image.mode == "RGBA":
-        return image.resize((width, height), Image.Resampling.BOX)
-    rows, columns = image.height // height, image.width // width
-    means = box_sum(np.atleast_3d(np.asarray(image)), rows, columns) / (rows * columns)
-    return Image.frombytes(image.mode, (width, height), np.rint(means).astype(np.uint8).tobytes())
-
-
-def _to_array(image: Image.Image, config: PrepareConfig) -> np.ndarray:
-    """Reduce to the channels asked for, on the padding where there is one."""
-    if config.channels != 4:
-        image = on_white(image)
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[config.channels]
-    image = image.convert(mode)
-    resolution = config.resolution
-    if image.size != (resolution, resolution):
-        canvas = Image.new(mode, (resolution, resolution))  # black; transparent, where there is alpha
-        canvas.paste(image, ((resolution - image.width) // 2, (resolution - image.height) // 2))
-        image = canvas
-    return np.asarray(image).reshape(resolution, resolution, config.channels)
-
-
-# --- Worker processes --------------------------------------------------------------------------
+# --- What the workers do ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -365,11 +287,11 @@ class _Fetch:
 class _Prepare:
     """The job of a worker: an item to its pyramid, or to the reason why it cannot be used."""
 
-    config: PrepareConfig
+    fitting: Fitting
 
     def __call__(self, item: Item) -> dict[int, np.ndarray] | str:
         try:
-            return pyramid(decode(item.read(), self.config))
+            return pyramid(decode(item.read(), self.fitting))
         except Unusable as error:
             return str(error)
 
@@ -382,113 +304,8 @@ class _Render:
     seed: int
 
     def __call__(self, index: int) -> tuple[dict[int, np.ndarray], np.ndarray]:
-        from stylegan.data.portraits import attributes, factors, portrait
+        from stylegan.portraits.factors import attributes, factors
+        from stylegan.portraits.render import portrait
 
         levels = pyramid(portrait(index, self.resolution, self.seed))
         return levels, attributes(factors(index, self.seed))
-
-
-def _worker_count(requested: int | None, tasks: int) -> int:
-    """As many as asked for or as there are cores; fewer where starting them would take longer than the work."""
-    if requested is None:
-        requested = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(requested, tasks // 16))
-
-
-def in_order(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, result_bytes: int) -> Iterator[Result]:
-    """Yield job(task) for every task, in order, computed by `workers` processes (1: by this one).
-
-    Only a bounded number of tasks is begun before their results are wanted, so memory stays bounded too:
-    `result_bytes` is about the size of a result. Closing the iterator ends the processes.
-    """
-    if workers == 1:
-        yield from map(job, tasks)
-        return
-    size = max(1, min(32, 2**22 // result_bytes, len(tasks) // (4 * workers)))
-    chunks = [tasks[i : i + size] for i in range(0, len(tasks), size)]
-    with _worker_processes(job, workers) as idle:
-        running: dict[multiprocessing.connection.Connection, int] = {}
-        finished: dict[int, list[Result]] = {}
-        begun = yielded = 0  # chunks
-        while yielded < len(chunks):
-            # A worker gets a chunk only when it waits for one, so neither side ever blocks on a full pipe.
-            while idle and begun < min(len(chunks), yielded + 4 * workers):
-                connection = idle.pop()
-                connection.send(chunks[begun])
-                running[connection] = begun
-                begun += 1
-            for connection in multiprocessing.connection.wait(
-                list(running), timeout=0 if yielded in finished else None
-            ):
-                finished[running.pop(connection)] = connection.recv()
-                idle.append(connection)
-            if yielded in finished:
-                yield from finished.pop(yielded)
-                yielded += 1
-
-
-@contextlib.contextmanager
-def _worker_processes(job: Callable, count: int) -> Iterator[list[multiprocessing.connection.Connection]]:
-    """Start processes that answer lists of tasks with lists of results; they end with the context."""
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of torch's threads
-    processes, connections = [], []
-    try:
-        with _starting():
-            for _ in range(count):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_work, args=(theirs, job), daemon=True)
-                process.start()
-                theirs.close()
-                processes.append(process)
-                connections.append(ours)
-        yield list(connections)
-    except (EOFError, ConnectionError) as error:
-        raise RuntimeError(
-            "a worker process ended unexpectedly: its error is printed above, or the memory ran out "
-            "(fewer workers need less)"
-        ) from error
-    finally:
-        for process in processes:
-            process.kill()  # they hold nothing that needs tidying up
-        for process in processes:
-            process.join()
-            process.close()
-        for connection in connections:
-            connection.close()
-
-
-@contextlib.contextmanager
-def _starting() -> Iterator[None]:
-    """While processes start: keep Ctrl-C for this process, and the user's script to itself.
-
-    A new process imports the main script again, which would run it again unless it is guarded by
-    `if __name__ == "__main__"`; the jobs here need nothing of it, so it is put out of sight.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    if hasattr(signal, "pthread_sigmask"):
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _work(connection: multiprocessing.connection.Connection, job: Callable) -> None:
-    """The life of a worker process; it ends when the other side is gone, however that went."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # libtiff prints about damaged files straight to file 2; Python's own errors keep the way they had.
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    while True:
-        try:
-            tasks = connection.recv()
-        except (EOFError, ConnectionError):
-            return
-        results = [job(task) for task in tasks]
-        try:
-            connection.send(results)
-        except ConnectionError:
-            return

@@ -29,6 +29,7 @@ from stylegan.data.items import (
     too_large,
 )
 from stylegan.errors import InputError
+from stylegan.files import printable
 
 # fmt: off
 IMAGE_SUFFIXES = frozenset((
@@ -40,7 +41,9 @@ METADATA_SUFFIXES = frozenset((
     ".json", ".jsonl", ".txt", ".csv", ".tsv", ".md", ".rst", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf",
     ".log", ".ini", ".npy", ".npz", ".mat", ".cls",
 ))
+ARCHIVE_SUFFIXES = frozenset((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"))
 # fmt: on
+SHEET_NAMES, SAMPLE_NAME = ("grid.png", "comparison.png"), re.compile(r"(seed|edited|row)\d+\.png")
 METADATA_NAMES = frozenset(("thumbs.db", "desktop.ini", "license", "licence", "readme", "copying", "icon\r"))
 FFHQ_IMAGES = "images1024x1024"
 
@@ -67,9 +70,11 @@ def open_source(path: Path | str, classes: Classes = "auto") -> Source:
     elif classes == "auto" and source.labels is None:
         source = labels.from_documents(source)
     source = labels.with_attributes(source)
+    source = labels.described(_without_sheets(source))
     if not source.items:
         raise InputError(f"{path} holds no image file{first_reasons(source.rejected)}")
-    return replace(source, rejected=sorted(source.rejected))
+    rejected = sorted((printable(name), reason) for name, reason in source.rejected)
+    return replace(source, name=printable(source.name), rejected=rejected)
 
 
 def _list_images(source: Path | str, *, with_labels: bool) -> Source:
@@ -129,6 +134,9 @@ def _sort_out(name: str, rejected: list[tuple[str, str]]) -> bool:
     suffix = pure.suffix.lower()
     if suffix in METADATA_SUFFIXES or pure.name.lower() in METADATA_NAMES:
         return False
+    if suffix in ARCHIVE_SUFFIXES:
+        rejected.append((name, "an archive inside the source; unpack it there, or prepare it by itself"))
+        return False
     if suffix and suffix not in IMAGE_SUFFIXES:
         rejected.append((name, "not an image"))
         return False
@@ -144,6 +152,19 @@ def _is_document(name: str) -> bool:
 
 def _by_name(items: list[Item]) -> list[Item]:
     return sorted(items, key=lambda item: item.name)
+
+
+def _without_sheets(source: Source) -> Source:
+    """Without the sheets that lie beside our own samples; older files are known by their name alone."""
+    folders = {PurePosixPath(i.name).parent for i in source.items if SAMPLE_NAME.fullmatch(PurePosixPath(i.name).name)}
+    kept, rejected = [], []
+    for number, item in enumerate(source.items):
+        name = PurePosixPath(item.name)
+        if name.name in SHEET_NAMES and name.parent in folders:
+            rejected.append((item.name, "a sheet of several images, drawn by this program"))
+        else:
+            kept.append(number)
+    return source.chosen(kept, rejected) if rejected else source
 
 
 # --- A folder ----------------------------------------------------------------------------------

@@ -24,62 +24,13 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from stylegan.errors import InputError
+from stylegan.resolutions import check_resolution, is_resolution, resolutions
 from stylegan.system import system
 
 FORMAT_VERSION = 1
 KIND = "stylegan-store"
 MAX_DESCRIPTION_BYTES, MAX_NAMES_BYTES = 16 * 2**20, 512 * 2**20  # far more than they take
-MIN_RESOLUTION, MAX_RESOLUTION = 4, 1024
 _HEADER_BYTES = 128  # of an images-*.npy file: written last, when the number of images is known, so of fixed length
-
-
-# --- Resolutions -------------------------------------------------------------------------------
-
-
-def check_resolution(resolution: int) -> None:
-    """Raise InputError unless `resolution` is a power of two from 4 to 1024."""
-    if resolution not in resolutions(MAX_RESOLUTION):
-        raise InputError(f"resolution is {resolution}; use a power of two from {MIN_RESOLUTION} to {MAX_RESOLUTION}")
-
-
-def resolutions(resolution: int) -> list[int]:
-    """All powers of two from 4 to `resolution`, coarse to fine."""
-    return [1 << i for i in range(2, resolution.bit_length())]
-
-
-def box_sum(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Sums over boxes of `rows` x `columns` pixels: [H, W, C] -> [H / rows, W / columns, C].
-
-    Exact for uint8 images as long as a box holds at most 65,536 pixels: the sums stay below 2 ** 24. (Larger
-    boxes are summed in float64.)
-    """
-    height, width, channels = image.shape
-    assert height % rows == 0 and width % columns == 0
-    kind = np.float32 if rows * columns <= 65_536 else np.float64
-    strips = np.add(image[0::rows], image[1::rows] if rows > 1 else kind(0), dtype=kind)
-    for i in range(2, rows):
-        strips += image[i::rows]
-    sums = np.empty((height // rows, width // columns, channels), kind)
-    for c in range(channels):  # one channel at a time: numpy is slow where the innermost axis is 3 long
-        plane = sums[:, :, c]
-        np.add(strips[:, 0::columns, c], strips[:, 1::columns, c] if columns > 1 else kind(0), out=plane)
-        for j in range(2, columns):
-            plane += strips[:, j::columns, c]
-    return sums
-
-
-def pyramid(image: np.ndarray) -> dict[int, np.ndarray]:
-    """Box-filter an image uint8 [R, R, C] down to 4 x 4; returns {resolution: uint8 [r, r, C]}, R included.
-
-    Every level is the mean of the *original* pixels, rounded once, half to even: the same as repeated
-    2 x 2 means in float32 without rounding in between.
-    """
-    levels = {image.shape[0]: image}
-    sums = image
-    for resolution in reversed(resolutions(image.shape[0] // 2)):
-        sums = box_sum(sums, 2, 2)
-        levels[resolution] = np.rint(sums * np.float32((resolution / image.shape[0]) ** 2)).astype(np.uint8)
-    return levels
 
 
 # --- Reading -----------------------------------------------------------------------------------
@@ -209,7 +160,7 @@ def open_store(path: Path | str) -> Store:
         content_hash=_field(fields, "content_hash", str, description),
         made=_field(fields, "made", dict, description),
     )
-    if store.count < 1 or store.channels not in (1, 3, 4) or store.resolution not in resolutions(MAX_RESOLUTION):
+    if store.count < 1 or store.channels not in (1, 3, 4) or not is_resolution(store.resolution):
         raise _damaged(
             description,
             f"it describes {store.count} images of {store.resolution} pixels, {store.channels} channels",

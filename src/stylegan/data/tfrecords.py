@@ -14,6 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+try:
+    import google_crc32c
+except ImportError:
+    google_crc32c = None
+
 from stylegan.data.items import MAX_FILE_BYTES, Item, Source, Unusable, first_reasons, too_large
 from stylegan.errors import InputError
 
@@ -238,7 +243,12 @@ def crc32c_reference(data: bytes) -> int:
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C. Long data is cut into equal parts whose CRCs are computed side by side and then joined in pairs.
+    """CRC-32C, by google-crc32c where it is installed (`stylegan[data]`), which is far faster."""
+    return crc32c_in_parts(data) if google_crc32c is None else google_crc32c.value(data)
+
+
+def crc32c_in_parts(data: bytes) -> int:
+    """CRC-32C in numpy. Long data is cut into parts whose CRCs are computed side by side and then joined in pairs.
 
     That works since a CRC that starts at 0 is linear: crc(a + b) = crc(a + zeros) ^ crc(b). It does not see zeros
     put in front, and starting at 0xFFFFFFFF is to invert the first four bytes.

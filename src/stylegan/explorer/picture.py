@@ -19,13 +19,14 @@ from torch import Tensor
 
 from stylegan import directions, project, sampling, video, weights
 from stylegan.data import align
-from stylegan.data.prepare import Fit
-from stylegan.data.store import Store, open_store, pyramid
+from stylegan.data.fitting import Fit
+from stylegan.data.pyramid import pyramid
+from stylegan.data.store import Store, open_store
 from stylegan.directions import Directions
 from stylegan.errors import InputError
 from stylegan.images import crop_padding, from_uint8, save_image, to_pil, to_uint8
 from stylegan.networks.generator import Generator
-from stylegan.networks.layers import resolutions
+from stylegan.resolutions import resolutions
 
 RANGES = ("coarse", "middle", "fine")
 COMPARED_AT = 16  # pixels; what the nearest images have in common is composition and colour

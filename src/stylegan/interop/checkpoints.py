@@ -18,7 +18,8 @@ from stylegan.errors import InputError
 from stylegan.interop import torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
-from stylegan.networks.layers import FeatureMaps, build, log2
+from stylegan.networks.layers import FeatureMaps, build
+from stylegan.resolutions import log2
 
 FUSED_FROM = 128  # from there on a transposed convolution turns the kernel around
 

@@ -21,6 +21,7 @@ from stylegan.interop import pickles
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import FeatureMaps, build
+from stylegan.resolutions import log2
 
 
 class OfficialNetwork(pickles.Built):
@@ -337,7 +338,7 @@ def generator_from(network: OfficialNetwork) -> Generator:
 def _lod(value: np.ndarray | None, resolution: int, options: dict[str, Any]) -> float:
     """How far below the full resolution the network has grown, in octaves."""
     lod = float(value) if value is not None and value.size == 1 else math.nan
-    if not 0 <= lod <= resolution.bit_length() - 3:
+    if not 0 <= lod <= log2(resolution) - 2:
         raise InputError(f"the variable lod is {lod}, which no network of {resolution} x {resolution} has")
     return 0.0 if options.get("structure") == "fixed" else lod  # that one always draws at full size
 

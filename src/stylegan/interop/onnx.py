@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stylegan.config import to_dict
 from stylegan.device import in_precision
 from stylegan.errors import InputError
-from stylegan.images import atomic_file
+from stylegan.files import atomic_file
 from stylegan.networks.generator import Generator
 
 Part = Literal["all", "mapping", "synthesis"]

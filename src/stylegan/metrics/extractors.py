@@ -18,12 +18,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stylegan.downloads import DOWNLOADS, checksum_of, fetched
 from stylegan.errors import InputError
+from stylegan.files import read_tensors
 
 # --- feature extractors
 
@@ -123,18 +122,14 @@ def load_extractor(text: str) -> Extractor:
         )
     path = Path(file)
     try:
-        weights, checksum = load_file(path), checksum_of([path])
+        header, weights = read_tensors(path, f"a file with the weights of {architecture}")
+        checksum = checksum_of([path])
         if architecture == "inception":
             return InceptionV3(weights, checksum).eval()
-        with safe_open(path, "pt") as opened:
-            operations = json.loads((opened.metadata() or {})["ops"])
-        weights = {name: weight.float() for name, weight in weights.items()}
-        network = MobileNetV2(weights, operations, checksum).eval()
+        network = MobileNetV2(weights, json.loads(header["ops"]), checksum).eval()
         network.features(torch.zeros(1, 3, 224, 224))  # fails here where operations and weights do not fit
         return network
-    except FileNotFoundError:
-        raise InputError(f"there is no file {path} with the extractor's weights") from None
-    except (SafetensorError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         reason = str(error).splitlines()[0]

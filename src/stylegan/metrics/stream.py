@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as serialize
 from torch import Tensor
 from tqdm import tqdm
 
 from stylegan import processes
 from stylegan.downloads import cache_folder
-from stylegan.errors import InputWarning
-from stylegan.images import atomic_file, to_uint8
+from stylegan.errors import InputError, InputWarning
+from stylegan.files import read_tensors, write_tensors
+from stylegan.images import to_uint8
 from stylegan.metrics.extractors import Extractor
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator
@@ -169,8 +167,8 @@ def extract(
 
 def _load(path: Path) -> dict[str, Tensor] | None:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError):
+        return read_tensors(path, "a file of features")[1]
+    except InputError:
         return None  # absent, or damaged: made again
 
 
@@ -193,8 +191,7 @@ def _keep(path: Path, features: dict[str, Tensor]) -> None:
     """Write features into the cache; where that cannot be, the next time takes longer, which is all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as file:
-            file.write(serialize(features))
+        write_tensors(path, features)
     except OSError as error:
         reason = f"{path.parent} cannot be written ({error.strerror or error}); set STYLEGAN_CACHE to a folder that can"
         warnings.warn(f"features of the reals are not kept: {reason}", InputWarning, stacklevel=2)

@@ -17,11 +17,11 @@ from stylegan.networks.layers import (
     activate_and_blur,
     check_image_shape,
     one_hot,
-    resolutions,
     run_block,
     through_activation,
     through_blur_and_activation,
 )
+from stylegan.resolutions import resolutions
 
 
 @dataclass(frozen=True)

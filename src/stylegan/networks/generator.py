@@ -25,11 +25,10 @@ from stylegan.networks.layers import (
     Style,
     activate,
     check_image_shape,
-    log2,
     one_hot,
-    resolutions,
     run_block,
 )
+from stylegan.resolutions import log2, resolutions
 
 NoiseInput = Literal["random", "const", "none"] | Sequence[Tensor]
 

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from stylegan.config import check_finite
 from stylegan.errors import InputError
 from stylegan.networks import ops
+from stylegan.resolutions import check_resolution, log2
 
 SQRT2 = sqrt(2)  # He gain of a layer that a rectifier follows
 Activation = Literal["lrelu", "relu"]
@@ -53,20 +54,9 @@ class FeatureMaps:
         return max(1, min(int(self.base / 2 ** (stage * self.decay)), self.maximum))
 
 
-def log2(resolution: int) -> int:
-    """Whole-numbered logarithm of a power of two."""
-    return resolution.bit_length() - 1
-
-
-def resolutions(highest: int, lowest: int = 4) -> list[int]:
-    """The powers of two from lowest to highest: [4, 8, ..., highest]."""
-    return [2**k for k in range(log2(lowest), log2(highest) + 1)]
-
-
 def check_image_shape(resolution: int, channels: int, label_count: int) -> None:
     """Refuse what no network here can be built for."""
-    if resolution not in resolutions(1024):
-        raise InputError(f"resolution is {resolution}; use a power of two from 4 to 1024")
+    check_resolution(resolution)
     if channels not in (1, 3, 4):
         raise InputError(f"channels is {channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
     if label_count < 0:

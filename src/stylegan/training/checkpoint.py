@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from stylegan.errors import InputError
-from stylegan.images import atomic_file
+from stylegan.files import atomic_file
 from stylegan.interop import torch_files
 
 FORMAT_VERSION = 1

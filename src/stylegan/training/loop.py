@@ -23,7 +23,8 @@ from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
 from stylegan.device import Precision, bfloat16_gain, pick_device, pick_precision, set_precision
 from stylegan.errors import InputError, InputWarning
-from stylegan.images import atomic_file, crop_padding, grid
+from stylegan.files import atomic_file
+from stylegan.images import crop_padding, grid
 from stylegan.metrics.evaluate import check, measure
 from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation
 from stylegan.metrics.record import is_best, read_record
@@ -507,7 +508,8 @@ class Run:
             notes=begun,
             fit=str(self.store.made.get("fit", "")),
         )
-        return weights.Model(self.g_ema, provenance, self.g, self.d)
+        names = self.store.label_names if self.labels is not None else ()
+        return weights.Model(self.g_ema, provenance, self.g, self.d, names)
 
     def save_model(self, run_dir: Path) -> None:
         """Write the model file, then drop old ones."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylegan.errors import InputWarning
-from stylegan.images import atomic_file, save_image
+from stylegan.files import atomic_file
+from stylegan.images import save_image
 from stylegan.system import peak_memory_bytes
 
 
@@ -107,7 +108,7 @@ class Monitor:
         """Save an image, [C, H, W] in about [-1, 1] or uint8, in the run's folder."""
         if self.active:
             with _dispensable("sample grids"):
-                save_image(image, self.run_dir / name)
+                save_image(image, self.run_dir / name, sheet=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -10,7 +10,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from stylegan.config import check_finite
 from stylegan.errors import InputError
-from stylegan.networks.layers import log2, resolutions
+from stylegan.resolutions import check_resolution, is_resolution, log2, resolutions
 
 
 def _by_resolution(kind: type) -> PrimitiveConstructorSpec:
@@ -72,8 +72,7 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check_finite(self)
-        if self.initial_resolution not in resolutions(1024):
-            raise InputError(f"initial_resolution is {self.initial_resolution}; use a power of two from 4 to 1024")
+        check_resolution(self.initial_resolution, "initial_resolution")
         if min(self.stable_kimg, self.fade_kimg) < 0 or self.total_kimg <= 0 or self.repeats < 1:
             raise InputError("stable_kimg and fade_kimg must be 0 or more, total_kimg above 0, repeats 1 or more")
         for name in ("batch_size", "learning_rate", "tick_kimg"):
@@ -82,7 +81,7 @@ class ScheduleConfig:
                 raise InputError(
                     f"{name} needs positive values, the first at resolution {self.initial_resolution} or below"
                 )
-            if not set(table) <= set(resolutions(1024)):
+            if not all(map(is_resolution, table)):
                 raise InputError(f"{name} has a resolution that is no power of two from 4 to 1024")
 
 

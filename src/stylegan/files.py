@@ -1,0 +1,124 @@
+"""Files: written so that they are complete or not there, and tensor files, written and checked in one way.
+
+What only writes files must not pay for torch, so nothing here imports it before tensors are asked for.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from stylegan.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHEET_MARK = ("stylegan", "sheet")  # key and text in a PNG file that shows several images at once
+LONGEST_HEADER = 10 * 2**20  # bytes; that of a 1024 x 1024 model has 60,000
+
+
+def printable(name: str) -> str:
+    """A name in which bytes that are not UTF-8 (surrogates, in Python) are written out: `\\udcff`."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a file to write that is, at any moment, either absent (or as it was before) or complete."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Rename over what is there. On Windows, where that fails while somebody reads the file, wait up to a second."""
+    for _ in range(20 if sys.platform == "win32" else 0):
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            time.sleep(0.05)
+    temporary.replace(path)
+
+
+def write_tensors(
+    path: Path | str, tensors: Mapping[str, "Tensor"], header: dict[str, Any] | None = None, *, half: bool = False
+) -> None:
+    """Write a safetensors file, atomically.
+
+    header: an object for JSON, kept as the metadata's `stylegan`; its `kind` and `format_version` are what
+    `read_tensors` looks at. None: a file without one. half: store float16.
+    """
+    from safetensors.torch import save
+
+    stored = {name: (t.half() if half else t).detach().cpu().contiguous() for name, t in tensors.items()}
+    content = save(stored, None if header is None else {"stylegan": json.dumps(header)})
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def read_tensors(
+    path: Path | str, what: str, *, kind: str | None = None, version: int = 1, hint: str = ""
+) -> tuple[dict[str, Any], dict[str, "Tensor"]]:
+    """Header and tensors of a safetensors file; floating-point tensors become float32.
+
+    what: the content for people, such as "a StyleGAN model". kind, version: what the header must say it is; the
+    tensors are float16 or float32 then. None: a file without our header, such as another program's: the header is
+    the metadata as it stands, strings by name. hint: what to do where there is no file. Raises InputError for what is
+    missing, damaged, of another kind or of another version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    _check_length(path, what, hint)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            header = metadata if kind is None else _header(metadata, path, what, kind, version)
+            tensors = {}
+            for name in file.keys():  # noqa: SIM118  (not a dict)
+                if kind is not None and file.get_slice(name).get_dtype() not in ("F16", "F32"):
+                    raise InputError(f"{path} holds {name[:100]!r}, which is neither float16 nor float32")
+                tensor = file.get_tensor(name)
+                tensors[name] = tensor.float() if tensor.is_floating_point() else tensor
+    except InputError:
+        raise
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: it is not {what}, or is damaged ({str(error)[:200]})") from error
+    return header, tensors
+
+
+def _check_length(path: Path, what: str, hint: str) -> None:
+    """Refuse a file whose header is longer than any of ours, before it is parsed."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}" + (f"; {hint}" if hint else "")) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error})") from error
+    if length > min(LONGEST_HEADER, size):
+        raise InputError(f"{path} cannot be read: it is not {what}, or is damaged (its header is too long)")
+
+
+def _header(metadata: Mapping[str, str], path: Path, what: str, kind: str, version: int) -> dict[str, Any]:
+    header = json.loads(metadata.get("stylegan", "null"))
+    if not isinstance(header, dict) or header.get("kind") != kind:
+        raise InputError(f"{path} is a safetensors file, but not {what} of this program")
+    if (stored := header.get("format_version")) != version:
+        raise InputError(
+            f"{path} has format version {str(stored)[:20]}, this program reads {version}; update the program"
+        )
+    return header

@@ -1,0 +1,120 @@
+"""Files: complete or not there; tensor files are written and checked in one place."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_generator
+from safetensors.torch import load_file, save_file
+
+from stylegan import directions, files, project, sampling, weights
+from stylegan.classifiers.model import load_classifiers
+from stylegan.errors import InputError
+from stylegan.files import atomic_file, read_tensors, write_tensors
+
+KIND = {"what": "a file of numbers", "kind": "stylegan-numbers"}
+
+
+def header(**fields) -> dict:
+    return {"kind": "stylegan-numbers", "format_version": 1} | fields
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"before")
+    with pytest.raises(RuntimeError), atomic_file(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"before" and [p.name for p in tmp_path.iterdir()] == ["x.bin"]
+    with atomic_file(str(path)) as file:
+        file.write(b"after")
+        assert path.read_bytes() == b"before"
+    assert path.read_bytes() == b"after" and [p.name for p in tmp_path.iterdir()] == ["x.bin"]
+
+
+def test_a_file_that_is_read_is_replaced_a_little_later_on_windows(tmp_path, monkeypatch):
+    """There a file that somebody has open cannot be replaced."""
+    replace, waited = Path.replace, []
+
+    def busy(self, target):
+        if len(waited) < 2:
+            raise PermissionError
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", busy)
+    monkeypatch.setattr(files.time, "sleep", waited.append)
+    with pytest.raises(PermissionError), atomic_file(tmp_path / "x") as file:
+        file.write(b"x")
+    assert not waited and not list(tmp_path.iterdir())
+    monkeypatch.setattr(files.sys, "platform", "win32")
+    with atomic_file(tmp_path / "x") as file:
+        file.write(b"x")
+    assert len(waited) == 2 and (tmp_path / "x").read_bytes() == b"x"
+
+
+def test_writing_needs_no_torch():
+    code = "import sys, stylegan.files; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_tensors_come_back_as_float32(tmp_path):
+    tensors = {"a": torch.randn(3, 4).T, "b": torch.randn(2, requires_grad=True)}
+    write_tensors(tmp_path / "x.safetensors", tensors, header(names=["é"]))
+    read, found = read_tensors(tmp_path / "x.safetensors", **KIND)
+    assert read == header(names=["é"])
+    assert found.keys() == tensors.keys() and all(torch.equal(found[name], tensors[name]) for name in tensors)
+    write_tensors(tmp_path / "half.safetensors", tensors, header(), half=True)
+    assert load_file(tmp_path / "half.safetensors")["a"].dtype == torch.float16
+    _, found = read_tensors(tmp_path / "half.safetensors", **KIND)
+    assert found["a"].dtype == torch.float32 and torch.equal(found["a"], tensors["a"].half().float())
+
+
+def test_files_of_others_keep_their_metadata_and_integers(tmp_path):
+    tensors = {"x": torch.ones(2, dtype=torch.float64), "n": torch.ones(2, dtype=torch.int64)}
+    save_file(tensors, tmp_path / "x.safetensors", {"ops": "[]"})
+    metadata, found = read_tensors(tmp_path / "x.safetensors", "weights")
+    assert metadata == {"ops": "[]"} and {n: t.dtype for n, t in found.items()} == {
+        "x": torch.float32,
+        "n": torch.int64,
+    }
+
+
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (lambda path: None, "there is no file .*; make one"),
+        (lambda path: path.mkdir(), "cannot be read"),
+        (lambda path: path.write_bytes(b""), "not a file of numbers, or is damaged"),
+        (lambda path: path.write_bytes(b"none at all"), "header is too long"),
+        (lambda path: path.write_bytes((8).to_bytes(8, "little") + b"{'a': 1}"), "damaged"),
+        (lambda path: save_file({"x": torch.zeros(1)}, path), "not a file of numbers of this program"),
+        (lambda path: write_tensors(path, {}, header(kind="stylegan-model")), "not a file of numbers of this program"),
+        (lambda path: write_tensors(path, {}, header(format_version=2)), "format version 2, this program reads 1"),
+        (lambda path: write_tensors(path, {"x": torch.zeros(1).double()}, header()), "neither float16 nor float32"),
+        (lambda path: save_file({"x": torch.zeros(1)}, path, {"stylegan": "["}), "damaged"),
+    ],
+)
+def test_what_is_refused(tmp_path, write, sentence):
+    write(tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=sentence):
+        read_tensors(tmp_path / "x.safetensors", hint="make one", **KIND)
+
+
+def test_every_reader_refuses_a_header_that_is_too_long(tmp_path):
+    """The check that only models had; the others parsed what they were given."""
+    path, g = tmp_path / "x.safetensors", tiny_generator()
+    text = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    text += b" " * (11 * 2**20 - len(text))
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(4))
+    for read in (
+        weights.load_model,
+        load_classifiers,
+        lambda path: directions.load(path, g),
+        lambda path: sampling.load_latents(path, g.config),
+        lambda path: project.load_noise(path, g),
+    ):
+        with pytest.raises(InputError, match="header is too long"):
+            read(path)
