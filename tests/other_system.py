@@ -4,6 +4,7 @@ STYLEGAN_TEST_SYSTEM=windows python -m pytest tests/test_training.py tests/test_
 """
 
 import contextlib
+import importlib
 import os
 import select
 import signal
@@ -20,8 +21,9 @@ POSIX_NAMES = {
 def pretend(name: str) -> None:
     """Hide what Windows lacks (and neither pytest nor subprocess need here), and name the system to our code."""
     if name == "windows":
-        with contextlib.suppress(ImportError):
-            import filelock  # noqa: F401  (of others; it warns where Linux has no fcntl)
+        with contextlib.suppress(ImportError):  # packages of others, which take Linux for Linux
+            importlib.import_module("filelock")
+            importlib.import_module("datasets")
         for module in POSIX_MODULES:
             sys.modules[module] = None  # importing it raises ImportError
         for module, names in POSIX_NAMES.items():
