@@ -5,7 +5,6 @@ What only writes files must not pay for torch, so nothing here imports it before
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stylegan.errors import InputError
+from stylegan.system import system
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,7 @@ def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
 
 def _replace(temporary: Path, path: Path) -> None:
     """Rename over what is there. On Windows, where that fails while somebody reads the file, wait up to a second."""
-    for _ in range(20 if sys.platform == "win32" else 0):
+    for _ in range(20 if system() == "windows" else 0):
         try:
             temporary.replace(path)
             return
