@@ -3,6 +3,7 @@
 The table of commands is plain text, and each command imports what it needs, so that help comes at once.
 """
 
+import io
 import json
 import math
 import sys
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _main(arguments: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
