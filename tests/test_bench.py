@@ -98,7 +98,7 @@ def test_times_of_a_whole_schedule():
     assert bench.schedule_times(config, [replace(rows[0], work="sample")]) is None
 
     text = bench.summary(config, times, rows)
-    assert "400 kimg of brief take about 36.2 hours" in text
+    assert "400 kimg of brief take about 36." in text
     assert "16 x 16 come after 2.8 hours" in text and "schedule.batch_size" in text
     late = replace(config, schedule=replace(brief, total_kimg=50))
     assert "before 16 x 16" in bench.summary(late, bench.schedule_times(late, rows), rows)
@@ -123,10 +123,14 @@ def test_bench_on_the_command_line(capsys, monkeypatch):
     options = ("--preset", "demo", "--resolution", "16", "--seconds", "0", "--batch", "4", "--device", "cpu")
     assert run("bench", *options, "--reference") == 0
     printed = capsys.readouterr().out
-    assert printed.count("sample") == printed.count("train") == 2 and "hours" in printed
+    assert printed.count("\nsample") == printed.count("\ntrain") == 2 and "25000 kimg of demo take about" in printed
+    assert all(len(line) <= 100 for line in printed.splitlines())
     assert run("bench", *options, "--work", "sample", "--json") == 0
     rows = [json.loads(row) for row in capsys.readouterr().out.splitlines()]
     assert [row["resolution"] for row in rows] == [8, 16] and rows[0]["gain"] is None
+    thin = ("--generator.feature-maps.maximum", "4", "--work", "sample", "--resolutions", "8", "--json")
+    assert run("bench", *options, *thin) == 0  # a training's option, whose value is no store
+    assert "write the store first" in refused(capsys, "bench", *options, "--work", "sample", "a-store")
     assert run("bench", *options, "--work", "train", "--resolutions", "8", "--precision", "bf16", "--json") == 0
     row = json.loads(capsys.readouterr().out)
     assert row["precision"] == "bf16" and not row["compiled"] and row["device"].startswith("cpu")

@@ -87,9 +87,10 @@ class Pace:
             try:
                 now = State(record["resolution"], record["fade"], record["batch_size"], 0.0, 0.0)
                 key, per_image = _key(now), 1 / record["images_per_second"]
-                expected(*self._networks, key, self._rates)
-            except (LookupError, TypeError, ValueError, ArithmeticError):
+            except (LookupError, TypeError, ArithmeticError):
                 continue  # no line of ours
+            if key.resolution not in resolutions(1024) or not isinstance(key.batch_size, int) or per_image <= 0:
+                continue
             if key == before or key not in self._measured:
                 self._measured[key] = (key.batch_size, key.batch_size * per_image)
             before = key
