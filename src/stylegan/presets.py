@@ -230,9 +230,9 @@ def preset(
     """The run configuration of that name for the store `data`. Raises InputError where either is unknown.
 
     data: "" for none yet: RGB images without labels, of the resolution given (1024 unless given). resolution: below the
-    store's, if wanted. labels: train with the store's classes. gpus: 1, 2, 4 or 8, for the
-    paper's configurations, which have a table of batch sizes for each; the others have one for all. start_from: a
-    model whose networks the run begins with, see `continuing`.
+    store's, if wanted. labels: train with the store's classes. gpus: 1, 2, 4 or 8, for the paper's configurations, which
+    have a table of batch sizes for each; the others have one for all. start_from: a model whose networks the run begins
+    with, see `continuing`.
     """
     if start_from and (resolution is not None or labels):
         raise InputError("a run that starts from a model has its resolution and classes; leave out these options")
