@@ -1,25 +1,26 @@
 #!/usr/bin/env python3
-"""The speed tables of docs/performance.md, as Markdown.
+"""How long sampling and training take here, side by side with another checkout, as a Markdown table.
 
-    benchmarks/speed.py [--device auto] [--seconds 5] [--compiled float32 tf32 bf16]
+    benchmarks/speed.py [--rows thin official-64 ...] [--precisions auto bf16 float32] [--compiled] [--plain]
+                        [--against PATH [--against-precision float32]] [--rounds 5] [--seconds 3] [--device auto]
 
-On a CPU: the five rows that other implementations were measured at, fast and plain in the same run, and compiled
-sampling. On a GPU: 64, 256 and 1024 in float32, tf32 and bf16, eager and, in the precisions named, compiled; compiling
-a training takes minutes.
+Each row is measured in every precision named, with --compiled compiled as well, with --plain also as a plain port
+computes, and with --against in the code of another checkout (a git worktree). Each in a process of its own, all of them
+in turn, round after round, so that whatever else the machine does meets them all; a row's time is the median of its
+rounds. The ratio is to the last column of times, which is the other checkout, the plain form, or the last precision;
+the spread is that of the ratio over the rounds.
 """
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
-import torch
-
-from stylegan import bench, presets
-from stylegan.allocator import keep_freed_memory
-from stylegan.device import pick_device
-from stylegan.networks.layers import FeatureMaps
-
-THIN = FeatureMaps(base=1024, maximum=128)
+HERE = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -27,74 +28,137 @@ class Row:
     work: str
     resolution: int
     batch: int
+    preset: str = "config-f"
     thin: bool = False
 
 
-PRECISIONS = ("float32", "tf32", "bf16")
-CPU_ROWS = [
-    Row("sample", 256, 4),
-    Row("sample", 1024, 1),
-    Row("train", 64, 4),
-    Row("train", 64, 16, thin=True),
-    Row("train", 256, 2),
-]
-GPU_ROWS = [
-    *(Row("sample", *size) for size in ((64, 256), (256, 64), (1024, 16))),
-    *(Row("train", *size) for size in ((64, 64), (256, 32), (1024, 8))),
-]
+ROWS = {
+    "thin": Row("train", 64, 16, thin=True),
+    "official-64": Row("train", 64, 4),
+    "official-256": Row("train", 256, 2),
+    "small": Row("train", 64, 32, preset="small"),
+    "demo": Row("train", 32, 8, preset="demo"),
+    "sample-256": Row("sample", 256, 4),
+    "sample-1024": Row("sample", 1024, 1),
+    # for GPUs
+    "official-64-batch-64": Row("train", 64, 64),
+    "official-256-batch-32": Row("train", 256, 32),
+    "official-1024-batch-8": Row("train", 1024, 8),
+    "sample-64-batch-256": Row("sample", 64, 256),
+    "sample-256-batch-64": Row("sample", 256, 64),
+    "sample-1024-batch-16": Row("sample", 1024, 16),
+}
+ON_CPU, ON_GPU = list(ROWS)[:7], ["thin", *list(ROWS)[7:]]
 
 
-def measure(row: Row, device: str, machine: bench.Machine, seconds: float, **settings) -> bench.Measurement:
-    config = replace(presets.PRESETS["config-f"](presets.Shape(row.resolution)), device=device, **settings)
+@dataclass(frozen=True)
+class Contender:
+    """One column: which code, and how it computes."""
+
+    source: str
+    precision: str
+    compiled: bool = False
+    plain: bool = False
+
+    @property
+    def title(self) -> str:
+        other = "" if self.source == str(HERE) else f"{Path(self.source).name} "
+        return f"{other}{'plain ' * self.plain}{self.precision}{' compiled' * self.compiled}"
+
+
+def seconds_of(row: Row, contender: Contender, device: str, seconds: float) -> float:
+    """Seconds of one batch, measured in a new process in the contender's code."""
+    job = {"row": asdict(row), "contender": asdict(contender), "device": device, "seconds": seconds}
+    environment = os.environ | {"PYTHONPATH": str(Path(contender.source) / "src")}
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", json.dumps(job)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{contender.title} has failed, see above")
+    return float(done.stdout.splitlines()[-1])
+
+
+def child(job: dict) -> float:
+    """What `seconds_of` runs. It must work with older code too: only what that has is imported, and as late."""
+    from stylegan import bench, presets
+    from stylegan.allocator import keep_freed_memory
+    from stylegan.networks.layers import FeatureMaps
+
+    row, contender = Row(**job["row"]), Contender(**job["contender"])
+    config = presets.PRESETS[row.preset](presets.Shape(row.resolution))
+    config = replace(config, device=job["device"], precision=contender.precision, compile=contender.compiled)
     if row.thin:
-        g, d = (replace(part, feature_maps=THIN) for part in (config.generator, config.discriminator))
+        thin = FeatureMaps(base=1024, maximum=128)
+        g, d = (replace(part, feature_maps=thin) for part in (config.generator, config.discriminator))
         config = replace(config, generator=g, discriminator=d)
-    return bench.measure(config, row.work, row.resolution, row.batch, machine, seconds=seconds)
-
-
-def on_cpu(seconds: float, _: list[str]) -> Iterator[str]:
-    machine = bench.machine(torch.device("cpu"), "float32")
-    yield f"{bench.name_of(torch.device('cpu'))}, torch {torch.__version__}; one gemm takes {machine.gemm:.3f} s\n"
-    yield "| work | gemm/image | floor | of the gemm rate | plain | gain | compiled |\n|---|---|---|---|---|---|---|"
-    for row in CPU_ROWS:
-        fast = measure(row, "cpu", machine, seconds)
+    unmeasured = bench.Machine(1, 1)  # the product's time is not asked for
+    what = (config, row.work, row.resolution, row.batch, unmeasured)
+    if contender.plain:
         with bench.reference_paths():
-            plain = measure(row, "cpu", machine, seconds)
-        compiled = f"{measure(row, 'cpu', machine, seconds, compile=True).gemms:.3f}" if row.work == "sample" else ""
-        yield (
-            f"| {row.work} {row.resolution}{' thin' * row.thin}, batch {row.batch} | {fast.gemms:.3f} "
-            f"| {fast.gemms * fast.utilisation:.3f} | {fast.utilisation:.0%} | {plain.gemms:.3f} "
-            f"| {plain.gemms / fast.gemms:.2f} | {compiled} |"
-        )
+            return bench.measure(*what, seconds=job["seconds"]).seconds
+    keep_freed_memory()
+    return bench.measure(*what, seconds=job["seconds"]).seconds
 
 
-def on_gpu(seconds: float, precisions_compiled: list[str]) -> Iterator[str]:
-    device = torch.device("cuda")
-    yield f"{bench.name_of(device)}, torch {torch.__version__}\n"
-    yield "| work | precision | compiled | images/s | gemm/image | of the rate of products | MB |\n" + "|---" * 7 + "|"
-    for row in GPU_ROWS:
-        for precision in PRECISIONS:
-            machine = bench.machine(device, precision)
-            for compiled in (False, True) if precision in precisions_compiled else (False,):
-                torch.compiler.reset()
-                found = measure(row, "cuda", machine, seconds, precision=precision, compile=compiled)
-                yield (
-                    f"| {row.work} {row.resolution}, batch {row.batch} | {precision} | {'yes' if compiled else 'no'} "
-                    f"| {found.images_per_second:.1f} | {found.gemms:.3f} | {found.utilisation:.0%} "
-                    f"| {found.memory_mb:.0f} |"
-                )
+def contenders(options: argparse.Namespace) -> list[Contender]:
+    """The columns; the last is what the others are compared with."""
+    found = [Contender(str(HERE), precision) for precision in options.precisions]
+    if options.compiled:
+        found = [replace(each, compiled=compiled) for each in found for compiled in (True, False)]
+    if options.plain:
+        found.append(Contender(str(HERE), "float32", plain=True))
+    if options.against:
+        found.append(Contender(str(options.against.resolve()), options.against_precision))
+    return found
+
+
+def table_row(name: str, row: Row, times: list[list[float]]) -> str:
+    """A line of the table, from the seconds of each round of each contender."""
+    cells = []
+    for own in times:
+        ratios = sorted(a / b for a, b in zip(own, times[-1], strict=True))
+        median = statistics.median(own)
+        text = f"{median * 1000:.1f} ms, {row.batch / median:.1f}/s"
+        if own is not times[-1]:
+            text += f", **{statistics.median(ratios):.3f}** ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        cells.append(text)
+    return f"| {name}: {row.work} {row.resolution}, batch {row.batch} | {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--compiled", nargs="*", choices=PRECISIONS, default=PRECISIONS)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps, xpu, or auto")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="all that suit the device unless given")
+    parser.add_argument("--precisions", nargs="+", default=["auto", "bf16", "float32"])
+    parser.add_argument("--compiled", action="store_true", help="measure compiled networks too")
+    parser.add_argument("--plain", action="store_true", help="measure what a plain port does too, in float32")
+    parser.add_argument("--against", type=Path, help="another checkout of this project")
+    parser.add_argument("--against-precision", default="float32")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3.0, help="how long each process repeats its work")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    keep_freed_memory()
-    on_device = on_gpu if pick_device(options.device).type == "cuda" else on_cpu
-    for line in on_device(options.seconds, options.compiled):
-        print(line, flush=True)
+    if options.child:
+        print(child(json.loads(options.child)))
+        return
+    if options.against and not (options.against / "src" / "stylegan").is_dir():
+        parser.error(f"{options.against} is no checkout of this project")
+    import torch
+
+    sys.path.insert(0, str(HERE / "src"))
+    from stylegan import bench
+    from stylegan.device import pick_device, pick_precision
+
+    device, columns = pick_device(options.device), contenders(options)
+    auto = f"; auto is {pick_precision('auto', device)}" if "auto" in options.precisions else ""
+    print(f"{bench.name_of(device)}, torch {torch.__version__}, median of {options.rounds} rounds{auto}\n")
+    print("| | " + " | ".join(column.title for column in columns) + " |\n" + "|---" * (1 + len(columns)) + "|")
+    for name in options.rows or (ON_CPU if device.type == "cpu" else ON_GPU):
+        times: list[list[float]] = [[] for _ in columns]
+        for _ in range(options.rounds):
+            for own, column in zip(times, columns, strict=True):
+                own.append(seconds_of(ROWS[name], column, options.device, options.seconds))
+        print(table_row(name, ROWS[name], times), flush=True)
 
 
 if __name__ == "__main__":

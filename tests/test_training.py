@@ -29,7 +29,7 @@ from stylegan.training import checkpoint, ema, loop
 from stylegan.training.loop import Run, TrainingConfig, mix_styles, train
 from stylegan.training.losses import LossConfig
 from stylegan.training.optimizer import Adam
-from stylegan.training.schedule import ScheduleConfig, groups, seconds_left, state_at
+from stylegan.training.schedule import ScheduleConfig, groups, state_at
 
 
 def tiny_config(data: Path, **changes) -> TrainingConfig:
@@ -340,15 +340,6 @@ def test_progress_tells_what_a_user_wants_to_know(store, tmp_path, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert any("16x16 fading in (" in line for line in lines)
     assert all("img/s, about " in line and line.endswith(" left") for line in lines if "kimg, " in line)
-
-
-def test_time_left():
-    config = ScheduleConfig(stable_kimg=1, fade_kimg=1, total_kimg=10)
-    # 8 x 8 until 1 kimg, 16 x 16 until 3, 32 x 32 until 10; each doubling halves the speed
-    assert seconds_left(config, 32, 0, 100) == pytest.approx(10 + 20 * 2 + 70 * 4)
-    assert seconds_left(config, 32, 500, 100) == pytest.approx(5 + 20 * 2 + 70 * 4)
-    assert seconds_left(config, 32, 4000, 100) == pytest.approx(60)
-    assert seconds_left(ScheduleConfig(initial_resolution=64, total_kimg=1), 64, 0, 10) == pytest.approx(100)
 
 
 def test_all_states_damaged(finished, store, tmp_path):

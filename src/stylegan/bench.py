@@ -2,12 +2,17 @@
 
 A "gemm" is the time of one float32 product of two 4096 x 4096 matrices on the same device in the same run: figures
 in gemms compare between machines, as seconds do not.
+
+What limits a row is the largest of three parts of its time: its multiplications, at the rate of that product; its
+operations, each at the time of one on a small tensor; and the rest, which is passes over memory.
 """
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,11 +20,13 @@ from torch.utils.flop_counter import flop_registry
 
 from stylegan.device import Precision, in_precision, pick_device, set_precision
 from stylegan.networks import ops
-from stylegan.networks.layers import compile_blocks
-from stylegan.resolutions import resolutions
+from stylegan.networks.discriminator import Discriminator
+from stylegan.networks.layers import Conv, compile_blocks
+from stylegan.training import loop
 from stylegan.training.loop import Reals, Run, TrainingConfig
 from stylegan.training.monitor import Means, peak_memory_mb
-from stylegan.training.schedule import State, state_at
+from stylegan.training.pace import Pace
+from stylegan.training.schedule import State, stages, state_at
 
 GEMM = 4096
 
@@ -32,6 +39,8 @@ class Machine:
     """In float32."""
     product: float
     """In the precision that is measured."""
+    operation: float = 0.0
+    """Seconds that one operation on a small tensor takes, there and back."""
 
 
 @dataclass(frozen=True)
@@ -51,24 +60,60 @@ class Measurement:
     and products."""
     memory_mb: float
     """The most memory used so far, by the device (or the process, on a CPU)."""
+    starting: float = 0.0
+    """Share of the time in which its operations, however small, could be started; above 1 where many run as one."""
 
     @property
     def images_per_second(self) -> float:
         return self.batch / self.seconds
 
+    @property
+    def limit(self) -> str:
+        """What most of the time goes into: "products", "small operations" or "memory traffic"."""
+        parts = {"products": self.utilisation, "small operations": min(self.starting, 1.0)}
+        parts["memory traffic"] = 1 - sum(parts.values())
+        return max(parts, key=parts.__getitem__)
+
 
 @contextmanager
 def reference_paths() -> Iterator[None]:
-    """Inside, the networks compute with the plain forms that stand beside the fast ones in `ops`."""
-    names = [name.removesuffix("_reference") for name in vars(ops) if name.endswith("_reference")]
-    fast = {name: getattr(ops, name) for name in names}
+    """Inside, networks that are made there compute as a plain port does.
+
+    With the plain forms that stand beside the fast ones in `ops` and `Discriminator`, R1's among them; weights and
+    activations laid out as [N, C, H, W]; weights scaled at each use. Meant for a process of its own, see
+    `measure_plain`.
+    """
+    plain = [
+        (owner, name.removesuffix("_reference"), twin)
+        for owner in (ops, Discriminator)
+        for name, twin in vars(owner).items()
+        if name.endswith("_reference")
+    ]
+    plain += [(torch, "channels_last", torch.contiguous_format), (Conv, "lay_out", lambda self: None)]
+    plain += [(loop, "weights_scaled_once", nullcontext)]
+    fast = [(owner, name, getattr(owner, name)) for owner, name, _ in plain]
     try:
-        for name in fast:
-            setattr(ops, name, getattr(ops, f"{name}_reference"))
+        for owner, name, form in plain:
+            setattr(owner, name, form)
         yield
     finally:
-        for name, function in fast.items():
-            setattr(ops, name, function)
+        for owner, name, form in fast:
+            setattr(owner, name, form)
+
+
+def measure_plain(config: TrainingConfig, work: str, resolution: int, batch: int, *, seconds: float) -> float:
+    """Seconds of a batch as `reference_paths` compute it, in float32, in a new process, where the memory that is freed
+    goes back to the system."""
+    config = replace(config, precision="float32", compile=False, recompute_from=None)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(_plain_seconds, config, work, resolution, batch, seconds).result()
+
+
+def _plain_seconds(config: TrainingConfig, work: str, resolution: int, batch: int, seconds: float) -> float:
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    with reference_paths():
+        return measure(config, work, resolution, batch, Machine(1, 1), seconds=seconds).seconds
 
 
 def machine(device: torch.device, precision: Precision) -> Machine:
@@ -80,9 +125,24 @@ def machine(device: torch.device, precision: Precision) -> Machine:
 
     with in_precision("float32"):
         gemm = product(torch.float32)
+    operation = _small_operation(device)
     if precision == "float32":
-        return Machine(gemm, gemm)
-    return Machine(gemm, product(set_precision(precision) or torch.float32))
+        return Machine(gemm, gemm, operation)
+    return Machine(gemm, product(set_precision(precision) or torch.float32), operation)
+
+
+def _small_operation(device: torch.device) -> float:
+    x, count = torch.ones(16, device=device, requires_grad=True), 100
+
+    def chain() -> None:
+        y = x
+        for _ in range(count):
+            y = y * x
+        y.sum().backward()
+
+    with _Operations() as counter:
+        chain()
+    return best_seconds(chain, device, seconds=0.1) / counter.operations
 
 
 def best_seconds(work: Callable[[], object], device: torch.device, *, seconds: float) -> float:
@@ -140,7 +200,10 @@ def measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     job = sampling(run, resolution, batch) if work == "sample" else training(run, now)
-    with torch.compiler.set_stance("force_eager"), _Flops() as counter:  # what is compiled under a mode stays eager
+    with (
+        torch.compiler.set_stance("force_eager"),
+        _Operations() as counter,
+    ):  # what is compiled under a mode stays eager
         job()
     best = best_seconds(job, device, seconds=seconds)
     rate = 2 * GEMM**3 / machine.product
@@ -150,36 +213,91 @@ def measure(
         batch=batch,
         seconds=best,
         gemms=best / batch / machine.gemm,
-        utilisation=counter.total / best / rate,
+        utilisation=counter.flops / best / rate,
         memory_mb=peak_memory_mb(device),
+        starting=counter.operations * machine.operation / best,
     )
 
 
-def schedule_seconds(config: TrainingConfig, rows: list[Measurement]) -> float | None:
-    """How long the whole training of a configuration would take, from the measured iterations at each resolution.
+@dataclass(frozen=True)
+class Schedule:
+    """How long a whole training takes, in seconds from its beginning."""
 
-    None where a resolution that it trains at has not been measured.
-    """
-    measured = {row.resolution: 1 / row.images_per_second for row in rows if row.work == "train"}
-    top, step = config.generator.resolution, 10_000
-    if not set(resolutions(top, config.schedule.initial_resolution)) <= set(measured):
+    first_picture: float
+    """Until the full resolution begins to be faded in."""
+    faded_in: float
+    """Until the full resolution stands by itself."""
+    total: float
+    estimated: tuple[int, ...]
+    """Resolutions that were not measured with the schedule's batch."""
+
+
+def schedule_times(config: TrainingConfig, rows: list[Measurement], device_type: str = "cpu") -> Schedule | None:
+    """The times of a configuration's training, from the iterations that were measured; None where none were."""
+    schedule, top = config.schedule, config.generator.resolution
+    pace, measured = Pace(config.generator, config.discriminator, device_type), set()
+    for row in rows:
+        if row.work == "train":
+            pace.add(State(row.resolution, 0.0, row.batch, 0.0, 0.0), row.batch, row.seconds)
+            measured.add((row.resolution, row.batch))
+    if not measured:
         return None
-    total = round(config.schedule.total_kimg * 1000)
-    return sum(measured[state_at(config.schedule, top, seen).resolution] * step for seen in range(0, total, step))
+    first_picture = faded_in = total = 0.0
+    for images, now in stages(schedule, top):
+        seconds = images * pace.seconds_per_image(now)
+        total += seconds
+        first_picture += seconds * (now.resolution < top)
+        faded_in += seconds * (now.resolution < top or now.fade > 0)
+    left_out = {now.resolution for _, now in stages(schedule, top) if (now.resolution, now.batch_size) not in measured}
+    return Schedule(first_picture, faded_in, total, tuple(sorted(left_out)))
+
+
+def summary(config: TrainingConfig, times: Schedule, rows: list[Measurement]) -> str:
+    """Two or three sentences of what a user wants to know before a training."""
+    top = config.generator.resolution
+    size, name = f"{top} x {top}", config.preset or "this configuration"
+    sentences = [
+        f"All {config.schedule.total_kimg:g} kimg of {name} take about {duration(times.total)} on this device."
+    ]
+    if times.first_picture == 0:
+        sentences = [sentences[0][:-1] + f", at {size} from the beginning."]
+    elif times.first_picture < times.total:
+        until = "" if times.faded_in >= times.total else f", and it is fully faded in after {duration(times.faded_in)}"
+        sentences.append(f"The first pictures at {size} come after {duration(times.first_picture)}{until}.")
+    else:
+        sentences.append(f"It ends before {size} is reached.")
+    if times.estimated:
+        sentences.append(f"Estimated, not measured: {', '.join(f'{r} x {r}' for r in times.estimated)}.")
+    last = max((row for row in rows if row.work == "train"), key=lambda row: row.resolution)
+    reasons = {
+        "products": "multiplications; another --precision or thinner networks (feature_maps.maximum) would help most",
+        "small operations": "starting operations; a larger schedule.batch_size or --compile would help most",
+        "memory traffic": "passes over memory; bf16, where the device has it, or --compile would help most",
+    }
+    sentences.append(f"At {last.resolution} x {last.resolution} most time goes into {reasons[last.limit]}.")
+    return " ".join(sentences)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: 40 seconds, 12 minutes, 5.2 hours, 3.4 days."""
+    for unit, length, most in (("seconds", 1, 90), ("minutes", 60, 90), ("hours", 3600, 48)):
+        if seconds < most * length:
+            return f"{seconds / length:.{1 if unit == 'hours' else 0}f} {unit}"
+    return f"{seconds / 86400:.1f} days"
 
 
 HEADER = (
-    f"{'work':<8} {'size':>5} {'batch':>5} {'img/s':>9} {'s/kimg':>9} {'gemm/img':>9} {'of gemm rate':>12} "
-    f"{'MB':>7} {'gain':>6}"
+    f"{'work':<7} {'size':>5} {'batch':>5} {'img/s':>8} {'s/kimg':>8} {'gemm/img':>8} {'of gemm rate':>12} "
+    f"{'MB':>6} {'gain':>5}  {'limited by':<16}"
 )
 
 
 def line(row: Measurement, gain: float | None = None) -> str:
     """A row as text, under HEADER. gain: the reference's time over the row's."""
     return (
-        f"{row.work:<8} {row.resolution:>5} {row.batch:>5} {row.images_per_second:>9.1f} "
-        f"{1000 / row.images_per_second:>9.2f} {row.gemms:>9.4f} {row.utilisation:>11.0%}  {row.memory_mb:>7.0f} "
-        + (f"{gain:>6.2f}" if gain is not None else "")
+        f"{row.work:<7} {row.resolution:>5} {row.batch:>5} {row.images_per_second:>8.1f} "
+        f"{1000 / row.images_per_second:>8.2f} {row.gemms:>8.4f} {row.utilisation:>11.0%}  {row.memory_mb:>6.0f} "
+        f"{'' if gain is None else f'{gain:.2f}':>5}  {row.limit:<16}"
     )
 
 
@@ -188,21 +306,23 @@ def as_dict(row: Measurement) -> dict[str, float | str]:
     return asdict(row) | {
         "images_per_second": row.images_per_second,
         "seconds_per_kimg": 1000 / row.images_per_second,
+        "limit": row.limit,
     }
 
 
-class _Flops(TorchDispatchMode):
-    """Counts the floating-point operations of products and convolutions; torch's own counter cannot differentiate
-    twice."""
+class _Operations(TorchDispatchMode):
+    """Counts operations, and the floating-point operations of products and convolutions among them; torch's own counter
+    cannot differentiate twice."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.total = 0
+        self.flops = self.operations = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
+        self.operations += not function.is_view
         if (formula := flop_registry.get(function._overloadpacket)) is not None:
-            self.total += formula(*args, **(kwargs or {}), out_val=result)
+            self.flops += formula(*args, **(kwargs or {}), out_val=result)
         return result
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -149,8 +150,6 @@ class _Basis:
 
     store: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")] = ""
     """The folder that `stylegan prepare` made."""
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ""
-    """The folder of the run; one that exists is resumed."""
     preset: str = "small"
     """The run configuration to begin with; `stylegan presets` lists them. Options below change single values."""
     resolution: int | None = None
@@ -162,8 +161,48 @@ class _Basis:
     start_from: str = ""
     """Begin with the networks of a model file, or of one that `stylegan import` takes: their weights, at the resolution
     that they have grown to. The preset then decides everything else."""
+
+    def config(self):
+        """The TrainingConfig that options change single values of."""
+        from stylegan import presets
+
+        return presets.preset(
+            self.preset,
+            self.store,
+            resolution=self.resolution,
+            labels=self.labels,
+            gpus=self.gpus,
+            start_from=self.start_from,
+        )
+
+
+@dataclass(frozen=True)
+class _Training(_Basis):
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ""
+    """The folder of the run; one that exists is resumed."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
+
+
+@dataclass(frozen=True)
+class _Bench(_Basis):
+    preset: str = "config-f"
+    """The configuration whose networks, losses and batch sizes are measured; `stylegan presets` lists them. Options
+    below change single values."""
+    resolution: int | None = None
+    """The full resolution, instead of the store's; without a store 64 unless given."""
+    resolutions: tuple[int, ...] = ()
+    """Where to measure; every resolution that training passes through unless given."""
+    batch: tuple[int, ...] = ()
+    """Batch sizes; the schedule's own for each resolution unless given."""
+    work: tuple[Literal["sample", "train"], ...] = ("sample", "train")
+    """sample, train, or both."""
+    reference: bool = False
+    """Measure as well what a plain port does (contiguous memory, nothing fused, float32), and print the gain."""
+    seconds: float = 3.0
+    """How long each row is repeated; the best time counts."""
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON, a line for each row."""
 
 
 def _train(arguments: Sequence[str]) -> int | None:
@@ -171,22 +210,12 @@ def _train(arguments: Sequence[str]) -> int | None:
     from stylegan.training.loop import TrainingConfig, train
 
     # the preset and the store decide the defaults of all other options, so they are read first
-    chosen, _ = tyro.cli(_Basis, args=list(arguments), add_help=False, return_unknown_args=True)
-    default = (
-        presets.preset(
-            chosen.preset,
-            chosen.store,
-            resolution=chosen.resolution,
-            labels=chosen.labels,
-            gpus=chosen.gpus,
-            start_from=chosen.start_from,
-        )
-        if chosen.store and not {"-h", "--help"} & set(arguments)
-        else presets.PRESETS["small"](presets.Shape(64))
-    )
+    chosen, _ = tyro.cli(_Training, args=list(arguments), add_help=False, return_unknown_args=True)
+    known = chosen.store and not {"-h", "--help"} & set(arguments)
+    default = chosen.config() if known else presets.PRESETS["small"](presets.Shape(64))
 
     def command(
-        basis: Annotated[_Basis, tyro.conf.arg(name="")],
+        basis: Annotated[_Training, tyro.conf.arg(name="")],
         config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = default,
     ) -> int | None:
         """Train on a store and keep everything in the folder RUN. To resume, run the same command again."""
@@ -1124,75 +1153,73 @@ def _push(arguments: Sequence[str]) -> None:
 
 
 def _bench(arguments: Sequence[str]) -> None:
+    from dataclasses import replace
+
+    from stylegan.training.loop import TrainingConfig
+
+    # as for training; but the store may be left out, so it must come first, where no option's value can be meant
+    store = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    options = list(arguments[1:] if store else arguments)
+    chosen, _ = tyro.cli(_Bench, args=options, add_help=False, return_unknown_args=True)
+    chosen = replace(chosen, store=store, resolution=chosen.resolution or (None if store or chosen.start_from else 64))
+    known = not {"-h", "--help"} & set(arguments)
+    default = replace(chosen.config() if known else _Bench(resolution=64).config(), precision="auto")
+
     def command(
-        *,
-        preset: str = "config-f",
-        resolution: int = 64,
-        resolutions: tuple[int, ...] = (),
-        batch: tuple[int, ...] = (),
-        work: tuple[Literal["sample", "train"], ...] = ("sample", "train"),
-        precision: Literal["auto", "float32", "tf32", "bf16"] = "auto",
-        compile_: Annotated[bool, tyro.conf.arg(name="compile")] = False,
-        reference: bool = False,
-        seconds: float = 3.0,
-        json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
-        device: str = "auto",
+        basis: Annotated[_Bench, tyro.conf.arg(name="")],
+        config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = default,
     ) -> None:
-        """Measure sampling and training, in images a second and in products of two 4096 x 4096 matrices ("gemm").
+        """Measure sampling and training, and say how long the whole training would take, and what limits it.
 
-        Args:
-            preset: The configuration whose networks, losses and batch sizes are measured.
-            resolution: Its full resolution.
-            resolutions: Where to measure; every resolution that training passes through unless given.
-            batch: Batch sizes; the preset's own for each resolution unless given.
-            work: sample, train, or both.
-            precision: As for training: float32, tf32, bf16, or auto (tf32 on CUDA, else float32).
-            compile_: Compile the networks first, as for training.
-            reference: Measure the plain forms beside the fast ones as well, and print the gain.
-            seconds: How long each row is repeated; the best time counts.
-            json_: Print JSON, a line for each row.
-            device: cpu, cuda, mps, xpu, or auto.
+        A "gemm" is the time of one float32 product of two 4096 x 4096 matrices on the same device. A row is limited by
+        the largest of three parts of its time: its multiplications at the rate of that product, its operations at the
+        time of one on a small tensor, and the rest, which is passes over memory.
         """
-        from dataclasses import replace
-
-        from stylegan import bench, presets
-        from stylegan import resolutions as powers
-        from stylegan.device import pick_device, pick_precision
-        from stylegan.training.schedule import from_there_on
-
-        if preset not in presets.PRESETS:
-            raise InputError(f"there is no preset {preset}; use one of: {', '.join(presets.PRESETS)}")
-        if batch and min(batch) < 1:
-            raise InputError("--batch must be 1 or more")
-        chosen = pick_device(device)
-        precision = pick_precision(precision, chosen)
-        config = replace(
-            presets.PRESETS[preset](presets.Shape(resolution)), device=device, precision=precision, compile=compile_
-        )
-        every = powers.resolutions(resolution, config.schedule.initial_resolution)
-        if not set(resolutions) <= set(powers.resolutions(resolution)):
-            raise InputError(f"--resolutions must be powers of two from 4 to {resolution}")
-        machine, rows = bench.machine(chosen, precision), []
-        settings = {"device": bench.name_of(chosen), "precision": precision, "compiled": compile_}
-        if not json_:
-            print(f"{settings['device']}, {precision}{', compiled' * compile_}; one gemm takes {machine.gemm:.4f} s")
-            print(bench.HEADER)
-        for kind in work:
-            for r in resolutions or every:
-                for size in batch or (int(from_there_on(config.schedule.batch_size, r)),):
-                    row = bench.measure(config, kind, r, size, machine, seconds=seconds)
-                    rows.append(row)
-                    gain = None
-                    if reference:
-                        with bench.reference_paths():
-                            gain = bench.measure(config, kind, r, size, machine, seconds=seconds).seconds / row.seconds
-                    record = settings | bench.as_dict(row) | {"gain": gain}
-                    print(json.dumps(record) if json_ else bench.line(row, gain), flush=True)
-        whole = bench.schedule_seconds(config, rows)
-        if whole is not None and not json_:
-            print(f"all {config.schedule.total_kimg:g} kimg of {preset} on this device: about {whole / 3600:.1f} hours")
+        if basis.store != store:
+            raise InputError(f"write the store first: stylegan bench {basis.store} ...")
+        _print_bench(basis, config)
 
     _run(command, arguments, "bench")
+
+
+def _print_bench(basis: _Bench, config) -> None:
+    """Measure, and print a table and its summary, or JSON."""
+    from dataclasses import asdict, replace
+
+    from stylegan import bench
+    from stylegan.device import pick_device, pick_precision
+    from stylegan.networks import layers
+    from stylegan.training.schedule import from_there_on
+
+    if basis.batch and min(basis.batch) < 1:
+        raise InputError("--batch must be 1 or more")
+    full = config.generator.resolution
+    if not set(basis.resolutions) <= set(layers.resolutions(full)):
+        raise InputError(f"--resolutions must be powers of two from 4 to {full}")
+    device = pick_device(config.device)
+    config = replace(config, precision=pick_precision(config.precision, device))
+    if config.threads is not None:
+        import torch
+
+        torch.set_num_threads(config.threads)
+    machine, rows = bench.machine(device, config.precision), []
+    settings = {"device": bench.name_of(device), "precision": config.precision, "compiled": config.compile}
+    if not basis.json_:
+        print(f"{settings['device']}, {config.precision}{', compiled' * config.compile}; ", end="")
+        print(f"one gemm takes {machine.gemm:.4f} s\n{bench.HEADER}")
+    for kind in basis.work:
+        for r in basis.resolutions or layers.resolutions(full, min(config.schedule.initial_resolution, full)):
+            for size in basis.batch or (int(from_there_on(config.schedule.batch_size, r)),):
+                row, gain = bench.measure(config, kind, r, size, machine, seconds=basis.seconds), None
+                rows.append(row)
+                if basis.reference:
+                    gain = bench.measure_plain(config, kind, r, size, seconds=basis.seconds) / row.seconds
+                record = settings | bench.as_dict(row) | {"gain": gain}
+                print(json.dumps(record) if basis.json_ else bench.line(row, gain).rstrip(), flush=True)
+    times = bench.schedule_times(config, rows, device.type)
+    if times is None or (basis.json_ and (basis.resolutions or basis.batch)):
+        return
+    print(json.dumps({"schedule": asdict(times)}) if basis.json_ else fill(bench.summary(config, times, rows), 96))
 
 
 def _info(arguments: Sequence[str]) -> None:

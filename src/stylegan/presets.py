@@ -229,19 +229,23 @@ def preset(
 ) -> TrainingConfig:
     """The run configuration of that name for the store `data`. Raises InputError where either is unknown.
 
-    resolution: below the store's, if wanted. labels: train with the store's classes. gpus: 1, 2, 4 or 8, for the
-    paper's configurations, which have a table of batch sizes for each; the others have one for all. start_from: a
-    model whose networks the run begins with, see `continuing`.
+    data: "" for none yet: RGB images without labels, of the resolution given (or 1024). resolution: below the
+    store's, if wanted. labels: train with its classes. gpus: 1, 2, 4 or 8, for the paper's configurations, which
+    have a table of batch sizes for each; the others have one for all. start_from: a model whose networks the run begins
+    with, see `continuing`.
     """
     if start_from and (resolution is not None or labels):
         raise InputError("a run that starts from a model has its resolution and classes; leave out these options")
     if name not in PRESETS:
         raise InputError(f"there is no preset {name}; use one of: {', '.join(PRESETS)}")
-    store = open_store(data)
-    label_count = store.label_count if labels else 0
-    if labels and not label_count:
-        raise InputError(f"{data} has no labels; train without them")
-    config = PRESETS[name](Shape(store.resolution if resolution is None else resolution, store.channels, label_count))
+    if data:
+        store = open_store(data)
+        found = Shape(store.resolution, store.channels, store.label_count if labels else 0)
+    else:
+        found = Shape(1024)
+    if labels and not found.label_count:
+        raise InputError(f"{data or 'no store'} has no labels; train without them")
+    config = PRESETS[name](found if resolution is None else replace(found, resolution=resolution))
     if gpus is not None:
         if name not in PAPER or gpus not in BATCH_SIZES:
             raise InputError("gpus chooses among the paper's batch sizes: 1, 2, 4 or 8, with a preset of the paper")

@@ -35,9 +35,10 @@ from stylegan.networks.layers import compile_blocks, weights_scaled_once
 from stylegan.randomness import draw_of_key, draw_uniform_of_key
 from stylegan.training import checkpoint, ema, graphs, losses
 from stylegan.training.losses import LossConfig
-from stylegan.training.monitor import Means, Monitor, peak_memory_mb
+from stylegan.training.monitor import Means, Monitor, peak_memory_mb, read_stats
 from stylegan.training.optimizer import Adam
-from stylegan.training.schedule import ScheduleConfig, State, groups, seconds_left
+from stylegan.training.pace import Pace
+from stylegan.training.schedule import ScheduleConfig, State, groups
 
 MOST_SKIPPED_IN_A_ROW = 10
 
@@ -197,6 +198,8 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
             checkpoint.discard_after(run_dir, run.images_seen)
     total_images = int(config.schedule.total_kimg * 1000)
     monitor = Monitor(run_dir, total_images, run.images_seen, active=first_rank, progress=progress)
+    pace = Pace(config.generator, config.discriminator, device.type)
+    pace.recall(read_stats(run_dir))
     if state is None:
         count = config.grid[0] * config.grid[1]
         reals, _ = Loader(store).batch(np.arange(min(count, store.count)), store.resolution)
@@ -211,6 +214,7 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
 
     # train, in groups of iterations that share one state of the schedule
     means, ticked, speed_from = Means(), time.perf_counter(), (time.perf_counter(), run.images_seen)
+    lap = ticked
     batches = prefetch(_batches(config, store, run.images_seen, device))
     with closing(monitor), closing(batches), _StopSignals() as stop:
         for now, group in batches:
@@ -223,8 +227,10 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
                 run.images_seen += now.batch_size
                 run.step_generator(now, means)
 
-            speed = (run.images_seen - speed_from[1]) / (time.perf_counter() - speed_from[0])
-            left = seconds_left(config.schedule, config.generator.resolution, run.images_seen, speed)
+            last, lap = lap, time.perf_counter()
+            speed = (run.images_seen - speed_from[1]) / (lap - speed_from[0])
+            pace.add(now, len(group) * now.batch_size, lap - last)
+            left = pace.seconds_left(config.schedule, config.generator.resolution, run.images_seen)
             monitor.progress(run.images_seen, speed, left, now.resolution, now.fade)
 
             done = run.images_seen >= total_images
@@ -250,7 +256,7 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
             # measure, now that nothing can be lost by it
             if tick and not stopping:
                 run.measure(evaluation, run_dir, monitor.say)
-            ticked = time.perf_counter()
+            ticked = lap = time.perf_counter()
             speed_from = (ticked, run.images_seen)
             if stopping:
                 break

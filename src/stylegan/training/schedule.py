@@ -10,7 +10,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from stylegan.config import check_finite
 from stylegan.errors import InputError
-from stylegan.resolutions import check_resolution, is_resolution, log2, resolutions
+from stylegan.resolutions import check_resolution, is_resolution, log2
 
 
 def _by_resolution(kind: type) -> PrimitiveConstructorSpec:
@@ -130,20 +130,18 @@ def from_there_on(table: dict[int, float], resolution: int) -> float:
     return table[keys[bisect_right(keys, resolution) - 1]]
 
 
-def seconds_left(config: ScheduleConfig, resolution: int, images_seen: int, images_per_second: float) -> float:
-    """Estimate of the time a training still takes, from its speed now: every doubling is taken to halve the speed."""
-    now = state_at(config, resolution, images_seen).resolution
-    total, seconds, first = config.total_kimg * 1000, 0.0, min(config.initial_resolution, resolution)
-    for doublings, r in enumerate(resolutions(resolution, first)):
-        begins = (
-            max((doublings * config.stable_kimg + (doublings - 1) * config.fade_kimg) * 1000, 0) if doublings else 0
-        )
-        ends = (
-            total if r == resolution else ((doublings + 1) * config.stable_kimg + doublings * config.fade_kimg) * 1000
-        )
-        images = max(min(ends, total) - max(begins, images_seen), 0)
-        seconds += images / images_per_second * r / now
-    return seconds
+def stages(config: ScheduleConfig, resolution: int, images_seen: int = 0) -> Iterator[tuple[int, State]]:
+    """What is left of the training, by stage: (number of images, the schedule's state in their middle)."""
+    first, phase_kimg = min(config.initial_resolution, resolution), config.stable_kimg + config.fade_kimg
+    octaves, total = log2(resolution) - log2(first), config.total_kimg * 1000
+    ends = {total}
+    for octave in range(octaves):
+        ends |= {(octave * phase_kimg + config.stable_kimg) * 1000, (octave + 1) * phase_kimg * 1000}
+    begins = images_seen
+    for end in sorted(round(end) for end in ends if images_seen < end <= total):
+        if end > begins:
+            yield end - begins, state_at(config, resolution, (begins + end) // 2)
+            begins = end
 
 
 def groups(config: ScheduleConfig, resolution: int, images_seen: int = 0) -> Iterator[tuple[int, State]]:

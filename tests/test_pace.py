@@ -1,0 +1,120 @@
+"""The time that a training takes, foretold."""
+
+from dataclasses import replace
+
+import pytest
+
+from stylegan import presets
+from stylegan.networks.layers import resolutions
+from stylegan.training.pace import Pace, Rates, expected
+from stylegan.training.schedule import ScheduleConfig, State, groups, stages, state_at
+
+DEMO = presets.demo(presets.Shape(32))
+
+
+def pace_of(config) -> Pace:
+    return Pace(config.generator, config.discriminator)
+
+
+def state(resolution: int, batch: int, fade: float = 0.0) -> State:
+    return State(resolution, fade, batch, 0.001, 1000)
+
+
+@pytest.mark.parametrize("seen", [0, 500, 1500, 4000, 9999])
+def test_stages_are_those_of_the_schedule(seen):
+    config = ScheduleConfig(stable_kimg=1, fade_kimg=1, total_kimg=10, batch_size={4: 4}, repeats=1)
+    walked = [(now.resolution, now.fade > 0) for _, now in groups(config, 32, seen)]
+    left = list(stages(config, 32, seen))
+    assert sum(images for images, _ in left) == 10_000 - seen
+    assert [now.stage for _, now in left] == list(dict.fromkeys(walked))
+    for images, now in left:
+        assert abs(images - 4 * walked.count(now.stage)) <= 4
+
+
+@pytest.mark.parametrize("changes", [{"stable_kimg": 0.0}, {"fade_kimg": 0.0}, {"stable_kimg": 0.0, "fade_kimg": 0.0}])
+def test_stages_without_length_are_left_out(changes):
+    config = ScheduleConfig(**({"stable_kimg": 1.0, "fade_kimg": 1.0, "total_kimg": 10.0} | changes))
+    left = list(stages(config, 32))
+    assert sum(images for images, _ in left) == 10_000 and all(images > 0 for images, _ in left)
+    assert left[-1][1].stage == state_at(config, 32, 9_999).stage
+
+
+def test_what_has_been_measured_everywhere_is_exact():
+    config = replace(DEMO.schedule, batch_size={4: 32, 16: 16, 32: 8})
+    pace, each = pace_of(DEMO), {(8, False): 1.0, (16, True): 3.0, (16, False): 2.0, (32, True): 7.0, (32, False): 5.0}
+    for _, now in stages(config, 32):
+        pace.add(now, 10, 10 * each[now.stage])
+    # 6 kimg, then 8 of fading and 6, then 8 of fading and what is left of 56
+    assert pace.seconds_left(config, 32) == pytest.approx(1000 * (6 * 1 + 8 * 3 + 6 * 2 + 8 * 7 + 28 * 5))
+    assert pace.seconds_left(config, 32, 50_000) == pytest.approx(6000 * 5)
+
+
+def test_the_first_measurement_of_a_stage_only_counts_until_there_is_a_second():
+    pace, now = pace_of(DEMO), state(8, 32)
+    pace.add(now, 10, 100.0)
+    assert pace.seconds_per_image(now) == pytest.approx(10)
+    pace.add(now, 10, 1.0)
+    assert pace.seconds_per_image(now) == pytest.approx(0.1)
+    pace.add(now, 10, 3.0)
+    assert pace.seconds_per_image(now) == pytest.approx(0.2, rel=0.05)
+    for _ in range(50):
+        pace.add(now, 10, 30.0)  # another program has come: what was before is forgotten
+    assert pace.seconds_per_image(now) == pytest.approx(3.0, rel=0.01)
+
+
+def test_nothing_is_foretold_from_nothing():
+    with pytest.raises(ValueError, match="nothing has been measured"):
+        pace_of(DEMO).seconds_per_image(state(8, 32))
+
+
+MACHINES = {  # microseconds an operation, GFLOP/s, GB/s
+    "two cores": Rates(10e-6, 1e11, 8e9),
+    "two cores with AMX": Rates(10e-6, 4e11, 8e9),
+    "slow interpreter": Rates(30e-6, 1.5e11, 1e10),
+    "server": Rates(10e-6, 6e11, 4e10),
+}
+
+
+@pytest.mark.parametrize("rates", MACHINES.values(), ids=MACHINES)
+@pytest.mark.parametrize("preset", ["demo", "small", "config-f"])
+def test_an_estimate_from_8x8_alone(preset, rates):
+    """Within a factor of 2.5 at every resolution up to 128 x 128, for machines up to four times unlike the typical."""
+    config = presets.PRESETS[preset](presets.Shape(128))
+    pace = pace_of(config)
+
+    def true(now):
+        fixed, each = expected(config.generator, config.discriminator, now, rates)
+        return fixed / now.batch_size + each
+
+    for _, now in stages(config.schedule, 128):
+        if now.resolution == 8:
+            pace.add(now, 1, true(now))
+    for _, now in stages(config.schedule, 128):
+        assert 1 / 2.5 < pace.seconds_per_image(now) / true(now) < 2.5, now
+    # and close once two more have been measured
+    for _, now in stages(config.schedule, 128):
+        if now.resolution in (16, 32):
+            pace.add(now, 1, true(now))
+    for _, now in stages(config.schedule, 128):
+        assert 1 / 1.5 < pace.seconds_per_image(now) / true(now) < 1.5, now
+
+
+def test_a_smaller_batch_makes_the_time_of_an_iteration_count_more():
+    pace = pace_of(DEMO)
+    pace.add(state(8, 32), 32, 1.0)
+    assert pace.seconds_per_image(state(8, 8)) > 1.2 * pace.seconds_per_image(state(8, 32))
+    assert pace.seconds_per_image(state(32, 8)) > pace.seconds_per_image(state(32, 32))
+
+
+def test_a_resumed_run_recalls_its_stages():
+    pace = pace_of(DEMO)
+
+    def record(resolution, fade, batch, speed):
+        return {"resolution": resolution, "fade": fade, "batch_size": batch, "images_per_second": speed}
+
+    pace.recall([record(8, 0.0, 32, 100.0), record(8, 0.0, 32, 200.0), {"resolution": 8}, record(16, 0.7, 16, 80.0)])
+    pace.recall([record(16, 0.3, 16, 40.0), record(16, 0, 16, 0), record("16", 0, 16, 5), record(17, None, 16, 5)])
+    assert pace.seconds_per_image(state(8, 32)) == pytest.approx(1 / 200)
+    assert pace.seconds_per_image(state(16, 16, fade=0.1)) == pytest.approx(1 / 80)
+    rates = [pace.seconds_per_image(state(r, 16)) for r in resolutions(32, 8)]
+    assert rates == sorted(rates)
