@@ -9,17 +9,16 @@ from torch import Tensor, nn
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.layers import (
+    SLOPES,
     Activation,
     Conv,
     Dense,
     FeatureMaps,
     activate,
-    activate_and_blur,
     check_image_shape,
     one_hot,
     run_block,
     through_activation,
-    through_blur_and_activation,
 )
 from stylegan.resolutions import resolutions
 
@@ -86,10 +85,11 @@ class DiscriminatorBlock(nn.Module):
     def layers(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The block's result, and tensors with the signs of its two activations, which `gradient` needs."""
         x = self.conv0(x)
-        if self.config.use_blur:
-            x, y0 = activate_and_blur(x, self.config.activation)
+        if self.config.use_blur and ops.uses_triton(x):  # in one pass
+            x, y0 = ops.leaky_relu_and_blur(x, SLOPES[self.config.activation]), x
         else:
-            x = y0 = activate(x, self.config.activation)
+            y0 = activate(x, self.config.activation)
+            x = ops.blur(y0) if self.config.use_blur else y0
         y1 = activate(self.conv1(x), self.config.activation)
         return ops.downsample(y1) if self.config.activate_first else y1, y0, y1
 
@@ -102,8 +102,10 @@ class DiscriminatorBlock(nn.Module):
         if self.config.activate_first:
             g = ops.upsample(g) / 4
         g = self.conv1.gradient(through_activation(g, y1, self.config.activation))
-        through = through_blur_and_activation if self.config.use_blur else through_activation
-        return self.conv0.gradient(through(g, y0, self.config.activation))
+        if self.config.use_blur and ops.uses_triton(g):  # in one pass
+            return self.conv0.gradient(ops.through_blur_and_leaky_relu(g, y0, SLOPES[self.config.activation]))
+        g = ops.blur(g) if self.config.use_blur else g
+        return self.conv0.gradient(through_activation(g, y0, self.config.activation))
 
     def gradient_from(self, x: Tensor, g: Tensor) -> Tensor:
         """`gradient`, with the activations computed again from the block's input."""

@@ -90,21 +90,6 @@ def through_activation(gradient: Tensor, result: Tensor, kind: Activation) -> Te
     return torch.ops.aten.leaky_relu_backward(gradient, result.detach(), SLOPES[kind], True)
 
 
-def activate_and_blur(x: Tensor, kind: Activation) -> tuple[Tensor, Tensor]:
-    """`activate`, then the blur; and a tensor with the signs of the activation's result."""
-    if ops.uses_triton(x):
-        return ops.leaky_relu_and_blur(x, SLOPES[kind]), x
-    y = activate(x, kind)
-    return ops.blur(y), y
-
-
-def through_blur_and_activation(gradient: Tensor, signs: Tensor, kind: Activation) -> Tensor:
-    """The gradient in front of `activate_and_blur`, from the one behind it and the signs that it returned."""
-    if ops.uses_triton(gradient):
-        return ops.through_blur_and_leaky_relu(gradient, signs, SLOPES[kind])
-    return through_activation(ops.blur(gradient), signs, kind)
-
-
 def run_block(block: Callable, recompute: bool, *inputs):
     """Call a block; with `recompute` its activations are forgotten and computed again in the backward pass."""
     if recompute and torch.is_grad_enabled():
