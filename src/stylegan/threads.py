@@ -125,6 +125,8 @@ class Crowd:
         if self._last is None or time.monotonic() - self._last.wall < SECONDS_BETWEEN_READINGS:
             return
         before, self._last = self._last, self._read()
+        if self._last is None:
+            return
         elsewhere = busy_elsewhere(before, self._last)
         self.notice = notice(elsewhere, self._last.cores)
         self._wait_briefly(threads > 1 and crowded(elsewhere, threads, self._last.cores))
