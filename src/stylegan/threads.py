@@ -10,14 +10,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 SPINS = 10_000  # some half a millisecond: more gains nothing alone, less loses
 SECONDS_BETWEEN_READINGS = 2.0
 
-_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+# OpenMP's of GNU (torch on Linux); of LLVM and Intel (macOS, Windows, MKL), in milliseconds
+_WAITING = {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "1", "OMP_WAIT_POLICY": None, "KMP_LIBRARY": None}
 _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -32,13 +33,17 @@ def limit_spinning(environment: MutableMapping[str, str] = os.environ) -> bool:
     """
     if "torch" in sys.modules:
         return False
-    if not any(name in environment for name in _WAITING):
-        environment["GOMP_SPINCOUNT"] = str(SPINS)  # GNU's OpenMP: torch on Linux
-        environment["KMP_BLOCKTIME"] = "1"  # milliseconds; LLVM's and Intel's: macOS, Windows, MKL
+    if not _user_decides(environment):
+        environment.update({name: value for name, value in _WAITING.items() if value is not None})
     quota = cpu_quota()
     if quota is not None and quota < len(_own_cores()) and not any(name in environment for name in _COUNTS):
         environment["OMP_NUM_THREADS"] = str(quota)
     return True
+
+
+def _user_decides(environment: Mapping[str, str]) -> bool:
+    """Whether a variable of waiting is set to what is not ours."""
+    return any(name in environment and environment[name] != ours for name, ours in _WAITING.items())
 
 
 def cpu_quota(root: Path = Path("/")) -> int | None:
@@ -114,10 +119,11 @@ def notice(elsewhere: float, cores: int) -> str:
 
 class Crowd:
     """Watches what other programs take, and lets this one's threads wait without spinning while there are no cores for
-    all of them. Their number stays: results depend on it."""
+    all of them, unless the user has said how to wait. Their number stays: results depend on it."""
 
     def __init__(self, read: Callable[[], Clocks | None] = read_clocks) -> None:
         self._read, self._last, self._leave = read, read(), None
+        self._may_change = not _user_decides(os.environ)
         self.notice = ""
 
     def look(self, threads: int) -> None:
@@ -129,7 +135,7 @@ class Crowd:
             return
         elsewhere = busy_elsewhere(before, self._last)
         self.notice = notice(elsewhere, self._last.cores)
-        self._wait_briefly(threads > 1 and crowded(elsewhere, threads, self._last.cores))
+        self._wait_briefly(self._may_change and threads > 1 and crowded(elsewhere, threads, self._last.cores))
 
     def close(self) -> None:
         """Let the threads spin again."""
