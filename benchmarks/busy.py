@@ -1,89 +1,116 @@
 #!/usr/bin/env python3
-"""A training step beside other busy programs, by OpenMP's waiting policy: the table of docs/performance.md.
+"""A training step on a machine that other programs use too: the table of docs/performance.md, as Markdown.
 
-    benchmarks/busy.py [--spins default 0 1000 10000] [--threads 1] [--loops 0 1 2] [--seconds 5] [--against CHECKOUT]
+    benchmarks/busy.py [--seconds 5] [--rounds 2] [--policies 0 4 9] [--list] [--against CHECKOUT]
 
-Each figure is the mean speed of the demo's step (32 x 32, batch 8), in images a second, in a process of its own, with
-so many endless loops beside it. `default` is what the system does if nobody says anything; --against adds a row for
-another checkout of this project, as it is.
+The demo's step at 32 x 32, in float32, in images a second: alone, and beside one and two endless loops, which are
+sessions of their own as programs of another terminal are (Linux shares its cores between sessions first). Each policy
+runs in a new process, as OpenMP reads its variables once; of several rounds the median. --against adds another checkout
+of this project, as it is. Needs a machine with nothing else to do.
 """
 
 import argparse
+import json
 import os
+import statistics
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-STEP = """
-import sys, time
-from dataclasses import replace
-try:
-    from stylegan.system import prepare_process
-    prepare_process()
-except ImportError:
+LOOPS = (0, 1, 2)
+PROGRAM, OTHER = "as the program does", "the other checkout"
+SPINS = (0, 100, 300, 1000, 3000, 10_000, 30_000)
+POLICIES = {
+    "OpenMP's default": {},
+    **{f"GOMP_SPINCOUNT={count}": {"GOMP_SPINCOUNT": str(count)} for count in SPINS},
+    "OMP_WAIT_POLICY=passive": {"OMP_WAIT_POLICY": "passive"},
+    "OMP_DYNAMIC=true": {"OMP_DYNAMIC": "true"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+    PROGRAM: {},
+}
+VARIABLES = ("GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY", "OMP_WAIT_POLICY", "OMP_DYNAMIC", "OMP_NUM_THREADS")
+HERE = Path(__file__).resolve().parents[1]
+
+
+def measure(policy: str, seconds: float, checkout: Path) -> list[float]:
+    """Images a second beside so many loops as LOOPS says, in a new process."""
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    environment |= POLICIES.get(policy, {}) | {"PYTHONPATH": str(checkout / "src")}
+    command = [sys.executable, __file__, "--seconds", str(seconds), "--measure", policy]
+    return json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def measure_here(policy: str, seconds: float) -> list[float]:
+    """The same in this process, whose variables are set."""
+    if policy == PROGRAM:
+        from stylegan import threads  # which another checkout may lack
+
+        threads.limit_spinning()
+    import torch
+
+    from stylegan import bench, presets
     from stylegan.allocator import keep_freed_memory
+    from stylegan.training.loop import Run
+    from stylegan.training.schedule import state_at
+
     keep_freed_memory()
-import torch
-from stylegan import bench, presets
-from stylegan.training.loop import Run
-from stylegan.training.schedule import state_at
-config = replace(presets.PRESETS["demo"](presets.Shape(32)), device="cpu", precision=sys.argv[2])
-config = replace(config, schedule=replace(config.schedule, batch_size={4: 8}))
-now = replace(state_at(config.schedule, 32, 0), resolution=32, fade=0.0)
-step = bench.training(Run(config, torch.device("cpu")), now)
-step(); step()
-start, count = time.perf_counter(), 0
-while time.perf_counter() < start + float(sys.argv[1]):
-    step()
-    count += 1
-print(8 * count / (time.perf_counter() - start))
-"""
+    config = replace(presets.PRESETS["demo"](presets.Shape(32)), device="cpu", precision="float32")
+    total = round(config.schedule.total_kimg * 1000)
+    now = replace(state_at(config.schedule, 32, total), fade=0.0)
+    step = bench.training(Run(config, torch.device("cpu")), now)
+    crowd = threads.Crowd() if policy == PROGRAM else None
 
+    def rate(seconds: float) -> float:
+        start, images = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < seconds:
+            step()
+            if crowd is not None:  # as the progress bar does
+                crowd.look(torch.get_num_threads())
+            images += now.batch_size
+        return images / elapsed
 
-@contextmanager
-def busy_loops(count: int):
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        time.sleep(0.2)
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
-
-
-def speed(seconds: float, loops: int, precision: str, source: Path, **environment: str) -> float:
-    """Images a second."""
-    command = [sys.executable, "-c", STEP, str(seconds), precision]
-    with busy_loops(loops):
-        settings = os.environ | {"PYTHONPATH": str(source)} | environment
-        return float(subprocess.run(command, env=settings, check=True, capture_output=True, text=True).stdout)
+    rates = []
+    for count in LOOPS:
+        loops = [subprocess.Popen(["sh", "-c", "while :; do :; done"], start_new_session=True) for _ in range(count)]
+        try:
+            rate(0.5 if crowd is None else threads.SECONDS_BETWEEN_READINGS + 0.5)  # until it has settled
+            rates.append(rate(seconds))
+        finally:
+            for loop in loops:
+                loop.kill()
+                loop.wait()
+    return rates
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--spins", nargs="*", default=["default", "0", "1000", "3000", "10000"])
-    parser.add_argument("--threads", nargs="*", default=["1"], help="so many threads, without spinning")
-    parser.add_argument("--loops", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--precision", default="float32")
-    parser.add_argument("--against", type=Path)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--policies", type=int, nargs="*", default=range(len(POLICIES)), help="their numbers; all")
+    parser.add_argument("--list", action="store_true", help="the numbers of the policies")
+    parser.add_argument("--against", type=Path, help="the folder of another checkout")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    here = Path(__file__).parents[1] / "src"
-    rows = [("as it is", here, {})]
+    if options.measure:
+        print(json.dumps(measure_here(options.measure, options.seconds)))
+        return
+    names = list(POLICIES)
+    if options.list:
+        print("\n".join(f"{number} {name}" for number, name in enumerate(names)))
+        return
+    checkouts = {names[number]: HERE for number in options.policies}
     if options.against:
-        rows.append((str(options.against), options.against / "src", {}))
-    for spin in options.spins:
-        setting = {"OMP_WAIT_POLICY": "undefined"} if spin == "default" else {"GOMP_SPINCOUNT": spin}
-        rows.append((f"spins {spin}", here, setting))
-    rows += [(f"{count} thread(s)", here, {"OMP_NUM_THREADS": count}) for count in options.threads]
-    print("| waiting | " + " | ".join(f"{count} busy loops" for count in options.loops) + " |")
-    print("|---" * (1 + len(options.loops)) + "|")
-    for name, source, environment in rows:
-        speeds = [speed(options.seconds, loops, options.precision, source, **environment) for loops in options.loops]
-        print(f"| {name} | " + " | ".join(f"{value:.0f}" for value in speeds) + " |", flush=True)
+        checkouts[OTHER] = options.against.resolve()
+    rounds = [
+        {name: measure(name, options.seconds, checkout) for name, checkout in checkouts.items()}
+        for _ in range(options.rounds)
+    ]
+    print("| images a second | alone | one loop | two loops |\n|---|---|---|---|")
+    for name in checkouts:
+        rates = [statistics.median(rates) for rates in zip(*(found[name] for found in rounds), strict=True)]
+        print(f"| {name} | " + " | ".join(f"{rate:.1f}" for rate in rates) + " |")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@
     generator = stylegan.load(outcome.model)
 
 Names are imported when they are first used; importing the package itself does no work.
+On a CPU, `stylegan.keep_freed_memory()`, and `stylegan.limit_spinning()` before anything imports torch, do for a
+script what the program does for itself.
 """
 
 from importlib import import_module
@@ -15,6 +17,7 @@ __version__ = "0.1.0"
 _HOME = {
     "InputError": "stylegan.errors",
     "keep_freed_memory": "stylegan.allocator",
+    "limit_spinning": "stylegan.threads",
     "Generator": "stylegan.networks.generator",
     "GeneratorConfig": "stylegan.networks.generator",
     "Discriminator": "stylegan.networks.discriminator",

@@ -20,6 +20,7 @@ from stylegan.allocator import keep_freed_memory
 from stylegan.config import to_dict
 from stylegan.errors import InputError
 from stylegan.terminal import well_behaved
+from stylegan.threads import limit_spinning
 
 MOST_IN_A_GRID = 1024
 
@@ -76,6 +77,7 @@ def _main(arguments: Sequence[str] | None) -> None:
     if name not in COMMANDS:
         _refuse(f"there is no command {arguments[0]!r}; use one of: {', '.join(COMMANDS)}")
     keep_freed_memory()
+    limit_spinning()
     try:
         sys.exit(globals()[f"_{name}"](arguments[1:]))
     except (InputError, OSError) as error:

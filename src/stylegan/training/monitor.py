@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from stylegan import processes
 from stylegan.errors import InputWarning
 from stylegan.files import atomic_file
 from stylegan.images import save_image
 from stylegan.system import peak_memory_bytes
+from stylegan.threads import Crowd
 
 
 class Means:
@@ -65,6 +67,7 @@ class Monitor:
             dynamic_ncols=True,
             bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg [{elapsed}{postfix}]",
         )
+        self._crowd = Crowd() if active and processes.world_size() == 1 else None  # else they would count each other
         self._board = None
         if active:
             for name in ("stats.jsonl", "metrics.jsonl"):
@@ -75,11 +78,14 @@ class Monitor:
     def progress(
         self, images_seen: int, images_per_second: float, seconds_left: float, resolution: int, fade: float
     ) -> None:
-        """Move the bar."""
+        """Move the bar. Where other programs keep cores busy it says so, and the threads wait without spinning."""
         self._bar.n = min(images_seen / 1000, self._bar.total)
         growing = f" fading in ({1 - fade:.0%})" if fade > 0 else ""
         left = tqdm.format_interval(seconds_left)
         self._status = f"{resolution}x{resolution}{growing}, {images_per_second:.1f} img/s, about {left} left"
+        if self._crowd is not None:
+            self._crowd.look(torch.get_num_threads())
+            self._status += self._crowd.notice and f", {self._crowd.notice}"
         self._bar.set_postfix_str(self._status)
 
     def say(self, message: str) -> None:
@@ -113,6 +119,8 @@ class Monitor:
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._bar.close()
+        if self._crowd is not None:
+            self._crowd.close()
         if self._board is not None:
             with _dispensable("tensorboard"):
                 self._board.close()
