@@ -130,7 +130,7 @@ def test_bench_on_the_command_line(capsys, monkeypatch):
     assert [row["resolution"] for row in rows] == [8, 16] and rows[0]["gain"] is None
     thin = ("--generator.feature-maps.maximum", "4", "--work", "sample", "--resolutions", "8", "--json")
     assert run("bench", *options, *thin) == 0  # a training's option, whose value is no store
-    assert "write the store first" in refused(capsys, "bench", *options, "--work", "sample", "a-store")
+    assert "write the store first" in refused(capsys, "bench", *options, "--resolutions", "8", "--json", "a-store")
     assert run("bench", *options, "--work", "train", "--resolutions", "8", "--precision", "bf16", "--json") == 0
     row = json.loads(capsys.readouterr().out)
     assert row["precision"] == "bf16" and not row["compiled"] and row["device"].startswith("cpu")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from stylegan import presets
-from stylegan.networks.layers import resolutions
+from stylegan.resolutions import resolutions
 from stylegan.training.pace import Pace, Rates, expected
 from stylegan.training.schedule import ScheduleConfig, State, groups, stages, state_at
 

@@ -3,7 +3,6 @@
 The table of commands is plain text, and each command imports what it needs, so that help comes at once.
 """
 
-import io
 import json
 import math
 import sys
@@ -65,8 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _main(arguments: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(USAGE, end="")
         return
@@ -1189,14 +1186,14 @@ def _print_bench(basis: _Bench, config) -> None:
     from dataclasses import asdict, replace
 
     from stylegan import bench
+    from stylegan import resolutions as powers
     from stylegan.device import pick_device, pick_precision
-    from stylegan.networks import layers
     from stylegan.training.schedule import from_there_on
 
     if basis.batch and min(basis.batch) < 1:
         raise InputError("--batch must be 1 or more")
     full = config.generator.resolution
-    if not set(basis.resolutions) <= set(layers.resolutions(full)):
+    if not set(basis.resolutions) <= set(powers.resolutions(full)):
         raise InputError(f"--resolutions must be powers of two from 4 to {full}")
     device = pick_device(config.device)
     config = replace(config, precision=pick_precision(config.precision, device))
@@ -1210,7 +1207,7 @@ def _print_bench(basis: _Bench, config) -> None:
         print(f"{settings['device']}, {config.precision}{', compiled' * config.compile}; ", end="")
         print(f"one gemm takes {machine.gemm:.4f} s\n{bench.HEADER}")
     for kind in basis.work:
-        for r in basis.resolutions or layers.resolutions(full, min(config.schedule.initial_resolution, full)):
+        for r in basis.resolutions or powers.resolutions(full, min(config.schedule.initial_resolution, full)):
             for size in basis.batch or (int(from_there_on(config.schedule.batch_size, r)),):
                 row, gain = bench.measure(config, kind, r, size, machine, seconds=basis.seconds), None
                 rows.append(row)

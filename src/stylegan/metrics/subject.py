@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from stylegan import weights
-from stylegan.data.decoding import decode_rgb, open_image
+from stylegan.data.decoding import decode_rgb, is_sheet, open_image
 from stylegan.data.items import Item, Unusable
 from stylegan.data.sources import open_source
 from stylegan.data.store import Store, open_store
@@ -192,7 +191,7 @@ def images_of_source(source: Path | str) -> Images:
         except Unusable as error:
             raise InputError(f"{item.name} in {source} cannot be used ({error}); leave it out") from error
 
-    listed = open_source(source, "none").items
+    listed = open_source(source, "none", sheets=True).items
     facts = [read(item, _facts) for item in listed]
     sheets = _sheets(listed, facts)
     items = [item for i, item in enumerate(listed) if i not in sheets]
@@ -230,11 +229,6 @@ def _facts(data: bytes) -> _Facts:
         warnings.simplefilter("ignore")
         image = open_image(data)
     return _Facts(hashlib.sha256(data).hexdigest(), image.width * image.height, is_sheet(image))
-
-
-def is_sheet(image: Image.Image) -> bool:
-    """Whether a PNG file says that it is a sheet of samples: its text chunk "stylegan" is "sheet"."""
-    return image.info.get("stylegan") == "sheet"
 
 
 def _sheets(items: Sequence[Item], facts: Sequence[_Facts]) -> set[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
-from stylegan.networks.layers import log2, resolutions
+from stylegan.resolutions import log2, resolutions
 from stylegan.training.schedule import ScheduleConfig, State, stages
 
 FORGETTING = 60.0  # seconds of training after which a measurement counts half
