@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long sampling and training take here, side by side with another checkout, as a Markdown table.
 
-    benchmarks/speed.py [--rows thin official-64 ...] [--precisions auto bf16 float32] [--compiled] [--plain]
+    benchmarks/speed.py [--rows thin official-64 ...] [--precisions auto bf16 float32] [--compiled] [--graphs] [--plain]
                         [--against PATH [--against-precision float32]] [--rounds 5] [--seconds 3] [--device auto]
 
 Each row is measured in every precision named, with --compiled compiled as well, with --plain also as a plain port
@@ -59,11 +59,12 @@ class Contender:
     precision: str
     compiled: bool = False
     plain: bool = False
+    graphs: bool = False
 
     @property
     def title(self) -> str:
         other = "" if self.source == str(HERE) else f"{Path(self.source).name} "
-        return f"{other}{'plain ' * self.plain}{self.precision}{' compiled' * self.compiled}"
+        return f"{other}{'plain ' * self.plain}{self.precision}{' compiled' * self.compiled}{' graphs' * self.graphs}"
 
 
 def seconds_of(row: Row, contender: Contender, device: str, seconds: float) -> float:
@@ -87,6 +88,8 @@ def child(job: dict) -> float:
     row, contender = Row(**job["row"]), Contender(**job["contender"])
     config = presets.PRESETS[row.preset](presets.Shape(row.resolution))
     config = replace(config, device=job["device"], precision=contender.precision, compile=contender.compiled)
+    if contender.graphs:
+        config = replace(config, graphs=True)
     if row.thin:
         thin = FeatureMaps(base=1024, maximum=128)
         g, d = (replace(part, feature_maps=thin) for part in (config.generator, config.discriminator))
@@ -105,6 +108,8 @@ def contenders(options: argparse.Namespace) -> list[Contender]:
     found = [Contender(str(HERE), precision) for precision in options.precisions]
     if options.compiled:
         found = [replace(each, compiled=compiled) for each in found for compiled in (True, False)]
+    if options.graphs:
+        found += [Contender(str(HERE), precision, graphs=True) for precision in options.precisions]
     if options.plain:
         found.append(Contender(str(HERE), "float32", plain=True))
     if options.against:
@@ -131,6 +136,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, help="all that suit the device unless given")
     parser.add_argument("--precisions", nargs="+", default=["auto", "bf16", "float32"])
     parser.add_argument("--compiled", action="store_true", help="measure compiled networks too")
+    parser.add_argument("--graphs", action="store_true", help="measure CUDA graphs too")
     parser.add_argument("--plain", action="store_true", help="measure what a plain port does too, in float32")
     parser.add_argument("--against", type=Path, help="another checkout of this project")
     parser.add_argument("--against-precision", default="float32")

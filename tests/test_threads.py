@@ -11,7 +11,17 @@ import pytest
 
 from stylegan import threads
 from stylegan.system import system
-from stylegan.threads import Clocks, Crowd, busy_elsewhere, cpu_quota, crowded, limit_spinning, notice, read_clocks
+from stylegan.threads import (
+    Clocks,
+    Crowd,
+    busy_elsewhere,
+    cpu_quota,
+    crowded,
+    leave_busy_cores,
+    limit_spinning,
+    notice,
+    read_clocks,
+)
 from stylegan.training.monitor import Monitor
 
 NAMES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "KMP_LIBRARY")
@@ -203,3 +213,14 @@ def test_beside_others_threads_wait_without_spinning(decision):
     if alone < 0.01:
         pytest.skip("torch has another OpenMP")
     assert again > 0.01 and (beside < 0.1 * min(alone, again)) == (decision == "ours")
+
+
+@pytest.mark.parametrize(("elsewhere", "count"), [(0.0, None), (0.3, None), (0.9, 3), (3.8, 1), (9.0, 1)])
+def test_a_training_begins_with_the_cores_that_are_free(without_torch, elsewhere, count):
+    readings = iter([Clocks(0.0, 4, 0.0, 0.0), Clocks(1.0, 4, elsewhere, 0.0)])
+    environment = {}
+    assert leave_busy_cores(environment, lambda: next(readings), seconds=0) == count
+    assert environment == ({} if count is None else {"OMP_NUM_THREADS": str(count)})
+    users = {"OMP_NUM_THREADS": "4"}
+    assert leave_busy_cores(users, lambda: pytest.fail("not asked"), seconds=0) is None
+    assert leave_busy_cores({}, lambda: None, seconds=0) is None  # where it cannot be known

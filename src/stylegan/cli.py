@@ -19,7 +19,7 @@ from stylegan.allocator import keep_freed_memory
 from stylegan.config import to_dict
 from stylegan.errors import InputError
 from stylegan.terminal import well_behaved
-from stylegan.threads import limit_spinning
+from stylegan.threads import leave_busy_cores, limit_spinning
 
 MOST_IN_A_GRID = 1024
 
@@ -75,6 +75,8 @@ def _main(arguments: Sequence[str] | None) -> None:
         _refuse(f"there is no command {arguments[0]!r}; use one of: {', '.join(COMMANDS)}")
     keep_freed_memory()
     limit_spinning()
+    if name in ("train", "demo"):
+        leave_busy_cores()
     try:
         sys.exit(globals()[f"_{name}"](arguments[1:]))
     except (InputError, OSError) as error:

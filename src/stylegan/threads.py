@@ -41,6 +41,32 @@ def limit_spinning(environment: MutableMapping[str, str] = os.environ) -> bool:
     return True
 
 
+def leave_busy_cores(
+    environment: MutableMapping[str, str] = os.environ,
+    read: Callable[[], "Clocks | None"] | None = None,
+    seconds: float = 0.1,
+) -> int | None:
+    """Begin with one thread for each core that other programs leave free, and at least one.
+
+    Two threads of which one waits for a core are slower than one (docs/performance.md, "A busy machine"). For the start
+    of a training, before torch loads; a resumed one takes the threads it began with. None, and nothing is changed, where
+    no core is busy, the system does not tell, torch is loaded, or the user has set the number.
+    """
+    if "torch" in sys.modules or any(name in environment for name in _COUNTS):
+        return None
+    read = read_clocks if read is None else read
+    before = read()
+    time.sleep(seconds)
+    after = read()
+    if before is None or after is None:
+        return None
+    free = max(1, after.cores - math.floor(busy_elsewhere(before, after) + 0.5))
+    if free == after.cores:
+        return None
+    environment["OMP_NUM_THREADS"] = str(free)
+    return free
+
+
 def _user_decides(environment: Mapping[str, str]) -> bool:
     """Whether a variable of waiting is set to what is not ours."""
     return any(name in environment and environment[name] != ours for name, ours in _WAITING.items())
