@@ -48,9 +48,9 @@ def leave_busy_cores(
 ) -> int | None:
     """Begin with one thread for each core that other programs leave free, and at least one.
 
-    Two threads of which one waits for a core are slower than one (docs/performance.md, "A busy machine"). For the start
-    of a training, before torch loads; a resumed one takes the threads it began with. None, and nothing is changed, where
-    no core is busy, the system does not tell, torch is loaded, or the user has set the number.
+    Two threads of which one waits for a core are slower than one (docs/performance.md, "A busy machine"). For the
+    start of a training, before torch loads; a resumed one takes the threads it began with. None, and nothing is
+    changed, where no core is busy, the system does not tell, torch is loaded, or the user has set the number.
     """
     if "torch" in sys.modules or any(name in environment for name in _COUNTS):
         return None
