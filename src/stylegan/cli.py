@@ -272,7 +272,7 @@ def _generate(arguments: Sequence[str]) -> None:
             noise_seed: Draw the random planes from this seed, the same for all images.
             mix: Mix the styles of so many latents into each image, at random layers (table 2).
             precision: How exact: float32, tf32 or bf16 (faster on a GPU, differences that are hard to see), or auto
-                (tf32 on CUDA, else float32).
+                (tf32 on CUDA, bf16 on a CPU that is fast at it, else float32).
             compile_: Compile the network first: half a minute, then some tenth faster; for thousands of images.
             batch: Images at a time; changes the speed, not the images.
             columns: Width of the grid, in images.
