@@ -18,6 +18,7 @@ from stylegan import __version__
 from stylegan.allocator import keep_freed_memory
 from stylegan.config import to_dict
 from stylegan.errors import InputError
+from stylegan.files import printable
 from stylegan.terminal import well_behaved
 from stylegan.threads import leave_busy_cores, limit_spinning
 
@@ -136,10 +137,11 @@ def _prepare(arguments: Sequence[str]) -> None:
             report = prepare(source, store, config)
         for name, reason in report.skipped:
             print(f"skipped {name}: {reason}")
+        name = printable(str(store))
         print(
-            f"{report.count} images of {config.resolution} x {config.resolution} in {store}, "
+            f"{report.count} images of {config.resolution} x {config.resolution} in {name}, "
             f"{len(report.skipped)} skipped, {report.seconds:.1f} s; {report.labels}. "
-            f"Next: stylegan train {store} RUN --preset small{' --labels' * report.has_labels}"
+            f"Next: stylegan train {name} RUN --preset small{' --labels' * report.has_labels}"
         )
 
     _run(command, arguments, "prepare")
