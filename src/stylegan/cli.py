@@ -137,12 +137,12 @@ def _prepare(arguments: Sequence[str]) -> None:
             report = prepare(source, store, config)
         for name, reason in report.skipped:
             print(f"skipped {name}: {reason}")
-        name = printable(str(store))
-        print(
-            f"{report.count} images of {config.resolution} x {config.resolution} in {name}, "
+        told = (
+            f"{report.count} images of {config.resolution} x {config.resolution} in {store}, "
             f"{len(report.skipped)} skipped, {report.seconds:.1f} s; {report.labels}. "
-            f"Next: stylegan train {name} RUN --preset small{' --labels' * report.has_labels}"
+            f"Next: stylegan train {store} RUN --preset small{' --labels' * report.has_labels}"
         )
+        print(printable(told))
 
     _run(command, arguments, "prepare")
 
