@@ -49,7 +49,7 @@ def test_a_file_that_is_read_is_replaced_a_little_later_on_windows(tmp_path, mon
     with pytest.raises(PermissionError), atomic_file(tmp_path / "x") as file:
         file.write(b"x")
     assert not waited and not list(tmp_path.iterdir())
-    monkeypatch.setattr(files.sys, "platform", "win32")
+    monkeypatch.setattr(files, "system", lambda: "windows")
     with atomic_file(tmp_path / "x") as file:
         file.write(b"x")
     assert len(waited) == 2 and (tmp_path / "x").read_bytes() == b"x"
