@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-SPINS = 10_000  # some half a millisecond: more gains nothing alone, less loses
+SPINS = 10_000  # some half a millisecond: a compromise (docs/performance.md); more is faster alone, less beside others
 SECONDS_BETWEEN_READINGS = 2.0
 
 # OpenMP's of GNU (torch on Linux); of LLVM and Intel (macOS, Windows, MKL), in milliseconds
