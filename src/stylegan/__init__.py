@@ -32,9 +32,11 @@ _HOME = {
     "evaluate": "stylegan.metrics.evaluate",
     "EvaluateConfig": "stylegan.metrics.metric",
     "load": "stylegan.weights",
+    "Recipe": "stylegan.recipe",
+    "draw": "stylegan.recipe",
     "load_model": "stylegan.weights",
 }
-_MODULES = ("directions", "figures", "images", "presets", "project", "sampling", "video", "weights")
+_MODULES = ("directions", "figures", "images", "presets", "project", "recipe", "sampling", "video", "weights")
 __all__ = [*_HOME, *_MODULES]
 
 

@@ -286,6 +286,7 @@ def _generate(arguments: Sequence[str]) -> None:
         from stylegan import sampling, weights
         from stylegan.device import pick_device, pick_precision, set_precision
         from stylegan.images import crop_padding, grid, save_image, to_uint8
+        from stylegan.recipe import Recipe, batches, truncation_of, untruncated_w
 
         if seeds is not None and latents is not None:
             raise InputError("give --seeds or --latents, not both")
@@ -303,30 +304,18 @@ def _generate(arguments: Sequence[str]) -> None:
                 raise InputError("--mix is for seeds, and --class for seeds and z; w is of a class already")
         if compile_:
             generator.synthesis.compile()
-        labels = None if space == "w" else _labels(generator.config.label_count, class_, len(numbers))
-        psi = _usual_psi(generator, space) if psi is None else psi
-        cutoff = generator.truncation[1] if cutoff is None else cutoff
-
-        drawn: sampling.Latents = numbers
-        how = {"psi": psi, "cutoff": cutoff, "labels": labels, "mix": mix}
-        if held is not None or save_latents is not None:  # all w at once
-            labels = None if labels is None else labels.to(generator.w_avg.device)
-            if held is None:
-                w = sampling.w_of_crossed_seeds(generator, numbers, mix, labels)
-            else:
-                w = held.to(generator.w_avg.device) if space == "w" else sampling.w_of_z(generator, held, labels)
-            drawn, how = generator.truncate(w, psi, cutoff), {}
-        if save_latents is not None:
+        recipe = Recipe(numbers, held, class_, psi, cutoff, mix, noise, noise_seed)
+        if save_latents is not None:  # all w at once
             z = held if space == "z" else None
             if space == "seeds" and mix == 1:
                 z = sampling.z_of_seeds(numbers, generator.config.z_dim)
-            sampling.save_latents(save_latents, w=drawn, z=z if save_latents.suffix == ".safetensors" else None)
-        noise_seeds = numbers if noise_seed is None else [noise_seed] * len(numbers)
-        batches = sampling.generate(generator, drawn, noise=noise, noise_seeds=noise_seeds, batch=batch, **how)
+            w = generator.truncate(untruncated_w(recipe, generator)[0], *truncation_of(recipe, generator))
+            sampling.save_latents(save_latents, w=w, z=z if save_latents.suffix == ".safetensors" else None)
+        drawn = batches(generator, recipe, batch=batch)
         gridded = []  # the first of them, for the grid: all of a million would not fit into memory
-        names = iter(f"seed{number:04d}.png" if held is None else f"{number:04d}.png" for number in numbers)
+        names = iter(f"{name}.png" for name in recipe.names)
         with tqdm(total=len(numbers), unit="img", disable=None if len(numbers) > batch else True) as bar:
-            for images in batches:
+            for images in drawn:
                 out.mkdir(parents=True, exist_ok=True)  # only now: what cannot be drawn leaves nothing behind
                 images = to_uint8(crop_padding(images, generator.config.aspect)).cpu()
                 for image in images:
@@ -408,7 +397,7 @@ def _figure(arguments: Sequence[str]) -> None:
             generator = weights.load(what[0], pick_device(device))
             if latents is not None:
                 space, held = sampling.load_latents(latents, generator.config)
-                labels = None if space == "w" else sampling.labels_of(generator, class_, len(held))
+                labels = None if space == "w" else sampling.labels_in_turn(generator, class_, len(held))
                 given["latents"] = held if space == "w" else sampling.w_of_z(generator, held, labels)
                 if space == "w" and "psi" in takes:
                     given.setdefault("psi", 1.0)
@@ -439,7 +428,7 @@ def _video(arguments: Sequence[str]) -> None:
         fps: float = 30.0,
         psi: float | None = None,
         class_: Annotated[int | None, tyro.conf.arg(name="class")] = None,
-        noise: Literal["random", "const", "none"] = "const",
+        noise: Literal["random", "const", "none"] = "random",
         noise_seed: int | None = None,
         enlarge: int | None = None,
         device: str = "auto",
@@ -463,8 +452,9 @@ def _video(arguments: Sequence[str]) -> None:
             fps: Frames a second.
             psi: Truncation; 0.7 unless given, or 1 for w from a file.
             class_: Draw this class (for a conditional model).
-            noise: The network's planes (const), random ones, which stand still too, or none.
-            noise_seed: Of the random planes, the same for all images; 0 unless given.
+            noise: Random planes, which stand still; the network's own (const); or none.
+            noise_seed: Seed of the random planes of all images. Default: each image's own seed, or the first one's for
+                all of style-mixing.
             enlarge: By how much; unless given, as far as 512 pixels allow.
             device: cpu, cuda, mps, xpu, or auto.
         """
@@ -479,7 +469,7 @@ def _video(arguments: Sequence[str]) -> None:
             "noise": ("psi",),
             "truncation": ("noise", "noise_seed"),
         }
-        options = {"path": path, "psi": psi, "noise": None if noise == "const" else noise, "noise_seed": noise_seed}
+        options = {"path": path, "psi": psi, "noise": None if noise == "random" else noise, "noise_seed": noise_seed}
         _only(options | {"destinations": destinations, "styles": styles}, taken[kind], f"the video {kind}")
         if seeds is not None and latents is not None:
             raise InputError("give --seeds or --latents, not both")
@@ -507,26 +497,31 @@ def _video(arguments: Sequence[str]) -> None:
         path = path or "cubic"
         if space == "w" and (class_ is not None or path == "spherical"):
             raise InputError("w is of a class already, and not on a sphere; --class and spherical are for seeds and z")
-        labels = sampling.labels_of(generator, class_, count) if path == "spherical" else None
+        labels = sampling.labels_in_turn(generator, class_, count) if path == "spherical" else None
         if space == "z" and path != "spherical":
-            x = sampling.w_of_z(generator, x, sampling.labels_of(generator, class_, len(x)))
+            x = sampling.w_of_z(generator, x, sampling.labels_in_turn(generator, class_, len(x)))
         keys = x.to(generator.w_avg.device).unflatten(0, (-1, count))
         psi = _usual_psi(generator, space) if psi is None else psi
 
         layer_count = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
         usual = {"noise": layer_count, "truncation": 6}.get(kind, 2 * len(keys))
         frames = max(1, round((seconds or usual) * fps))
-        planes = sampling.noise_input(generator, noise, [noise_seed or 0])
+        own = range(count) if latents is not None else numbers[:count]
+        if kind == "style-mixing":  # one set of planes for all, so that only styles differ
+            own = own[:1]
+        planes = sampling.noise_input(generator, noise, own if noise_seed is None else [noise_seed])
         if kind == "interpolation":
-            how = {"path": path, "labels": labels, "psi": psi, "noise": planes}
+            how = {"path": path, "labels": labels, "psi": psi, "cutoff": generator.truncation[1], "noise": planes}
             drawn = video.interpolation(generator, keys, frames, columns=columns, **how)
         elif kind == "style-mixing":
             left = range(100, 100 + rows) if destinations is None else _seeds(destinations)
             w = sampling.w_of(generator, left, class_)
             layers = sampling.style_ranges(generator.synthesis.grown[0])[styles or "coarse"]
-            drawn = video.style_mixing(generator, keys, w, layers, frames, path=path, psi=psi, noise=planes)
+            how = {"path": path, "psi": psi, "cutoff": generator.truncation[1], "noise": planes}
+            drawn = video.style_mixing(generator, keys, w, layers, frames, **how)
         elif kind == "noise":
-            drawn = video.noise(generator, generator.truncate(keys[0], psi), frames, columns=columns)
+            w = generator.truncate(keys[0], psi, generator.truncation[1])
+            drawn = video.noise(generator, w, frames, columns=columns, seeds=own)
         else:
             drawn = video.truncation(generator, keys[0], frames, noise=planes, columns=columns)
         video.write(out, tqdm(drawn, total=frames, unit="frame", disable=None), fps=fps, factor=enlarge)
@@ -547,22 +542,13 @@ def _only(options: dict[str, Any], taken: Container[str], what: str) -> dict[str
     return given
 
 
-def _chosen_w(generator: Any, latents: Sequence[int] | Path, psi: float | None, label: int | None = None) -> Any:
-    """Truncated w of seeds, or of a file of z or w; of a conditional model one class, or all in turn."""
-    from stylegan import sampling
+def _recipe(generator: Any, latents: Sequence[int] | Path, psi: float | None, label: int | None = None) -> Any:
+    """The recipe of seeds, or of a file of z or w."""
+    from stylegan import recipe
 
-    _check_psi_and_noise(psi)
-    classes = generator.config.label_count
     if isinstance(latents, Path):
-        space, held = sampling.load_latents(latents, generator.config)
-    else:
-        space, held = "z", sampling.z_of_seeds(latents, generator.config.z_dim)
-    w = held.to(generator.w_avg.device)
-    if space == "z":
-        w = sampling.w_of_z(generator, w, _labels(classes, label, len(w)))
-    elif label is not None:
-        raise InputError("w is of a class already; leave out --class")
-    return generator.truncate(w, _usual_psi(generator, space) if psi is None else psi)
+        return recipe.read(latents, generator, psi=psi, label=label)
+    return recipe.Recipe(latents, psi=psi, label=label)
 
 
 def _layers(text: str | None, count: int) -> list[int] | None:
@@ -654,6 +640,7 @@ def _directions(arguments: Sequence[str]) -> None:
         from stylegan import directions, weights
         from stylegan.classifiers.model import load_classifiers
         from stylegan.device import pick_device
+        from stylegan.recipe import untruncated_w
 
         _check_folder(file)
         if count < 2:
@@ -668,7 +655,7 @@ def _directions(arguments: Sequence[str]) -> None:
             kind, numbers, values = directions.read_labels(labels)
             if (kind == "row") != (latents is not None):
                 raise InputError(f"{labels} names {kind}s; give --latents FILE for rows, and only for them")
-            w = _chosen_w(generator, numbers if latents is None else latents, 1.0)
+            w, _ = untruncated_w(_recipe(generator, numbers if latents is None else latents, 1.0), generator)
             if latents is not None:
                 if max(numbers) >= len(w):
                     raise InputError(f"{labels} names row {max(numbers)}; {latents} has rows 0 to {len(w) - 1}")
@@ -722,14 +709,15 @@ def _directions(arguments: Sequence[str]) -> None:
         from stylegan import directions, weights
         from stylegan.device import pick_device
         from stylegan.images import save_image
+        from stylegan.recipe import resolve
 
         _check_folder(out)
         generator = weights.load(model, pick_device(device))
         found = directions.load(file, generator)
-        w = _chosen_w(generator, latents or _seeds(seeds), psi, class_)
-        options = {"names": names, "strengths": strengths, "hold": hold}
+        start = resolve(_recipe(generator, latents or _seeds(seeds), psi, class_), generator)
+        options = {"names": names, "noise": start.noise, "strengths": strengths, "hold": hold}
         chosen = _layers(layers, generator.config.num_layers)
-        save_image(directions.strips(generator, found, w, layers=chosen, **options), out, sheet=True)
+        save_image(directions.strips(generator, found, start.w, layers=chosen, **options), out, sheet=True)
         print(out)
 
     tyro.extras.subcommand_cli_from_dict({"find": find, "show": show}, args=list(arguments), prog="stylegan directions")
@@ -771,14 +759,17 @@ def _edit(arguments: Sequence[str]) -> None:
         from stylegan import directions, project, sampling, weights
         from stylegan.device import pick_device
         from stylegan.images import grid, save_image
+        from stylegan.recipe import resolve
 
         generator = weights.load(model, pick_device(device))
         found = directions.load(file, generator)
         chosen = directions.chosen_layers(found, _layers(layers, generator.config.num_layers))
-        w = edited = _chosen_w(generator, latents or _seeds(seeds), psi, class_)
+        start = resolve(_recipe(generator, latents or _seeds(seeds), psi, class_), generator)
+        w = edited = start.w
         for name, strength in _changes(changes):
             edited = directions.edit(edited, found.step(name, hold), strength, chosen)
-        noise = "const" if latents is None else project.load_noise(latents, generator)
+        own = None if latents is None else project.load_noise(latents, generator)
+        noise = start.noise if own is None else own
         before, after = (sampling.draw(generator, each, noise) for each in (w, edited))
         out.mkdir(parents=True, exist_ok=True)
         for i, image in enumerate(after):
@@ -1324,18 +1315,3 @@ def _seeds(text: str) -> list[int]:
 
 def _is_seed(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32
-
-
-def _labels(label_count: int, chosen: int | None, count: int):
-    """The labels of the images to draw: the chosen class, or all in turn."""
-    import torch
-
-    if not label_count:
-        if chosen is not None:
-            raise InputError("this model knows no classes; leave out --class")
-        return None
-    if chosen is None:
-        return torch.arange(count) % label_count
-    if not 0 <= chosen < label_count:
-        raise InputError(f"class {chosen} is unknown; this model has 0 to {label_count - 1}")
-    return torch.full((count,), chosen)

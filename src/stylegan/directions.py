@@ -23,7 +23,7 @@ from stylegan.images import enlarge, to_pil
 from stylegan.metrics.metric import latents_and_logits
 from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Sampler, numbers_in_batches, to_channels
-from stylegan.networks.generator import Generator
+from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.sampling import draw, noise_of_seeds
 
 FORMAT_VERSION = 1
@@ -363,19 +363,22 @@ def strips(
     strengths: Sequence[float] = (-3, -2, -1, 0, 1, 2, 3),
     layers: Sequence[int] | None = None,
     hold: Sequence[str] = (),
+    noise: NoiseInput = "const",
 ) -> Image.Image:
     """What directions do: a row for each direction and w, a column for each strength (in deviations), with labels.
 
     w: [N, num_layers, w_dim]. names: the directions, all unless given. layers: those changed, unless given the
     directions' own. hold: directions that are not changed, see `Directions.step`; a held one itself is shown as it is.
+    noise: as for `synthesis`, the planes of each w.
     """
     rows, titles = [], []
     steps = torch.tensor(strengths, dtype=torch.float32, device=w.device)[:, None, None]
     for name in names or directions.names:
         step = directions.step(name, [other for other in hold if other != name])
-        for one in w[:, None]:
+        for i, one in enumerate(w[:, None]):
+            planes = noise if isinstance(noise, str) else [plane[[i % len(plane)]] for plane in noise]
             moved = edit(one.expand(len(steps), -1, -1), step, steps, chosen_layers(directions, layers))
-            rows.append(draw(generator, moved))
+            rows.append(draw(generator, moved, planes))
             titles.append(name.replace("_", " "))
     return labelled(torch.stack(rows), titles, [f"{strength:+g}" if strength else "0" for strength in strengths])
 

@@ -55,7 +55,7 @@ def uncurated(
     """Figures 2 and 10 to 12: images as they come, in three sizes, truncated at low resolutions only.
 
     latents: 42 of them; unless given, z from the stream of seed 5. psi: of coarse and middle styles, so that the fine
-    ones keep their variety; 0.7 unless given, or 1 where there is no W.
+    ones keep their variety; the model's own by default.
     """
     if latents is None:
         z = np.random.RandomState(5).randn(MOSAIC_COUNT, generator.config.z_dim).astype(np.float32)
@@ -65,10 +65,15 @@ def uncurated(
         w = w_of(generator, latents, label)[:MOSAIC_COUNT]
     if len(w) < MOSAIC_COUNT:
         raise InputError(f"this figure shows {MOSAIC_COUNT} images; give as many latents, not {len(w)}")
-    if psi is None:
-        psi = 0.7 if generator.has_w else 1.0
+    psi = _psi(generator, psi)
     cutoff = style_ranges(generator.synthesis.grown[0])["fine"].start
-    return mosaic(draw(generator, generator.truncate(w, psi, cutoff), noise_of_seeds(range(len(w)), generator)))
+    return mosaic(
+        draw(
+            generator,
+            generator.truncate(w, psi, cutoff),
+            noise_of_seeds(range(len(w)) if latents is None else _noise_seeds(latents)[: len(w)], generator),
+        )
+    )
 
 
 def reals(data: Path | str) -> Tensor:
@@ -106,7 +111,7 @@ def style_mixing(
     *,
     latents: Latents = (639, 701, 687, 615, 2268),
     destinations: Latents = (888, 829, 1898, 1733, 1614, 845),
-    psi: float = 0.7,
+    psi: float | None = None,
     label: int | None = None,
 ) -> "Figure":
     """Figure 3: coarse, then middle, then fine styles of the row's image replaced by those of the column's.
@@ -122,7 +127,17 @@ def style_mixing(
     ranges = style_ranges(generator.synthesis.grown[0])
     layers = [ranges[name] for name, count in counts.items() for _ in range(count)]
     w_top, w_left = w_of(generator, latents, label), w_of(generator, destinations, label)
-    table = mixing_table(generator, w_top, w_left, layers, psi=psi, gap=_gap(generator))
+    planes = noise_of_seeds(_noise_seeds(latents)[:1], generator)
+    table = mixing_table(
+        generator,
+        w_top,
+        w_left,
+        layers,
+        psi=_psi(generator, psi),
+        cutoff=generator.truncation[1],
+        noise=planes,
+        gap=_gap(generator),
+    )
 
     row = (table.shape[1] + _gap(generator)) / (rows + 1)
     resolutions = generator.synthesis.layer_resolutions()
@@ -150,7 +165,9 @@ def truncation(
     """
     w = w_of(generator, latents, label)
     scaled = torch.stack([generator.truncate(w, psi, w.shape[1]) for psi in psis], dim=1)  # [N, psis, layers, w_dim]
-    table = grid(draw(generator, scaled.flatten(0, 1)), columns=len(psis), gap=_gap(generator))
+    planes = noise_of_seeds(_noise_seeds(latents), generator)
+    planes = [plane.repeat_interleave(len(psis), dim=0) for plane in planes]
+    table = grid(draw(generator, scaled.flatten(0, 1), planes), columns=len(psis), gap=_gap(generator))
     return _labelled(table, above=_over_columns(table, [f"$\\psi = {psi:g}$" for psi in psis]))
 
 
@@ -162,7 +179,7 @@ def noise_detail(
     generator: Generator,
     *,
     latents: Latents = (1157, 1012),
-    psi: float = 0.7,
+    psi: float | None = None,
     count: int = 100,
     label: int | None = None,
 ) -> "Figure":
@@ -172,9 +189,10 @@ def noise_detail(
     deviation. Raises InputError for a generator without noise inputs.
     """
     _need_noise(generator)
-    w = generator.truncate(w_of(generator, latents, label), psi)
+    w = _truncated(generator, w_of(generator, latents, label), psi)
     deviation = noise_deviation(generator, w, count)
-    images, (height, width) = to_rgb(draw(generator, w)), deviation.shape[1:]
+    planes = noise_of_seeds(_noise_seeds(latents), generator)
+    images, (height, width) = to_rgb(draw(generator, w, planes)), deviation.shape[1:]
     maps = (deviation * (255 / deviation.max().clamp_min(1e-6))).round().to(torch.uint8)[:, None].expand_as(images)
     change = torch.nn.functional.avg_pool2d(deviation[:, None], (height // 4, width // 4), stride=1)[:, 0]
     cells, corners = [], []
@@ -224,7 +242,7 @@ def noise_deviation(generator: Generator, w: Tensor, count: int = 100, *, batch:
 
 @torch.no_grad()
 def noise_layers(
-    generator: Generator, *, latents: Latents = (1967, 1555), psi: float = 0.7, label: int | None = None
+    generator: Generator, *, latents: Latents = (1967, 1555), psi: float | None = None, label: int | None = None
 ) -> "Figure":
     """Figure 5: noise in all layers, in none, in the fine ones, in the coarse (and middle) ones.
 
@@ -240,8 +258,8 @@ def noise_layers(
         f"(c) Fine layers ({_span(resolutions[fine:])})": range(fine, len(resolutions)),
         f"(d) Coarse layers ({_span(resolutions[:fine])})": range(fine),
     }
-    w = generator.truncate(w_of(generator, latents, label), psi)
-    planes, columns = noise_of_seeds([0], generator), []
+    w = _truncated(generator, w_of(generator, latents, label), psi)
+    planes, columns = noise_of_seeds(_noise_seeds(latents), generator), []
     for layers in chosen.values():
         columns.append(to_rgb(draw(generator, w, [plane * (i in layers) for i, plane in enumerate(planes)])))
     images = torch.stack(columns, dim=1)  # [N, 4, C, H, W]
@@ -252,6 +270,20 @@ def noise_layers(
     middles = [(i + 0.5) * table.shape[1] / (2 * len(w)) for i in range(2 * len(w))]
     left = [(y, f"Difference × {gain}") for y in middles[1::2]]
     return _labelled(table, above=_over_columns(table, list(chosen)), left=left)
+
+
+def _noise_seeds(latents: Latents) -> Sequence[int]:
+    """Of the images' own planes: their seeds, or 0, 1, 2, ... for w."""
+    return range(len(latents)) if isinstance(latents, Tensor) else latents
+
+
+def _psi(generator: Generator, psi: float | None) -> float:
+    return generator.truncation[0] if psi is None else psi
+
+
+def _truncated(generator: Generator, w: Tensor, psi: float | None) -> Tensor:
+    """w truncated as its makers drew, or with another psi."""
+    return generator.truncate(w, _psi(generator, psi), generator.truncation[1])
 
 
 def _need_noise(generator: Generator) -> None:

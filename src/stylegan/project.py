@@ -279,16 +279,16 @@ def save(path: Path | str, w: Tensor, noise: NoiseInput) -> None:
     write_tensors(path, tensors)
 
 
-def load_noise(path: Path | str, generator: Generator) -> NoiseInput:
-    """The planes in a file of `save`, for the images of its w; "const" where a file of latents has none.
+def load_noise(path: Path | str, generator: Generator) -> list[Tensor] | None:
+    """The planes in a file of `save`, for the images of its w; None where a file of latents has none.
 
     Raises InputError where they do not fit the generator.
     """
     if Path(path).suffix != ".safetensors":
-        return "const"
+        return None
     _, tensors = read_tensors(path, "a file of latents")
     planes = [tensors[f"noise{i}"] for i in range(len(tensors)) if f"noise{i}" in tensors]
     sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown[0])
     if planes and [tuple(plane.shape) for plane in planes] != [(len(tensors["w"]), 1, r, r) for r in sizes]:
         raise InputError(f"the noise planes in {path} are those of another model")
-    return [plane.to(generator.w_avg) for plane in planes] or "const"
+    return [plane.to(generator.w_avg) for plane in planes] or None

@@ -63,14 +63,24 @@ def labels_of(generator: Generator, label: int | None, count: int) -> Tensor | N
     return None if label is None else torch.full((count,), label, device=generator.w_avg.device)
 
 
-def w_of(generator: Generator, latents: Latents, label: int | None = None) -> Tensor:
-    """w [N, num_layers, w_dim] of seeds, all of one class in a conditional network. What is w already stays as it is.
+def labels_in_turn(generator: Generator, label: int | None, count: int) -> Tensor | None:
+    """The labels of so many images: the class where one is given, else all in turn: int64 [count], or None.
 
-    Raises InputError as `labels_of` does, for seeds.
+    None for a network without classes. Raises InputError for a class that the network does not have.
+    """
+    if label is None and generator.config.label_count:
+        return torch.arange(count, device=generator.w_avg.device) % generator.config.label_count
+    return labels_of(generator, label, count)
+
+
+def w_of(generator: Generator, latents: Latents, label: int | None = None) -> Tensor:
+    """w [N, num_layers, w_dim] of seeds, of one class or all in turn. What is w already stays as it is.
+
+    Raises InputError as `labels_in_turn` does, for seeds.
     """
     if isinstance(latents, Tensor):
         return latents.to(generator.w_avg.device)
-    return w_of_seeds(generator, latents, labels_of(generator, label, len(latents)))
+    return w_of_seeds(generator, latents, labels_in_turn(generator, label, len(latents)))
 
 
 def noise_input(generator: Generator, noise: Noise, seeds: Sequence[int]) -> NoiseInput:
@@ -268,17 +278,19 @@ def mixing_table(
     layers: Sequence[Sequence[int]],
     *,
     psi: float = 1.0,
+    cutoff: int | None = None,
     noise: NoiseInput = "const",
     gap: int = 0,
 ) -> Tensor:
     """Style mixing as a table (figure 3): the images of the left column with some styles of those of the top row.
 
     top, left: w [N, num_layers, w_dim] and [M, num_layers, w_dim]. layers: those that come from the top row, for each
-    of the M rows. psi: of the layers up to 32 x 32. noise: one set of planes for all, so that only styles differ. gap:
-    pixels between the images. Returns uint8 [C, H, W]. Raises InputError for a traditional generator.
+    of the M rows. psi, cutoff: truncation, see `Generator.truncate`. noise: one set of planes for all, so that
+    only styles differ. gap: pixels between the images. Returns uint8 [C, H, W].
+    Raises InputError for a traditional generator.
     """
     rows = [torch.cat([w[None], mix(w[None], top, chosen)]) for w, chosen in zip(left, layers, strict=True)]
-    drawn = draw(generator, generator.truncate(torch.cat([top, *rows]), psi), noise)
+    drawn = draw(generator, generator.truncate(torch.cat([top, *rows]), psi, cutoff), noise)
     return grid(torch.cat([torch.full_like(drawn[:1], 255), drawn]), columns=len(top) + 1, gap=gap)
 
 

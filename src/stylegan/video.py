@@ -35,18 +35,19 @@ def interpolation(
     path: Route = "cubic",
     labels: Tensor | None = None,
     psi: float = 1.0,
+    cutoff: int | None = None,
     noise: NoiseInput = "const",
     columns: int | None = None,
 ) -> Iterator[Frame]:
     """N images, each on its way through K keys; see `sampling.through` for the paths.
 
-    keys: w [K, N, num_layers, w_dim]; for the spherical path z [K, N, z_dim]. labels: of the N images, for z. psi: of
-    the layers up to 32 x 32.
+    keys: w [K, N, num_layers, w_dim]; for the spherical path z [K, N, z_dim]. labels: of the N images, for z. psi,
+    cutoff: truncation, see `Generator.truncate`.
     """
     for t in _times(len(keys), frames, path):
         here = through(keys, t, path)[0]
         w = generator.mapping(here, labels) if path == "spherical" else here
-        yield grid(draw(generator, generator.truncate(w, psi), noise), columns), ""
+        yield grid(draw(generator, generator.truncate(w, psi, cutoff), noise), columns), ""
 
 
 @torch.no_grad()
@@ -59,6 +60,7 @@ def style_mixing(
     *,
     path: Literal["linear", "cubic"] = "cubic",
     psi: float = 1.0,
+    cutoff: int | None = None,
     noise: NoiseInput = "const",
 ) -> Iterator[Frame]:
     """A table whose top row is on its way, and gives the styles of some layers to the images of the left column.
@@ -68,19 +70,23 @@ def style_mixing(
     """
     for t in _times(len(keys), frames, path):
         top = through(keys, t, path)[0]
-        yield mixing_table(generator, top, w, [layers] * len(w), psi=psi, noise=noise), ""
+        yield mixing_table(generator, top, w, [layers] * len(w), psi=psi, cutoff=cutoff, noise=noise), ""
 
 
 @torch.no_grad()
-def noise(generator: Generator, w: Tensor, frames: int, *, columns: int | None = None) -> Iterator[Frame]:
+def noise(
+    generator: Generator, w: Tensor, frames: int, *, columns: int | None = None, seeds: Sequence[int] = (0,)
+) -> Iterator[Frame]:
     """The noise of one layer at a time changes, from the first layer to the last; the others' stands still.
 
-    A plane goes round a circle of normal noise, cos(a) x + sin(a) y, and comes back to where it was. Raises InputError
+    A plane goes round a circle of normal noise, cos(a) x + sin(a) y, and comes back to where it was.
+    seeds: of the planes, one for all images or one for each. Raises InputError
     for a generator without noise inputs.
     """
     if not generator.config.use_noise:
         raise InputError("this generator has no noise inputs; use one of config e or f")
-    planes, others = (noise_of_seeds([seed], generator) for seed in (0, 1))
+    planes = noise_of_seeds(seeds, generator)
+    others = noise_of_seeds([(seed + 1) % 2**32 for seed in seeds], generator)
     for i in range(frames):
         layer, rest = divmod(i * len(planes), frames)
         angle = 2 * math.pi * rest / frames

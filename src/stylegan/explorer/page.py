@@ -132,13 +132,14 @@ class Controls:
 
     def recipe(self, values: Values) -> Recipe:
         """What they say. Raises InputError."""
+        own = values[self.noise] == "own"
         return Recipe(
             seed=values[self.seed],
             label=values[self.label],
             psi=values[self.psi],
             cutoff=values[self.cutoff],
-            noise=values[self.noise],
-            noise_seed=values[self.noise_seed],
+            noise="random" if own else values[self.noise],
+            noise_seed=None if own else values[self.noise_seed],
             found=values[self.found] if values[self.start] == "found" else None,
             other_seed=values[self.other_seed],
             mixed=tuple(values[slider] for slider in self.mixed),
@@ -214,7 +215,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["psi"] = gr.Slider(
         -1,
         1.5,
-        value=0.7 if generator.has_w else 1,
+        value=generator.truncation[0],
         step=0.01,
         label="Truncation ψ",
         info="1: full variety; 0: the average; below: its opposite"
@@ -226,15 +227,15 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["cutoff"] = gr.Slider(
         0,
         layers,
-        value=min(8, layers),
+        value=min(8 if generator.truncation[1] is None else generator.truncation[1], layers),
         step=1,
         precision=0,
         label="Truncated layers, from the coarsest",
         visible=generator.config.use_styles,
     )
     controls["noise"] = gr.Radio(
-        [("from a seed", "random"), ("the network's own", "const"), ("none", "none")],
-        value="random",
+        [("the seed's own", "own"), ("from another seed", "random"), ("the network's own", "const"), ("none", "none")],
+        value="own",
         label="Noise",
         visible=generator.config.use_noise,
         elem_id="noise",

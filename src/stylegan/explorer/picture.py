@@ -65,7 +65,8 @@ class Recipe:
     cutoff: int | None = None
     """How many layers are truncated."""
     noise: sampling.Noise = "random"
-    noise_seed: int | None = 0
+    noise_seed: int | None = None
+    """Seed of the random planes. Default: the picture's own seed, or 0 for what was found."""
     found: Tensor | None = None
     """w [1, num_layers, w_dim] to start from instead of the seed: a projection, or a file."""
     other_seed: int | None = 1
@@ -79,7 +80,8 @@ class Recipe:
     """Directions that the edits of others leave alone."""
 
     def __post_init__(self) -> None:
-        for seed in (self.seed, self.noise_seed, self.other_seed):
+        noise_seed = 0 if self.noise_seed is None else self.noise_seed
+        for seed in (self.seed, noise_seed, self.other_seed):
             if seed is None or not 0 <= seed < 2**32:
                 raise InputError("a seed is a whole number from 0 to 4294967295; type one")
 
@@ -122,7 +124,11 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
     generator = explorer.generator
 
     def of_seed(seed: int) -> Tensor:
-        return generator.truncate(sampling.w_of(generator, [seed], recipe.label), recipe.psi, recipe.cutoff)
+        return generator.truncate(
+            sampling.w_of(generator, [seed], recipe.label),
+            recipe.psi,
+            generator.truncation[1] if recipe.cutoff is None else recipe.cutoff,
+        )
 
     w = of_seed(recipe.seed) if recipe.found is None else recipe.found.to(generator.w_avg)
     if any(recipe.mixed):
@@ -138,6 +144,13 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
     return w
 
 
+def planes_seed(recipe: Recipe) -> int:
+    """Seed of the picture's random planes."""
+    if recipe.noise_seed is not None:
+        return recipe.noise_seed
+    return recipe.seed if recipe.found is None else 0
+
+
 def picture(explorer: Explorer, recipe: Recipe) -> Image.Image:
     """The picture."""
     return seen(explorer, draw(explorer, recipe))
@@ -151,7 +164,7 @@ def seen(explorer: Explorer, image: Tensor) -> Image.Image:
 @torch.no_grad()
 def draw(explorer: Explorer, recipe: Recipe) -> Tensor:
     """The picture with its padding, as the network draws it: uint8 [1, C, R, R] on the CPU."""
-    planes = sampling.noise_input(explorer.generator, recipe.noise, [recipe.noise_seed])
+    planes = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
     return to_uint8(explorer.generator.synthesis(w_of(explorer, recipe), noise=planes)).cpu()
 
 
@@ -235,7 +248,7 @@ def preview(explorer: Explorer, recipe: Recipe, colours: Tensor) -> Image.Image:
 
 def _features(explorer: Explorer, recipe: Recipe) -> Tensor:
     """[pixels, features + 1], the last of them 1, on the CPU."""
-    planes = sampling.noise_input(explorer.trunk, recipe.noise, [recipe.noise_seed])
+    planes = sampling.noise_input(explorer.trunk, recipe.noise, [planes_seed(recipe)])
     features = explorer.trunk.synthesis(w_of(explorer, recipe), noise=planes).flatten(2)[0].T.cpu()
     return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
 
@@ -263,7 +276,7 @@ def walk(
         raise InputError(f"a walk of {frames} frames goes to 1 to {frames - 1} seeds, not {len(seeds)}")
     stops = [recipe, *(replace(recipe, seed=seed, found=None) for seed in seeds)]
     keys = torch.stack([w_of(explorer, stop) for stop in stops])
-    planes = sampling.noise_input(explorer.generator, recipe.noise, [recipe.noise_seed])
+    planes = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
     return video.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
 
 
