@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 import stylegan
-from stylegan import cli, directions, figures, recipe, sampling, share, video, weights
+from stylegan import cli, directions, figures, recipe, sampling, share, videos, weights
 from stylegan.explorer import picture
 from stylegan.explorer.picture import Explorer
 
@@ -93,7 +93,7 @@ def test_first_frame_of_a_video(model, truth, tmp_path, monkeypatch, kind):
     if kind == "noise" and not g.config.use_noise:
         pytest.skip("no noise inputs")
     frames = []
-    monkeypatch.setattr(video, "write", lambda out, drawn, **how: frames.append(next(iter(drawn))[0]))
+    monkeypatch.setattr(videos, "write", lambda out, drawn, **how: frames.append(next(iter(drawn))[0]))
     seeds = "5,0,1,2" if kind == "interpolation" else "5,0"
     run("video", kind, model, tmp_path / "v.mp4", "--seeds", seeds, "--grid", 2, 1)
     assert torch.equal(frames[0], torch.cat([*truth], dim=2))

@@ -1,6 +1,6 @@
 """From seeds or files to images: z, w, truncation, mixing, interpolation. What draws images yields them in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +14,6 @@ from stylegan.images import crop_padding, grid, to_uint8
 from stylegan.networks.generator import Generator, GeneratorConfig, NoiseInput
 from stylegan.resolutions import resolutions
 
-Latents = Sequence[int] | Tensor
-"""What to draw: seeds, or w [N, num_layers, w_dim]."""
 Noise = Literal["random", "const", "none"]
 """Every image's own planes, from its seed; the network's, the same for all; or no noise."""
 Route = Literal["linear", "spherical", "cubic"]
@@ -71,16 +69,6 @@ def labels_in_turn(generator: Generator, label: int | None, count: int) -> Tenso
     if label is None and generator.config.label_count:
         return torch.arange(count, device=generator.w_avg.device) % generator.config.label_count
     return labels_of(generator, label, count)
-
-
-def w_of(generator: Generator, latents: Latents, label: int | None = None) -> Tensor:
-    """w [N, num_layers, w_dim] of seeds, of one class or all in turn. What is w already stays as it is.
-
-    Raises InputError as `labels_in_turn` does, for seeds.
-    """
-    if isinstance(latents, Tensor):
-        return latents.to(generator.w_avg.device)
-    return w_of_seeds(generator, latents, labels_in_turn(generator, label, len(latents)))
 
 
 def noise_input(generator: Generator, noise: Noise, seeds: Sequence[int]) -> NoiseInput:
@@ -219,43 +207,6 @@ def style_ranges(resolution: int) -> dict[str, range]:
 
 
 @torch.no_grad()
-def generate(
-    generator: Generator,
-    latents: Latents,
-    *,
-    psi: float = 1.0,
-    cutoff: int | None = None,
-    labels: Tensor | None = None,
-    noise: Noise = "random",
-    noise_seeds: Sequence[int] | None = None,
-    mix: int = 1,
-    batch: int = 16,
-) -> Iterator[Tensor]:
-    """Draw the images of seeds or of w, in order, as batches [n, channels, H, W] in about [-1, 1].
-
-    A seed's image depends on the seed alone, not on its neighbours: latent and noise have streams of their own.
-    psi, cutoff: truncation, see `Generator.truncate`. labels: one per seed. noise: "random" draws planes for each
-    image, "const" uses the network's, "none" leaves noise out. noise_seeds: of the random planes, one for each image;
-    the seeds unless given, or 0, 1, 2, ... for w. mix: how many latents each image is mixed from, see
-    `w_of_crossed_seeds`. Padding is drawn too; `images.crop_padding` takes it off. Raises InputError where labels or
-    mix are given with w, in which they are decided.
-    """
-    if isinstance(latents, Tensor) and (labels is not None or mix != 1):
-        raise InputError("w is of a class and mixed already; leave the labels and mix out")
-    if noise_seeds is None:
-        noise_seeds = range(len(latents)) if isinstance(latents, Tensor) else latents
-    for start in range(0, len(latents), batch):
-        chunk = slice(start, start + batch)
-        if isinstance(latents, Tensor):
-            w = latents[chunk].to(generator.w_avg.device)
-        else:
-            given = None if labels is None else labels[chunk].to(generator.w_avg.device)
-            w = w_of_crossed_seeds(generator, latents[chunk], mix, given)
-        planes = noise_input(generator, noise, noise_seeds[chunk])
-        yield generator.synthesis(generator.truncate(w, psi, cutoff), noise=planes)
-
-
-@torch.no_grad()
 def draw(generator: Generator, w: Tensor, noise: NoiseInput = "const", *, batch: int = 16) -> Tensor:
     """The images of w [N, num_layers, w_dim] at once, to look at: uint8 [N, C, H, W], without padding, on the CPU.
 
@@ -294,21 +245,24 @@ def mixing_table(
     return grid(torch.cat([torch.full_like(drawn[:1], 255), drawn]), columns=len(top) + 1, gap=gap)
 
 
-def save_latents(path: Path | str, *, z: Tensor | None = None, w: Tensor | None = None) -> None:
+def save_latents(
+    path: Path | str, *, z: Tensor | None = None, w: Tensor | None = None, planes: Sequence[Tensor] | None = None
+) -> None:
     """Write z [N, z_dim], w [N, w_dim] or w+ [N, num_layers, w_dim] to a file that `load_latents` reads.
 
-    A `.safetensors` file holds what is given under its name, `z` or `w`; a `.npy` file holds one of the two. Raises
-    InputError for another ending, and for both in one `.npy` file.
+    A `.safetensors` file holds what is given under its name, `z` or `w`, and noise planes [N, 1, R, R] as `noise0`,
+    `noise1`, ...; a `.npy` file holds z or w. Raises InputError for another ending, and for several in a `.npy` file.
     """
     path = Path(path)
-    given = {name: x.detach().float() for name, x in (("z", z), ("w", w)) if x is not None}
-    if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(given) != 1):
+    tensors = {name: x.detach().float() for name, x in (("z", z), ("w", w)) if x is not None}
+    tensors |= {f"noise{i}": plane for i, plane in enumerate(planes or ())}
+    if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(tensors) != 1):
         raise InputError(f"{path} cannot hold latents: write a .safetensors file, or one of z and w to a .npy file")
     if path.suffix == ".safetensors":
-        write_tensors(path, given)
+        write_tensors(path, tensors)
         return
     with atomic_file(path) as file:
-        np.save(file, next(iter(given.values())).cpu().numpy())
+        np.save(file, next(iter(tensors.values())).cpu().numpy())
 
 
 def load_latents(path: Path | str, config: GeneratorConfig) -> tuple[Literal["z", "w"], Tensor]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from stylegan import video
+from stylegan import videos
 from stylegan.errors import InputError
 from stylegan.explorer import picture
 from stylegan.explorer.picture import RANGES, Explorer, Recipe
@@ -349,10 +349,10 @@ def _walk(gr: Any, explorer: Explorer, controls: Controls) -> None:
     def walk(values: Values, progress: Any = gr.Progress()) -> Iterator[str]:  # noqa: B008  (Gradio looks for it there)
         with _in_the_page(), tempfile.TemporaryDirectory() as folder:
             recipe, frames = controls.recipe(values), round(values[seconds] * FPS)
-            stops = picture.seeds_of(values[seeds])
+            stops = recipe.seeds_of(values[seeds])
             drawn = picture.walk(explorer, recipe, stops, values[route], frames)
             file = Path(folder, "walk.mp4")
-            video.write(file, progress.tqdm(drawn, total=frames, unit="frames"), fps=FPS)
+            videos.write(file, progress.tqdm(drawn, total=frames, unit="frames"), fps=FPS)
             yield str(file)
 
     make.click(walk, controls.all | {seeds, route, seconds}, film, api_visibility="private")

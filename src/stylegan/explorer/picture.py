@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stylegan import directions, project, sampling, video, weights
+from stylegan import directions, projection, sampling, videos, weights
+from stylegan import recipe as recipes
 from stylegan.data import align
 from stylegan.data.fitting import Fit
 from stylegan.data.pyramid import pyramid
@@ -55,15 +56,15 @@ class Explorer:
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A picture, as the controls say it: a seed or a found w, then styles of another seed, then edits."""
+    """A picture as the controls of the page say it: a seed or a found w, then styles of another seed, then edits."""
 
     seed: int | None = 0
     label: int | None = None
     """The class, for a conditional model."""
-    psi: float = 1.0
-    """Truncation of both seeds. What was found is shown as it is."""
+    psi: float | None = None
+    """Truncation of both seeds; by default the model's own. What was found is shown as it is."""
     cutoff: int | None = None
-    """How many layers are truncated."""
+    """Number of truncated layers; by default the model's own."""
     noise: sampling.Noise = "random"
     noise_seed: int | None = None
     """Seed of the random planes. Default: the picture's own seed, or 0 for what was found."""
@@ -112,7 +113,7 @@ def open_explorer(
         )
     fast = fast_resolution(generator)
     lower = None if fast == generator.synthesis.grown[0] else trunk(generator, fast)
-    return Explorer(Path(model).resolve().stem, generator, found, store, lower, project.fit_of(loaded.provenance))
+    return Explorer(Path(model).resolve().stem, generator, found, store, lower, projection.fit_of(loaded.provenance))
 
 
 # --- the picture
@@ -124,11 +125,8 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
     generator = explorer.generator
 
     def of_seed(seed: int) -> Tensor:
-        return generator.truncate(
-            sampling.w_of(generator, [seed], recipe.label),
-            recipe.psi,
-            generator.truncation[1] if recipe.cutoff is None else recipe.cutoff,
-        )
+        drawn = recipes.Recipe((seed,), label=recipe.label, psi=recipe.psi, cutoff=recipe.cutoff)
+        return recipes.resolve(drawn, generator).w
 
     w = of_seed(recipe.seed) if recipe.found is None else recipe.found.to(generator.w_avg)
     if any(recipe.mixed):
@@ -140,7 +138,7 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
     for name, strength in zip(explorer.directions.names, recipe.strengths, strict=False):
         if strength:
             step = explorer.directions.step(name, [other for other in recipe.held if other != name])
-            w = directions.edit(w, step, strength, directions.chosen_layers(explorer.directions, chosen))
+            w = directions.shift(w, step, strength, directions.chosen_layers(explorer.directions, chosen))
     return w
 
 
@@ -174,7 +172,8 @@ def describe(explorer: Explorer, recipe: Recipe) -> str:
     resolution = generator.synthesis.grown[0]
     if recipe.found is None:
         parts.append(f"seed {recipe.seed}" + ("" if recipe.label is None else f" of class {recipe.label}"))
-        parts += [f"ψ {recipe.psi:g}"] if generator.has_w else []
+        psi = generator.truncation[0] if recipe.psi is None else recipe.psi
+        parts += [f"ψ {psi:g}"] if generator.has_w else []
     else:
         parts.append("the w that was found")
     shares = zip(RANGES, recipe.mixed, strict=True)
@@ -256,17 +255,9 @@ def _features(explorer: Explorer, recipe: Recipe) -> Tensor:
 # --- from picture to picture
 
 
-def seeds_of(text: str) -> list[int]:
-    """ "1, 5 7" -> [1, 5, 7]. Raises InputError for anything else."""
-    parts = text.replace(",", " ").split()
-    if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
-        raise InputError(f"{text!r} are no seeds; write numbers such as 1, 5, 7")
-    return [int(part) for part in parts]
-
-
 def walk(
     explorer: Explorer, recipe: Recipe, seeds: Sequence[int], route: Literal["linear", "cubic"], frames: int
-) -> Iterator[video.Frame]:
+) -> Iterator[videos.Frame]:
     """A video from the picture to those of other seeds, with the same styles mixed in and the same edits.
 
     route: linear ends at the last seed, cubic returns to the picture. Raises InputError for no seeds, or for more than
@@ -277,7 +268,7 @@ def walk(
     stops = [recipe, *(replace(recipe, seed=seed, found=None) for seed in seeds)]
     keys = torch.stack([w_of(explorer, stop) for stop in stops])
     planes = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
-    return video.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
+    return videos.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
 
 
 def finds_faces() -> bool:
@@ -296,16 +287,16 @@ def read_photograph(explorer: Explorer, file: Path | str, face: bool = False) ->
     """
     fit = "face" if face else explorer.fit if explorer.fit != "face" else None
     with _named(file):
-        return to_uint8(project.read_image(file, explorer.generator, fit))
+        return to_uint8(projection.read_image(file, explorer.generator, fit))
 
 
 def find(
     explorer: Explorer, photograph: Tensor, label: int | None, space: Literal["w", "w+"], steps: int
 ) -> Iterator[tuple[int, Tensor, float]]:
     """Project a photograph. After each step: its number, w [1, num_layers, w_dim], and the PSNR in dB."""
-    config = project.ProjectConfig(space=space, steps=steps)
-    for at in project.projecting(explorer.generator, from_uint8(photograph), config, label=label):
-        yield at.step, at.w, float(project.psnr(to_uint8(at.images).cpu(), photograph))
+    config = projection.ProjectConfig(space=space, steps=steps)
+    for at in projection.projecting(explorer.generator, from_uint8(photograph), config, label=label):
+        yield at.step, at.w, float(projection.psnr(to_uint8(at.images).cpu(), photograph))
 
 
 def read_latent(explorer: Explorer, file: Path | str, label: int | None) -> Tensor:
