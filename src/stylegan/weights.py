@@ -14,7 +14,7 @@ from torch import nn
 from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
-from stylegan.interop import checkpoints, hub, nvidia, torch_files
+from stylegan.interop import checkpoints, hub, nvidia, nvidia_files, torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import build
@@ -203,7 +203,7 @@ class _Truncation:
 
 
 def _load_pickle(path: Path) -> Model:
-    file = nvidia.read(path)
+    file = nvidia_files.read(path)
     if file.g is None and file.gs is None:
         raise InputError(
             f"{path} holds a discriminator alone, which draws nothing; if it is an attribute classifier, use: "
@@ -212,8 +212,8 @@ def _load_pickle(path: Path) -> Model:
     try:
         average, raw = file.gs or file.g, file.g if file.gs else None
         notes = f"read from {path.name}"
-        if told := nvidia.told(average):
-            notes += f"; its other options: {told}"
+        if others := nvidia.other_options(average):
+            notes += f"; its other options: {others}"
         return Model(
             nvidia.generator_from(average),
             Provenance(notes=notes),
