@@ -307,7 +307,7 @@ def test_fingerprints(tmp_path):
         g.w_avg += 1
     g.synthesis.grown = (8, 0.5)
     assert weights.fingerprint(g) == before
-    for name, parameter in g.named_parameters():
+    for name, _ in g.named_parameters():
         changed = copy.deepcopy(g)
         with torch.no_grad():
             changed.get_parameter(name).view(-1)[-1] += 0.1
