@@ -212,6 +212,21 @@ def test_file_round_trip_and_refusals(tmp_path):
         directions.load(tmp_path / "nowhere")
 
 
+def test_directions_of_another_model_are_refused(tmp_path):
+    g, file = tiny_generator(), tmp_path / "d.safetensors"
+    found = directions.by_sefa(g, 2)
+    directions.save(file, replace(found, model="tiny"))
+    assert directions.load(file, g).fingerprint == weights.fingerprint(g)
+    other = tiny_generator()
+    with torch.no_grad():
+        other.mapping.layers[0].bias[0] += 1
+    with pytest.raises(InputError, match=rf"found in tiny.*{weights.fingerprint(g)}.*{weights.fingerprint(other)}"):
+        directions.load(file, other)
+    assert directions.load(file).names == found.names
+    directions.save(file, replace(found, fingerprint=""))  # as older files
+    assert directions.load(file, other).names == found.names
+
+
 def test_boundaries_of_others(tmp_path):
     g = tiny_generator()
     np.save(tmp_path / "smile.npy", np.arange(8.0)[None])

@@ -1,6 +1,8 @@
 """Model files, sampling, latents as files."""
 
+import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -273,6 +275,49 @@ def test_latent_files_of_others(tmp_path):
     save_file(both, tmp_path / "x.safetensors")
     space, w = sampling.load_latents(tmp_path / "x.safetensors", g.config)
     assert space == "w" and torch.equal(w, both["w"])
+
+
+def test_latents_know_their_model(tmp_path):
+    g, other, file = tiny_generator(), tiny_generator(), tmp_path / "x.safetensors"
+    with torch.no_grad():
+        other.synthesis.blocks["4"].const += 1
+    z, w = torch.randn(3, 8), torch.randn(3, 6, 8)
+    sampling.save_latents(file, z=z, w=w, model=g)
+    assert torch.equal(sampling.load_latents(file, g.config, model=g)[1], w)
+    assert torch.equal(sampling.load_latents(file, g.config)[1], w)
+    with pytest.raises(InputError, match=rf"another model .*{weights.fingerprint(g)}.*{weights.fingerprint(other)}"):
+        sampling.load_latents(file, other.config, model=other)
+    sampling.save_latents(file, z=z, model=g)  # z belongs to no model
+    assert torch.equal(sampling.load_latents(file, other.config, model=other)[1], z)
+    sampling.save_latents(file, w=w)  # as older files
+    assert torch.equal(sampling.load_latents(file, other.config, model=other)[1], w)
+    for text in ("[]", "{}", '{"fingerprint": ""}'):
+        save_file({"w": w}, file, {"stylegan": text})
+        assert torch.equal(sampling.load_latents(file, g.config, model=g)[1], w)
+    for text in ("nonsense", "[" * 100_000):
+        save_file({"w": w}, file, {"stylegan": text})
+        with pytest.raises(InputError, match="cannot be read"):
+            sampling.load_latents(file, g.config, model=g)
+
+
+def test_fingerprints(tmp_path):
+    g = tiny_generator(label_count=2)
+    with torch.no_grad():
+        g.mapping.layers[0].bias[:2] = torch.tensor([1e-9, 0.0])
+    before = weights.fingerprint(g)
+    assert re.fullmatch("[0-9a-f]{16}", before)
+    weights.save(tmp_path / "half.safetensors", weights.Model(g), half=True)
+    assert weights.fingerprint(weights.load(tmp_path / "half.safetensors")) == before
+    with torch.no_grad():
+        g.mapping.layers[0].bias[:2] = torch.tensor([-1e-9, -0.0])  # rounded, both are -0
+        g.w_avg += 1
+    g.synthesis.grown = (8, 0.5)
+    assert weights.fingerprint(g) == before
+    for name, _ in g.named_parameters():
+        changed = copy.deepcopy(g)
+        with torch.no_grad():
+            changed.get_parameter(name).view(-1)[-1] += 0.1
+        assert weights.fingerprint(changed) != before, name
 
 
 def test_unusable_latents(tmp_path):

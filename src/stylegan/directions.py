@@ -28,6 +28,7 @@ from stylegan.metrics.stream import Sampler, numbers_in_batches, to_channels
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.recipe import Recipe, resolve, seeds_of, untruncated_w
 from stylegan.sampling import draw, noise_of_seeds
+from stylegan.weights import check_fingerprint, fingerprint
 
 FORMAT_VERSION = 1
 
@@ -46,6 +47,8 @@ class Directions:
     """Name of the model."""
     layers: tuple[int, ...] = ()
     """The layers whose styles they were found in, and which they change unless others are chosen; () for all."""
+    fingerprint: str = ""
+    """Of the generator they were found for, see `weights.fingerprint`; empty where that is not known."""
 
     def step(self, name: str, hold: Sequence[str] = ()) -> Tensor:
         """The change of w [w_dim] of strength 1: one standard deviation along a direction.
@@ -385,7 +388,15 @@ def _directions(
     vectors = vectors.double() / vectors.double().norm(dim=1, keepdim=True)
     along = sample_w(generator).double() @ vectors.T
     offsets = -along.mean(dim=0) if offsets is None else offsets
-    return Directions(names, vectors.float(), along.std(dim=0).float(), offsets.float(), method=method, layers=layers)
+    return Directions(
+        names,
+        vectors.float(),
+        along.std(dim=0).float(),
+        offsets.float(),
+        method=method,
+        layers=layers,
+        fingerprint=fingerprint(generator),
+    )
 
 
 def _check_components(generator: Generator, components: int) -> None:
@@ -414,12 +425,16 @@ def save(path: Path | str, directions: Directions) -> None:
         "method": directions.method,
         "model": directions.model,
         "layers": directions.layers,
+        "fingerprint": directions.fingerprint,
     }
     write_tensors(path, {name: getattr(directions, name) for name in ("vectors", "scales", "offsets")}, header)
 
 
 def load(path: Path | str, generator: Generator | None = None) -> Directions:
-    """Read a file of directions. Raises InputError where it is none, or does not fit the generator (if given)."""
+    """Read a file of directions.
+
+    Raises InputError where it is none, and where it does not fit the generator (if given) or was found for another.
+    """
     header, tensors = read_tensors(
         path,
         "a file of directions",
@@ -432,7 +447,8 @@ def load(path: Path | str, generator: Generator | None = None) -> Directions:
         names, layers = tuple(map(str, header["names"])), tuple(map(int, header["layers"]))
         if vectors.ndim != 2 or not len(names) == len(vectors) == len(scales) == len(offsets):
             raise ValueError("its parts do not match")
-        directions = Directions(names, vectors, scales, offsets, header["method"], header["model"], layers)
+        origin = header["method"], header["model"], layers, str(header.get("fingerprint", ""))
+        directions = Directions(names, vectors, scales, offsets, *origin)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a file of directions, or is damaged ({error})") from error
     if generator is not None:
@@ -442,6 +458,10 @@ def load(path: Path | str, generator: Generator | None = None) -> Directions:
                 f"the directions in {path} are of a w of {vectors.shape[1]} numbers (model {directions.model}), this "
                 f"model's w has {config.w_dim} in {config.num_layers} layers; find its own"
             )
+        subject = f"the directions in {path} (found in {directions.model or 'a model without name'}) are"
+        check_fingerprint(
+            directions.fingerprint, generator, subject, "find its own: stylegan directions find MODEL FILE"
+        )
     return directions
 
 

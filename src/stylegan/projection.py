@@ -325,7 +325,7 @@ def project_files(
     sheet = contact_sheet(torch.cat([wanted, found]), titles, columns=len(files))
     save_image(sheet, folder / "comparison.png", sheet=True)
     planes = None if isinstance(result.noise, str) else result.noise
-    sampling.save_latents(folder / "latents.safetensors", w=result.w, planes=planes)
+    sampling.save_latents(folder / "latents.safetensors", w=result.w, planes=planes, model=generator)
     if video is not None:
         sheets = (grid(torch.cat([wanted, frame]), columns=len(files)) for frame in frames + [found] * 30)
         videos.write(video, ((sheet, "") for sheet in sheets), fps=30)

@@ -161,7 +161,7 @@ def opened(recipe: Recipe, generator: Generator) -> Recipe:
     """The recipe with the latents, and the noise planes, that its file holds. Raises InputError."""
     if not isinstance(recipe.latents, Path):
         return recipe
-    latents = sampling.load_latents(recipe.latents, generator.config)[1]
+    latents = sampling.load_latents(recipe.latents, generator.config, model=generator)[1]
     return replace(recipe, latents=latents, planes=read_planes(recipe.latents, generator))
 
 

@@ -1,5 +1,6 @@
 """From seeds or files to images: z, w, truncation, mixing, interpolation. What draws images yields them in batches."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from stylegan.files import atomic_file, read_tensors, write_tensors
 from stylegan.images import crop_padding, grid, to_uint8
 from stylegan.networks.generator import Generator, GeneratorConfig, NoiseInput
 from stylegan.resolutions import resolutions
+from stylegan.weights import check_fingerprint, fingerprint
 
 Noise = Literal["random", "const", "none"]
 """Every image's own planes, from its seed; the network's, the same for all; or no noise."""
@@ -246,12 +248,18 @@ def mixing_table(
 
 
 def save_latents(
-    path: Path | str, *, z: Tensor | None = None, w: Tensor | None = None, planes: Sequence[Tensor] | None = None
+    path: Path | str,
+    *,
+    z: Tensor | None = None,
+    w: Tensor | None = None,
+    planes: Sequence[Tensor] | None = None,
+    model: Generator | None = None,
 ) -> None:
     """Write z [N, z_dim], w [N, w_dim] or w+ [N, num_layers, w_dim] to a file that `load_latents` reads.
 
-    A `.safetensors` file holds what is given under its name, `z` or `w`, and noise planes [N, 1, R, R] as `noise0`,
-    `noise1`, ...; a `.npy` file holds z or w. Raises InputError for another ending, and for several in a `.npy` file.
+    A `.safetensors` file holds what is given under its name, `z` or `w`, noise planes [N, 1, R, R] as `noise0`,
+    `noise1`, ..., and the fingerprint of `model`, in whose W it is; a `.npy` file holds one of z and w alone. Raises
+    InputError for another ending, and for several in one `.npy` file.
     """
     path = Path(path)
     tensors = {name: x.detach().float() for name, x in (("z", z), ("w", w)) if x is not None}
@@ -259,21 +267,27 @@ def save_latents(
     if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(tensors) != 1):
         raise InputError(f"{path} cannot hold latents: write a .safetensors file, or one of z and w to a .npy file")
     if path.suffix == ".safetensors":
-        write_tensors(path, tensors)
+        header = None
+        if model is not None:
+            header = {"kind": "stylegan-latents", "format_version": 1, "fingerprint": fingerprint(model)}
+        write_tensors(path, tensors, header)
         return
     with atomic_file(path) as file:
         np.save(file, next(iter(tensors.values())).cpu().numpy())
 
 
-def load_latents(path: Path | str, config: GeneratorConfig) -> tuple[Literal["z", "w"], Tensor]:
+def load_latents(
+    path: Path | str, config: GeneratorConfig, *, model: Generator | None = None
+) -> tuple[Literal["z", "w"], Tensor]:
     """What a file holds for a generator: ("z", [N, z_dim]) or ("w", [N, num_layers, w_dim]), float32.
 
     A `.safetensors` file names it, `z` or `w`; where it has both, w is used. A `.npy` file says it by its shape:
     [N, z_dim], [N, w_dim] (the same w for all layers) or [N, num_layers, w_dim] (w+); where z and w are of one size, by
-    its name: `*.z.npy` or `*.w.npy`. Raises InputError for everything else.
+    its name: `*.z.npy` or `*.w.npy`. Raises InputError for everything else, and for a w of which the file says that it
+    is of another generator than `model`.
     """
     path = Path(path)
-    name, x = _read_latents(path)
+    name, x = _read_latents(path, model)
     shapes = {"z": [(config.z_dim,)], "w": [(config.w_dim,), (config.num_layers, config.w_dim)]}
     fitting = [space for space in shapes if name in (space, "") and tuple(x.shape[1:]) in shapes[space]]
     if not fitting or not len(x) or not x.dtype.is_floating_point:
@@ -289,22 +303,27 @@ def load_latents(path: Path | str, config: GeneratorConfig) -> tuple[Literal["z"
     return fitting[0], x.float()[:, None].expand(-1, config.num_layers, -1) if w_for_all else x.float()
 
 
-def _read_latents(path: Path) -> tuple[str, Tensor]:
-    """A file's latents and their name, z or w; or "" where it does not say."""
+def _read_latents(path: Path, model: Generator | None) -> tuple[str, Tensor]:
+    """A file's latents and their name, z or w; or "" where it does not say. w must be of `model`, if the file says."""
     hint = "give a .npy or .safetensors file of latents"
     try:
         if path.suffix == ".npy":
             name = path.with_suffix("").suffix.removeprefix(".")
             return name if name in ("z", "w") else "", torch.from_numpy(np.load(path, allow_pickle=False))
         if path.suffix == ".safetensors":
-            _, latents = read_tensors(path, "a file of latents", hint=hint)
+            metadata, latents = read_tensors(path, "a file of latents", hint=hint)
             if name := next((name for name in ("w", "z") if name in latents), None):
+                if name == "w" and model is not None:
+                    header = json.loads(metadata.get("stylegan", "{}"))
+                    stored = header.get("fingerprint", "") if isinstance(header, dict) else ""
+                    hint = "draw them with their own, or from a .npy file, which does not say whose they are"
+                    check_fingerprint(stored, model, f"the w in {path} are", hint)
                 return name, latents[name]
             raise InputError(f"{path} holds {', '.join(latents) or 'nothing'}; the tensor must be named z or w")
     except FileNotFoundError:
         raise InputError(f"there is no file {path}; {hint}") from None
     except InputError:
         raise
-    except (ValueError, TypeError, EOFError) as error:
+    except (ValueError, TypeError, EOFError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: it is damaged or holds no latents ({error})") from error
     raise InputError(f"{path} is no latent file; give a .npy or .safetensors file")

@@ -46,7 +46,7 @@ def generate(
         raise InputError("--batch and --columns must be 1 or more")
     check_output_folder(out, drawn.latents)
     if save_latents is not None:
-        check_output(save_latents, "", drawn.latents)
+        check_output(save_latents, "stylegan-latents", drawn.latents)
     chosen = pick_device(device)
     generator = weights.load(model or weights.DEFAULT_MODEL, chosen)
     generator.synthesis.compute_dtype = set_precision(pick_precision(precision, chosen))
@@ -55,7 +55,8 @@ def generate(
     drawn = recipe.opened(drawn, generator)
     if save_latents is not None:  # all w at once
         every = recipe.resolve(drawn, generator)
-        sampling.save_latents(save_latents, w=every.w, z=every.z if save_latents.suffix == ".safetensors" else None)
+        z = every.z if save_latents.suffix == ".safetensors" else None
+        sampling.save_latents(save_latents, w=every.w, z=z, model=generator)
 
     def progress(batches: Iterator[Tensor]) -> Iterator[Tensor]:
         with tqdm(total=len(drawn), unit="img", disable=None if len(drawn) > batch else True) as bar:

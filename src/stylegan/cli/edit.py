@@ -115,7 +115,7 @@ def edit(
     pairs = torch.cat([result.before, result.images])
     save_image(contact_sheet(pairs, titles, columns=len(edited)), out / "comparison.png", sheet=True)
     planes = None if isinstance(result.noise, str) else result.noise
-    sampling.save_latents(out / "latents.safetensors", w=result.w, planes=planes)
+    sampling.save_latents(out / "latents.safetensors", w=result.w, planes=planes, model=generator)
     print(f"{len(result.images)} images, comparison.png and latents.safetensors in {out}")
 
 

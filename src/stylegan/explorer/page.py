@@ -1,18 +1,13 @@
 """The explorer's page: Gradio's widgets around `picture.py`. What a user has set lives in that user's page alone."""
 
-import atexit
 import base64
 import html
 import io
-import os
 import random
-import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +17,7 @@ from stylegan import videos
 from stylegan.errors import InputError
 from stylegan.explorer import picture
 from stylegan.explorer.picture import RANGES, Explorer, Recipe
+from stylegan.explorer.server import import_gradio, launch
 
 if TYPE_CHECKING:
     import gradio
@@ -52,50 +48,13 @@ Values = dict[Any, Any]
 def serve(explorer: Explorer, *, host: str | None = None, port: int | None = None) -> "gradio.Blocks":
     """Serve the page and return at once; `block_thread()` of what is returned waits, `close()` ends it.
 
-    host: 127.0.0.1, unless given or set by GRADIO_SERVER_NAME (as Hugging Face does for Spaces). port: the first free
-    one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link. Raises InputError where it cannot be
-    served there, and without Gradio.
+    host: an address of this machine; GRADIO_SERVER_NAME where that is set (as Hugging Face does for Spaces), else
+    127.0.0.1. port: the first free one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link.
+    Raises InputError where it cannot be served there, and without Gradio.
     """
-    os.environ["GRADIO_TEMP_DIR"] = _files()
-    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    _check_address(host, port)
-    blocks, gr = page(explorer), import_gradio()
-    blocks.launch(
-        server_name=host,
-        server_port=port,
-        theme=gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
-        css=CSS,
-        head=HEAD,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        max_file_size="50mb",
-        footer_links=[],
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-    )
+    blocks = page(explorer)
+    launch(blocks, host=host, port=port, css=CSS, head=HEAD)
     return blocks
-
-
-@cache
-def _files() -> str:
-    """The folder in which the components of all pages keep uploads, and files to fetch, until the program ends."""
-    folder = tempfile.mkdtemp(prefix="stylegan-explorer-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _check_address(host: str, port: int | None) -> None:
-    if port is not None and not 0 < port < 2**16:
-        raise InputError(f"{port} is no port; choose one from 1 to 65535")
-    try:
-        family = socket.getaddrinfo(host, port or 0)[0][0]
-        socket.create_server((host, port or 0), family=family).close()
-    except OSError as error:
-        place = f"port {port} of {host}" if port else host
-        reason = (error.strerror or str(error)).split(" (")[0]
-        raise InputError(f"nothing can be served at {place}: {reason}; choose another") from error
 
 
 # --- the page
@@ -459,14 +418,3 @@ def _in_the_page() -> Iterator[None]:
         yield
     except InputError as error:
         raise import_gradio().Error(str(error), print_exception=False) from error
-
-
-def import_gradio() -> Any:
-    """Gradio, which sends nothing home and records nothing. Raises InputError where it is not installed."""
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_RUN_HISTORY="False")
-    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000000"  # no statistics of all events after each of them
-    try:
-        import gradio
-    except ImportError as error:
-        raise InputError("the explorer needs gradio; install it with: pip install 'stylegan[app]'") from error
-    return gradio

@@ -191,7 +191,7 @@ def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
     name = f"seed{recipe.seed:04d}" if recipe.found is None else "found"
     files = [folder / f"{name}.png", folder / f"{name}.safetensors"]
     save_image(picture(explorer, recipe), files[0])
-    sampling.save_latents(files[1], w=w_of(explorer, recipe))
+    sampling.save_latents(files[1], w=w_of(explorer, recipe), model=explorer.generator)
     return [str(file) for file in files]
 
 
@@ -302,7 +302,7 @@ def find(
 def read_latent(explorer: Explorer, file: Path | str, label: int | None) -> Tensor:
     """The first w [1, num_layers, w_dim] of a file of latents; z becomes w. Raises InputError."""
     with _named(file):
-        space, held = sampling.load_latents(file, explorer.generator.config)
+        space, held = sampling.load_latents(file, explorer.generator.config, model=explorer.generator)
     if space == "w":
         return held[:1]
     return sampling.w_of_z(explorer.generator, held[:1], sampling.labels_of(explorer.generator, label, 1))
