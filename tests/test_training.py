@@ -634,7 +634,7 @@ def test_loader_order(store):
 
 def test_mirroring(tmp_path):
     from stylegan.data.pyramid import pyramid
-    from stylegan.data.store import StoreWriter
+    from stylegan.data.store_writer import StoreWriter
 
     ramp = np.broadcast_to(np.arange(16, dtype=np.uint8)[None, :, None] * 10, (16, 16, 3))
     with StoreWriter(tmp_path / "store", 16, 3, made={}) as writer:
