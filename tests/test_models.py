@@ -183,7 +183,7 @@ def test_a_seed_of_noise_of_its_own():
 def test_w_draws_what_its_seeds_draw():
     g = tiny_generator()
     w = g.truncate(sampling.w_of_seeds(g, [4, 9]), 0.6)
-    ours = torch.cat(list(batches(g, Recipe(latents=w, planes=sampling.noise_of_seeds([4, 9], g)), batch=1)))
+    ours = torch.cat(list(batches(g, Recipe(latents=w, own_noise=sampling.noise_of_seeds([4, 9], g)), batch=1)))
     theirs = torch.cat(list(batches(g, Recipe([4, 9], psi=0.6))))
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()  # batches of 1 and 2 are rounded otherwise
     for options in ({"mix": 2}, {"label": 0}):

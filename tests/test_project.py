@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_cli import refused, run
 
-from stylegan import projection, sampling, weights
+from stylegan import projection, recipe, sampling, weights
 from stylegan.errors import InputError
 from stylegan.images import from_uint8, to_uint8
 from stylegan.projection import ProjectConfig
@@ -166,12 +166,12 @@ def test_the_command(generator, tmp_path, capsys):
 
     held = load_file(out / "latents.safetensors")
     assert held["w"].shape == (2, 6, 8) and held["noise5"].shape == (2, 1, 16, 16)
-    planes = projection.load_noise(out / "latents.safetensors", generator)
+    planes = recipe.noise_of_file(out / "latents.safetensors", generator)
     drawn = sampling.draw(generator, held["w"], planes)
     with Image.open(out / "a-projected.png") as picture:
         assert np.abs(drawn[0].permute(1, 2, 0).numpy().astype(int) - np.array(picture)).max() <= 1
     with pytest.raises(InputError, match="another model"):
-        projection.load_noise(out / "latents.safetensors", tiny_generator(8))
+        recipe.noise_of_file(out / "latents.safetensors", tiny_generator(8))
     assert run("generate", model, "--latents", out / "latents.safetensors", "--out", tmp_path / "drawn") == 0
 
     (tmp_path / "text.png").write_text("no image")

@@ -107,7 +107,7 @@ def style_mixing(
     ranges = style_ranges(generator.synthesis.grown[0])
     layers = [ranges[name] for name, count in counts.items() for _ in range(count)]
     recipe = opened(recipe.of((639, 701, 687, 615, 2268)), generator)
-    left = replace(recipe, seeds=destinations, latents=None, planes=None)
+    left = replace(recipe, seeds=destinations, latents=None)
     top, noise = untruncated_w(recipe, generator), resolve(recipe, generator, slice(1)).noise
     psi, cutoff = truncation_of(recipe, generator)
     how = {"psi": psi, "cutoff": cutoff, "noise": noise, "gap": _gap(generator)}
@@ -226,7 +226,7 @@ def noise_layers(generator: Generator, recipe: Recipe = USUAL) -> "Figure":
         f"(c) Fine layers ({_span(resolutions[fine:])})": range(fine, len(resolutions)),
         f"(d) Coarse layers ({_span(resolutions[:fine])})": range(fine),
     }
-    some, columns = resolve(replace(recipe.of((1967, 1555)), noise="random", planes=None), generator), []
+    some, columns = resolve(replace(recipe.of((1967, 1555)), noise="random"), generator), []
     w, planes = some.w, some.noise
     for layers in chosen.values():
         columns.append(to_rgb(draw(generator, w, [plane * (i in layers) for i, plane in enumerate(planes)])))

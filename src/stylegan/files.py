@@ -158,7 +158,7 @@ def _made_by_us(path: Path, kind: str) -> bool:
             header = json.loads(_metadata(path).get("stylegan", "{}"))
         except (InputError, ValueError, AttributeError):
             return False
-        of_latents = "stylegan-latents"  # which had no header in version 0.1
+        of_latents = "stylegan-latents"  # which had no header at first
         return isinstance(header, dict) and header.get("kind", of_latents) == kind
     if path.suffix == ".png":
         from PIL import Image, UnidentifiedImageError

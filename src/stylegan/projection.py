@@ -324,8 +324,7 @@ def project_files(
     titles = [printable(file.stem) for file in files] + [f"{db:.1f} dB" for db in decibels]
     sheet = contact_sheet(torch.cat([wanted, found]), titles, columns=len(files))
     save_image(sheet, folder / "comparison.png", sheet=True)
-    planes = None if isinstance(result.noise, str) else result.noise
-    sampling.save_latents(folder / "latents.safetensors", w=result.w, planes=planes, model=generator)
+    sampling.save_latents(folder / "latents.safetensors", w=result.w, noise=result.noise, model=generator)
     if video is not None:
         sheets = (grid(torch.cat([wanted, frame]), columns=len(files)) for frame in frames + [found] * 30)
         videos.write(video, ((sheet, "") for sheet in sheets), fps=30)

@@ -4,6 +4,7 @@ What the recipe leaves open the model decides: its own truncation, all classes i
 from its seed. `resolve` makes it definite.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,12 +90,13 @@ class Recipe:
     mix: int = 1
     """Number of latents mixed into each image at random layers (table 2); for seeds only."""
     noise: sampling.Noise | None = None
-    """random: each image's own planes, from its seed; const: the network's, the same for all; none. Default: the planes
-    in the file of latents, else random."""
+    """random: each image's own planes, from its seed; const: the network's, the same for all; none. Default: what the
+    file of latents was drawn with, else random."""
     noise_seed: int | None = None
     """Seed of the random planes of all images. Default: each image's own seed; 0, 1, 2, ... for latents."""
-    planes: Suppress[Sequence[Tensor] | None] = None
-    """Planes [N, 1, R, R], one for each layer, which a projection has found: the noise unless `noise` says another."""
+    own_noise: Suppress[NoiseInput | None] = None
+    """The noise that the latents were made with, such as the planes [N, 1, R, R] of a projection, one for each layer:
+    used unless `noise` or `noise_seed` says another."""
 
     def __post_init__(self) -> None:
         check_finite(self)
@@ -139,13 +141,6 @@ class Recipe:
         """The same with these seeds, where it has neither seeds nor latents."""
         return self if self.seeds is not None or self.latents is not None else replace(self, seeds=seeds)
 
-    def part(self, chosen: slice) -> "Recipe":
-        """The same of some images, drawn as among the others but for classes in turn, which begin anew."""
-        planes = None if self.planes is None else [plane[chosen] if len(plane) > 1 else plane for plane in self.planes]
-        if self.latents is None:
-            return replace(self, seeds=self.numbers[chosen], planes=planes)
-        return replace(self, latents=self.latents[chosen], planes=planes)
-
 
 @dataclass(frozen=True, eq=False)
 class Resolved:
@@ -158,11 +153,11 @@ class Resolved:
 
 
 def opened(recipe: Recipe, generator: Generator) -> Recipe:
-    """The recipe with the latents, and the noise planes, that its file holds. Raises InputError."""
+    """The recipe with the latents that its file holds, and their noise. Raises InputError."""
     if not isinstance(recipe.latents, Path):
         return recipe
     latents = sampling.load_latents(recipe.latents, generator.config, model=generator)[1]
-    return replace(recipe, latents=latents, planes=read_planes(recipe.latents, generator))
+    return replace(recipe, latents=latents, own_noise=noise_of_file(recipe.latents, generator))
 
 
 @torch.no_grad()
@@ -208,8 +203,9 @@ def truncation_of(recipe: Recipe, generator: Generator) -> tuple[float, int | No
 
 
 def _noise(recipe: Recipe, generator: Generator, part: slice) -> NoiseInput:
-    if recipe.planes is not None and recipe.noise is None and recipe.noise_seed is None:
-        return [plane[part].to(generator.w_avg) for plane in recipe.planes]
+    if recipe.own_noise is not None and recipe.noise is None and recipe.noise_seed is None:
+        own = recipe.own_noise
+        return own if isinstance(own, str) else [plane[part].to(generator.w_avg) for plane in own]
     seeds = recipe.numbers[part]
     if recipe.noise_seed is not None:
         seeds = [recipe.noise_seed] * len(seeds)
@@ -247,26 +243,30 @@ def shown(generator: Generator, images: Tensor) -> Tensor:
 
 
 def read(path: Path | str, generator: Generator, **options: Any) -> Recipe:
-    """The recipe of the latents in a file, and of the noise planes where it holds some.
+    """The recipe of the latents in a file, with the noise that they were drawn with.
 
     options: other fields of `Recipe`. Raises InputError where they do not fit the generator.
     """
     return opened(Recipe(latents=Path(path), **options), generator)
 
 
-def read_planes(path: Path | str, generator: Generator) -> list[Tensor] | None:
-    """The planes that a file of `sampling.save_latents` holds for its w; None where it has none.
+def noise_of_file(path: Path | str, generator: Generator) -> NoiseInput | None:
+    """The noise that the w in a file was drawn with, as `sampling.save_latents` wrote it; None where it does not say.
 
-    Raises InputError where they do not fit the generator.
+    Raises InputError where planes do not fit the generator.
     """
     if Path(path).suffix != ".safetensors":
         return None
-    _, tensors = read_tensors(path, "a file of latents")
+    metadata, tensors = read_tensors(path, "a file of latents")
     planes = [tensors[f"noise{i}"] for i in range(len(tensors)) if f"noise{i}" in tensors]
+    if not planes:
+        header = json.loads(metadata.get("stylegan", "{}"))
+        said = header.get("noise") if isinstance(header, dict) else None
+        return said if said in ("const", "none") else None
     sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown[0])
-    if planes and [tuple(plane.shape) for plane in planes] != [(len(tensors["w"]), 1, r, r) for r in sizes]:
+    if [tuple(plane.shape) for plane in planes] != [(len(tensors["w"]), 1, r, r) for r in sizes]:
         raise InputError(f"the noise planes in {path} are those of another model")
-    return [plane.to(generator.w_avg) for plane in planes] or None
+    return [plane.to(generator.w_avg) for plane in planes]
 
 
 def write_images(

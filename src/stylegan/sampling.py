@@ -252,24 +252,24 @@ def save_latents(
     *,
     z: Tensor | None = None,
     w: Tensor | None = None,
-    planes: Sequence[Tensor] | None = None,
+    noise: NoiseInput | None = None,
     model: Generator | None = None,
 ) -> None:
     """Write z [N, z_dim], w [N, w_dim] or w+ [N, num_layers, w_dim] to a file that `load_latents` reads.
 
-    A `.safetensors` file holds what is given under its name, `z` or `w`, noise planes [N, 1, R, R] as `noise0`,
-    `noise1`, ..., and the fingerprint of `model`, in whose W it is; a `.npy` file holds one of z and w alone. Raises
-    InputError for another ending, and for several in one `.npy` file.
+    A `.safetensors` file holds what is given under its name, `z` or `w`, the noise they were drawn with ("const",
+    "none", or planes [N, 1, R, R] as `noise0`, `noise1`, ...), and the fingerprint of `model`, in whose W it is; a
+    `.npy` file holds one of z and w alone. Raises InputError for another ending, and for several in a `.npy` file.
     """
     path = Path(path)
     tensors = {name: x.detach().float() for name, x in (("z", z), ("w", w)) if x is not None}
-    tensors |= {f"noise{i}": plane for i, plane in enumerate(planes or ())}
+    tensors |= {f"noise{i}": plane for i, plane in enumerate(() if isinstance(noise, str) else noise or ())}
     if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(tensors) != 1):
         raise InputError(f"{path} cannot hold latents: write a .safetensors file, or one of z and w to a .npy file")
     if path.suffix == ".safetensors":
-        header = None
-        if model is not None:
-            header = {"kind": "stylegan-latents", "format_version": 1, "fingerprint": fingerprint(model)}
+        header = {"kind": "stylegan-latents", "format_version": 1}
+        header |= {"noise": noise} if isinstance(noise, str) else {}
+        header |= {} if model is None else {"fingerprint": fingerprint(model)}
         write_tensors(path, tensors, header)
         return
     with atomic_file(path) as file:

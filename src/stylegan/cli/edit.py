@@ -114,8 +114,7 @@ def edit(
     titles = [*edited.names, *(" ".join(changes) for _ in result.images)]
     pairs = torch.cat([result.before, result.images])
     save_image(contact_sheet(pairs, titles, columns=len(edited)), out / "comparison.png", sheet=True)
-    planes = None if isinstance(result.noise, str) else result.noise
-    sampling.save_latents(out / "latents.safetensors", w=result.w, planes=planes, model=generator)
+    sampling.save_latents(out / "latents.safetensors", w=result.w, noise=result.noise, model=generator)
     print(f"{len(result.images)} images, comparison.png and latents.safetensors in {out}")
 
 
