@@ -26,7 +26,7 @@ _HOME = {
     "prepare": "stylegan.data.prepare",
     "prepare_portraits": "stylegan.data.prepare",
     "open_store": "stylegan.data.store",
-    "TrainingConfig": "stylegan.training.loop",
+    "TrainingConfig": "stylegan.training.config",
     "train": "stylegan.training.loop",
     "preset": "stylegan.presets",
     "evaluate": "stylegan.metrics.evaluate",

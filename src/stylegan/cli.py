@@ -210,7 +210,8 @@ class _Bench(_Basis):
 
 def _train(arguments: Sequence[str]) -> int | None:
     from stylegan import presets
-    from stylegan.training.loop import TrainingConfig, train
+    from stylegan.training.config import TrainingConfig
+    from stylegan.training.loop import train
 
     # the preset and the store decide the defaults of all other options, so they are read first
     chosen, _ = tyro.cli(_Training, args=list(arguments), add_help=False, return_unknown_args=True)
@@ -1149,7 +1150,7 @@ def _push(arguments: Sequence[str]) -> None:
 def _bench(arguments: Sequence[str]) -> None:
     from dataclasses import replace
 
-    from stylegan.training.loop import TrainingConfig
+    from stylegan.training.config import TrainingConfig
 
     # as for training; but the store may be left out, so it must come first, where no option's value can be meant
     store = arguments[0] if arguments and not arguments[0].startswith("-") else ""
