@@ -52,14 +52,14 @@ def measure_here(policy: str, seconds: float) -> list[float]:
 
     from stylegan import bench, presets
     from stylegan.allocator import keep_freed_memory
-    from stylegan.training.loop import Run
     from stylegan.training.schedule import state_at
+    from stylegan.training.state import new_state
 
     keep_freed_memory()
     config = replace(presets.PRESETS["demo"](presets.Shape(32)), device="cpu", precision="float32")
     total = round(config.schedule.total_kimg * 1000)
     now = replace(state_at(config.schedule, 32, total), fade=0.0)
-    step = bench.training(Run(config, torch.device("cpu")), now)
+    step = bench.training(new_state(config, torch.device("cpu")), now)
     crowd = threads.Crowd() if policy == PROGRAM else None
 
     def rate(seconds: float) -> float:

@@ -24,7 +24,7 @@ from pathlib import Path
 from stylegan import weights
 from stylegan.classifiers.model import load_classifiers
 from stylegan.errors import InputError
-from stylegan.training import checkpoint
+from stylegan.training import state_file
 
 RUNNING = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class", "socket")
 
@@ -32,7 +32,7 @@ RUNNING = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Pope
 def reader(name: str):
     """What reads a file of that name."""
     if name.startswith("state-"):
-        return checkpoint.load
+        return state_file.load
     return load_classifiers if "classifiers" in name else weights.load_model
 
 

@@ -10,8 +10,8 @@ taken to read its inputs and to write its results once.
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from unittest import mock
@@ -26,9 +26,12 @@ from torch.utils.flop_counter import flop_registry
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.networks.layers import FeatureMaps
-from stylegan.training.loop import Reals, Run, TrainingConfig
+from stylegan.training import steps
+from stylegan.training.batches import Reals
+from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means
 from stylegan.training.schedule import state_at
+from stylegan.training.state import new_state
 
 NO_LAUNCH = {"view", "_unsafe_view", "reshape", "_reshape_alias", "detach", "lift_fresh", "alias"}
 
@@ -67,25 +70,32 @@ def trace(resolution: int, batch: int, precision: str = "float32", maps: Feature
     )
     config = replace(config, schedule=replace(config.schedule, batch_size={4: batch}))
     now = replace(state_at(config.schedule, resolution, 0), resolution=resolution, fade=0.0)
-    with FakeTensorMode(allow_non_fake_inputs=True), _no_numbers_asked_for():
-        run = Run(config, torch.device("cpu"))
+    recorder = _Recorder()
+    with FakeTensorMode(allow_non_fake_inputs=True), _no_numbers_asked_for(), _phases_told(recorder):
+        state = new_state(config, torch.device("cpu"))
         images = torch.randint(0, 256, (batch, resolution, resolution, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-        reals, means, recorder = [Reals(images, None, torch.arange(batch))], Means(), _Recorder()
-        iteration(run, now, reals, means, recorder)  # makes the optimizers' state
-        recorder.operations.clear()
+        reals, means = [Reals(images, torch.arange(batch))], Means()
+        steps.iteration(state, now, reals, means)  # makes the optimizers' state
         with recorder:
-            iteration(run, now, reals, means, recorder)
+            steps.iteration(state, now, reals, means)
     return recorder.operations
 
 
-def iteration(run: Run, now, reals: list[Reals], means: Means, recorder: "_Recorder") -> None:
-    recorder.phase = "average"
-    run.update_average(now)
-    recorder.phase = "D"
-    run.step_discriminator(now, reals, means)
-    run.images_seen += now.batch_size
-    recorder.phase = "G"
-    run.step_generator(now, means)
+@contextmanager
+def _phases_told(recorder: "_Recorder") -> Iterator[None]:
+    """Inside, the parts of an iteration tell the recorder that they begin."""
+
+    def telling(phase: str, part: Callable) -> Callable:
+        def work(*inputs) -> None:
+            recorder.phase = phase
+            part(*inputs)
+
+        return work
+
+    with ExitStack() as stack:
+        for name, phase in (("update_average", "average"), ("step_discriminator", "D"), ("step_generator", "G")):
+            stack.enter_context(mock.patch.object(steps, name, telling(phase, getattr(steps, name))))
+        yield
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def of_ours(precision: str, base: int, maximum: int) -> tuple[nn.Module, Callabl
     from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
     from stylegan.networks.generator import Generator, GeneratorConfig
     from stylegan.networks.layers import FeatureMaps
-    from stylegan.training.loop import mix_styles
+    from stylegan.sampling import cross
 
     keep_freed_memory()
     maps = FeatureMaps(base=base, maximum=maximum)
@@ -68,7 +68,7 @@ def of_ours(precision: str, base: int, maximum: int) -> tuple[nn.Module, Callabl
     def fakes(z: Tensor) -> Tensor:  # mixed as the port's are, by a second latent
         first, second = g.mapping(torch.cat([z, torch.randn_like(z)])).chunk(2)
         crossover = torch.randint(1, first.shape[1], (1,)).expand(len(z))
-        return g.synthesis(mix_styles(first, second, crossover))
+        return g.synthesis(cross([first, second], crossover[:, None]))
 
     return nn.ModuleList([g, d]), fakes, d.scores_and_gradients
 

@@ -11,7 +11,7 @@ from stylegan import bench, presets
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
 from stylegan.networks.layers import Conv, FeatureMaps
-from stylegan.training import loop
+from stylegan.training.state import new_state
 
 CPU = torch.device("cpu")
 
@@ -60,7 +60,7 @@ def test_reference_paths_are_taken_and_left():
     with bench.reference_paths():
         assert ops.upsample_conv is ops.upsample_conv_reference and ops.blur is ops.blur_reference
         assert Discriminator.scores_and_gradients is Discriminator.scores_and_gradients_reference
-        plain = loop.Run(tiny(), CPU)
+        plain = new_state(tiny(), CPU)
         weights = [module.weight for network in (plain.g, plain.d) for module in network.modules() if is_conv(module)]
         assert weights and all(weight.is_contiguous() for weight in weights)
         x = torch.ones(2, 4, 8, 8).contiguous(memory_format=torch.channels_last)

@@ -430,7 +430,7 @@ def test_info_refuses(tmp_path, capsys):
 def test_full_disk(model, store, tmp_path, capsys, monkeypatch):
     """Writing fails as on a full disk: one sentence, and no file that looks whole."""
     from stylegan import images
-    from stylegan.training import checkpoint
+    from stylegan.training import state_file
 
     true_open = Path.open
 
@@ -443,7 +443,7 @@ def test_full_disk(model, store, tmp_path, capsys, monkeypatch):
     assert "No space left" in refused(capsys, "generate", model, "--out", tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.png"))
     with pytest.raises(OSError, match=r"space|written"):
-        checkpoint.save(tmp_path / "state-1.pt", {"g": {}})
+        state_file.save(tmp_path / "state-1.pt", {"g": {}})
     assert "No space left" in refused(capsys, "train", store, tmp_path / "run", *TINY)
     monkeypatch.undo()
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pt", ".safetensors", ".tmp")]

@@ -8,7 +8,7 @@ from test_cli import refused, run
 from stylegan.config import to_dict
 from stylegan.describe import describe
 from stylegan.errors import InputError
-from stylegan.training.loop import TrainingConfig
+from stylegan.training.config import TrainingConfig
 
 
 @pytest.fixture

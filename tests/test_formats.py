@@ -21,8 +21,9 @@ from stylegan.classifiers.model import load_classifiers
 from stylegan.config import from_dict
 from stylegan.data.store import open_store
 from stylegan.images import to_uint8
-from stylegan.training import checkpoint
-from stylegan.training.loop import TrainingConfig, train
+from stylegan.training import state_file
+from stylegan.training.config import TrainingConfig
+from stylegan.training.loop import train
 
 OLD = GOLDEN / "format-1"
 TRADITIONAL = {"use_styles": False, "const_input": False, "use_instance_norm": False, "use_pixel_norm": True}
@@ -92,7 +93,7 @@ def test_a_model_by_the_page(tmp_path, options):
 
 def test_a_state_by_the_page():
     path = OLD / "run" / "state-0000000016.pt"
-    ours, read = checkpoint.load(path), format_reader.read_state(path)
+    ours, read = state_file.load(path), format_reader.read_state(path)
     assert set(ours) == set(read)
     for key in ("data", "images_seen", "tick", "tick_start", "seconds", "stage", "resolution_and_fade", "skipped"):
         assert ours[key] == read[key]

@@ -87,7 +87,7 @@ def test_a_number_kept_from_the_recording_would_show(recorder, tmp_path, monkeyp
     eager = train(config, tmp_path / "eager", progress=False)
     draw = randomness.draw_of_key
     monkeypatch.setattr(
-        "stylegan.training.loop.draw_of_key", lambda shape, key, index: draw(shape, int(key.clone()), index)
+        "stylegan.training.steps.draw_of_key", lambda shape, key, index: draw(shape, int(key.clone()), index)
     )
     with pytest.raises(RuntimeError):  # asks the device for a number, as no recording can
         train(replace(config, graphs=True), tmp_path / "asked", progress=False)
@@ -96,7 +96,7 @@ def test_a_number_kept_from_the_recording_would_show(recorder, tmp_path, monkeyp
         return draw(shape, first.setdefault(shape, key.clone()), index)
 
     first = {}
-    monkeypatch.setattr("stylegan.training.loop.draw_of_key", forgetful)
+    monkeypatch.setattr("stylegan.training.steps.draw_of_key", forgetful)
     outcome = train(replace(config, graphs=True), tmp_path / "stale", progress=False)
     assert not same(tensors_of(outcome), tensors_of(eager))
 

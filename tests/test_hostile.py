@@ -31,7 +31,7 @@ from test_interop import genforce_discriminator, genforce_generator
 
 from stylegan import weights
 from stylegan.classifiers.model import AttributeClassifiers, save_classifiers
-from stylegan.training import checkpoint
+from stylegan.training import state_file
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limits of memory are Linux's")
 FUZZ = Path(__file__).parents[1] / "benchmarks/fuzz.py"
@@ -340,7 +340,7 @@ def samples(tmp_path_factory) -> list[Path]:
     state = {"data": "x", "images_seen": 1, "tick": 1, "tick_start": 0, "seconds": 1.5, "stage": (8, True)}
     state |= {"resolution_and_fade": (8, 0.5), "skipped": {"g": 0, "d": 0}, "skipped_in_a_row": {"g": 0, "d": 0}}
     state |= {"g": g.state_dict(), "d": d.state_dict(), "g_ema": g.state_dict(), "g_adam": {}, "d_adam": {}}
-    checkpoint.save(folder / "state-0000000001.pt", state)
+    state_file.save(folder / "state-0000000001.pt", state)
     return sorted(folder.iterdir())
 
 

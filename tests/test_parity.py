@@ -14,12 +14,12 @@ from stylegan.interop import nvidia, nvidia_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import FeatureMaps
-from stylegan.sampling import mix
+from stylegan.sampling import cross, mix
 from stylegan.training import losses
-from stylegan.training.loop import crossovers, mix_styles
 from stylegan.training.losses import LossConfig
 from stylegan.training.optimizer import Adam
 from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig, groups, state_at
+from stylegan.training.steps import crossovers
 from stylegan.weights import load_model, save
 
 TOLERANCE = 1e-4  # relative
@@ -323,7 +323,7 @@ def test_mixing_in_training(shared_golden):
         layers = gs.config.num_layers - 2 * int(lod)
         crossover = crossovers(torch.full((4,), coin), torch.full((4,), place), 0.9, layers)
         assert crossover[0] == numbers[name.replace("dlatents", "num_layers_from_z1")]
-        assert relative_error(mix_styles(w1, w2, crossover), numbers[name]) <= TOLERANCE, name
+        assert relative_error(cross([w1, w2], crossover[:, None]), numbers[name]) <= TOLERANCE, name
 
 
 # --- the reduced copy, which travels with the project

@@ -25,11 +25,15 @@ from stylegan.networks import layers
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.randomness import draw, draw_uniform
-from stylegan.training import checkpoint, ema, loop
-from stylegan.training.loop import Run, TrainingConfig, mix_styles, train
+from stylegan.training import ema, run_folder, state_file, steps
+from stylegan.training.config import TrainingConfig
+from stylegan.training.loop import train
 from stylegan.training.losses import LossConfig
 from stylegan.training.optimizer import Adam
 from stylegan.training.schedule import ScheduleConfig, groups, state_at
+from stylegan.training.state import new_state
+
+CPU = torch.device("cpu")
 
 
 def tiny_config(data: Path, **changes) -> TrainingConfig:
@@ -121,7 +125,7 @@ def test_compiled_training_is_the_same(store, tmp_path, monkeypatch):
         layers.compile_blocks(*blocks, backend="aot_eager")
 
     compiled = []
-    monkeypatch.setattr(loop, "compile_blocks", compile_quickly)
+    monkeypatch.setattr("stylegan.training.state.compile_blocks", compile_quickly)
     config = tiny_config(store)
     config = replace(config, schedule=replace(config.schedule, total_kimg=0.032))
     eager = train(config, tmp_path / "eager", progress=False)
@@ -145,16 +149,16 @@ def test_no_flipped_bit_goes_unnoticed(finished, tmp_path):
         damaged[place] ^= 1 << rng.randint(8)
         (tmp_path / path.name).write_bytes(damaged)
         try:
-            state = checkpoint.load(tmp_path / path.name)
+            saved = state_file.load(tmp_path / path.name)
         except InputError as error:
             assert path.name in str(error)
             refused += 1
         else:
-            assert state["images_seen"] == truth["images_seen"]
-            assert all(same(state[name], truth[name]) for name in ("g", "d", "g_ema"))
+            assert saved["images_seen"] == truth["images_seen"]
+            assert all(same(saved[name], truth[name]) for name in ("g", "d", "g_ema"))
             for name in ("g_adam", "d_adam"):
                 for index, moments in truth[name]["state"].items():
-                    assert same(state[name]["state"][index], moments)
+                    assert same(saved[name]["state"][index], moments)
     assert refused > 30
 
 
@@ -194,19 +198,19 @@ def test_resume_after_sigkill_is_exact(finished, store, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_save_and_stop(store, tmp_path, number, monkeypatch, capsys):
     config = tiny_config(store)
-    true_step, steps = Run.step_generator, []
+    true_step, taken = steps.step_generator, []
 
-    def interrupted(run, now, means):
-        steps.append(None)
-        if len(steps) == 7:
+    def interrupted(*inputs):
+        taken.append(None)
+        if len(taken) == 7:
             os.kill(os.getpid(), number)
-        true_step(run, now, means)
+        true_step(*inputs)
 
-    monkeypatch.setattr(Run, "step_generator", interrupted)
+    monkeypatch.setattr(steps, "step_generator", interrupted)
     outcome = train(replace(config, schedule=replace(config.schedule, total_kimg=50)), tmp_path / "run", progress=False)
     assert outcome.stopped_by == number and 0 < outcome.images_seen < 50_000
-    state = checkpoint.load_newest(tmp_path / "run", warn=print)
-    assert state["images_seen"] == outcome.images_seen == 64  # the group of two batches is finished
+    saved = run_folder.load_newest_state(tmp_path / "run", warn=print)
+    assert saved["images_seen"] == outcome.images_seen == 64  # the group of two batches is finished
     assert "run the same command to go on" in capsys.readouterr().err
 
 
@@ -217,13 +221,13 @@ def test_going_on_after_damage_loses_nothing(finished, store, tmp_path):
     states = sorted(run.glob("state-*.pt"))
     for path in states[1:]:
         path.write_bytes(path.read_bytes()[:-100])
-    newest = max(checkpoint.images_seen_of(path) for path in states)
+    newest = max(run_folder.images_seen_of(path) for path in states)
     config = tiny_config(store, keep=1)
     part = replace(config, schedule=replace(config.schedule, total_kimg=(newest - 60) / 1000))
     outcome = train(part, run, progress=False)
     left = list(run.glob("state-*.pt"))
-    assert len(left) == 1 and checkpoint.load(left[0])["images_seen"] == outcome.images_seen < newest
-    assert checkpoint.images_seen_of(outcome.model) == outcome.images_seen
+    assert len(left) == 1 and state_file.load(left[0])["images_seen"] == outcome.images_seen < newest
+    assert run_folder.images_seen_of(outcome.model) == outcome.images_seen
     assert same(tensors_of(train(config, run, progress=False)), tensors_of(finished[0]))
 
 
@@ -354,15 +358,15 @@ def test_a_state_of_other_networks(finished, store, tmp_path):
     """What fits the format but not the run is refused as well."""
     shutil.copytree(finished[1], tmp_path / "run")
     newest = sorted((tmp_path / "run").glob("state-*.pt"))[-1]
-    state = checkpoint.load(newest)
+    saved = state_file.load(newest)
     changes = {"g": "does not fit", "g_adam": "does not fit", "skipped": "does not hold", "stage": "does not hold"}
     for change, message in changes.items():
-        content = state | {change: {"w_avg": torch.zeros(9)}}
-        checkpoint.save(
+        content = saved | {change: {"w_avg": torch.zeros(9)}}
+        state_file.save(
             newest, {name: value for name, value in content.items() if name not in ("kind", "format_version")}
         )
         with pytest.raises(InputError, match=message):
-            Run(tiny_config(store), torch.device("cpu"), open_store(store)).restore(checkpoint.load(newest))
+            new_state(tiny_config(store), CPU, open_store(store).content_hash).restore(state_file.load(newest))
 
 
 # --- starting from a model
@@ -378,7 +382,7 @@ def test_start_from_a_model(finished, store, tmp_path, kind):
     config = presets.continuing(tiny_config(store), path)
     model = weights.load_model(path)
     assert config.schedule.initial_resolution == 16 and config.generator == model.generator.config
-    run = Run(config, torch.device("cpu"), open_store(store))
+    run = new_state(config, CPU)
     run.begin_with(model)
     for ours, theirs in ((run.g, model.raw_generator), (run.d, model.discriminator), (run.g_ema, model.generator)):
         assert all(torch.equal(t, theirs.state_dict()[name]) for name, t in ours.state_dict().items())
@@ -422,10 +426,10 @@ def test_a_pickle_is_never_run(tmp_path):
     path = tmp_path / "state-0000000001.pt"
     torch.save({"kind": "stylegan-state", "format_version": 1, "evil": Evil()}, path)
     with pytest.raises(InputError, match="state-0000000001"):
-        checkpoint.load(path)
+        state_file.load(path)
     path.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(InputError, match="state-0000000001"):
-        checkpoint.load(path)
+        state_file.load(path)
     assert not (tmp_path / "owned").exists()
 
 
@@ -434,7 +438,7 @@ def test_what_is_kept(tmp_path, keep, left):
     for i in range(5):
         (tmp_path / f"model-{i}.safetensors").touch()
     (tmp_path / ".model-5.safetensors.77.tmp").touch()
-    checkpoint.prune(tmp_path, "model-*.safetensors", keep)
+    run_folder.prune(tmp_path, "model-*.safetensors", keep)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"model-{i}.safetensors" for i in range(5 - left, 5)]
 
 
@@ -465,7 +469,7 @@ def assert_alike(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], config:
 
     Adam makes full steps of gradients that are rounding alone, so single weights may differ by a step.
     """
-    start = Run(config, torch.device("cpu"), open_store(config.data))
+    start = new_state(config, CPU)
     for prefix, network in (("g", start.g), ("d", start.d)):
         moved = differ = 0.0
         for name, value in network.named_parameters():
@@ -532,7 +536,7 @@ def test_non_finite_gradients_are_skipped_then_stop_the_run(store, tmp_path, mon
     monkeypatch.setattr(losses, "generator_loss", always_from_the_tenth)
     with pytest.raises(InputError, match="10 steps of G in a row"):
         train(config, tmp_path / "always", progress=False)
-    kept = checkpoint.load_newest(tmp_path / "always", warn=print)
+    kept = run_folder.load_newest_state(tmp_path / "always", warn=print)
     assert all(torch.isfinite(value).all() for value in kept["g"].values())
 
 
@@ -616,7 +620,7 @@ def test_draws():
 
 def test_mixing_by_image():
     w1, w2 = torch.zeros(3, 6, 2), torch.ones(3, 6, 2)
-    mixed = mix_styles(w1, w2, torch.tensor([1, 4, 6]))
+    mixed = sampling.cross([w1, w2], torch.tensor([[1], [4], [6]]))
     assert mixed[:, :, 0].tolist() == [[0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0] * 6]
 
 
@@ -682,7 +686,7 @@ def test_precision_and_threads_are_decided_once(store, tmp_path, monkeypatch, ca
     assert f"in {chosen}" in capsys.readouterr().err
 
     # on another machine the run goes on as it began
-    monkeypatch.setattr(loop, "bfloat16_gain", lambda: 4.5 - gain)
+    monkeypatch.setattr(run_folder, "bfloat16_gain", lambda: 4.5 - gain)
     torch.set_num_threads(1)
     try:
         train(config, tmp_path, progress=False)

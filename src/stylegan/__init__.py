@@ -31,7 +31,8 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below
     from stylegan.projection import ProjectConfig, project
     from stylegan.recipe import Recipe, draw
     from stylegan.threads import limit_spinning
-    from stylegan.training.loop import TrainingConfig, train
+    from stylegan.training.config import TrainingConfig
+    from stylegan.training.loop import train
     from stylegan.weights import load, load_model
 
 _HOME = {
@@ -47,7 +48,7 @@ _HOME = {
     "prepare_portraits": "stylegan.data.prepare",
     "open_store": "stylegan.data.store",
     "preset": "stylegan.presets",
-    "TrainingConfig": "stylegan.training.loop",
+    "TrainingConfig": "stylegan.training.config",
     "train": "stylegan.training.loop",
     "load": "stylegan.weights",
     "load_model": "stylegan.weights",

@@ -22,11 +22,13 @@ from stylegan.device import Precision, in_precision, pick_device, set_precision
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
 from stylegan.networks.layers import Conv, compile_blocks
-from stylegan.training import loop
-from stylegan.training.loop import Reals, Run, TrainingConfig
+from stylegan.training import steps
+from stylegan.training.batches import Reals
+from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means, peak_memory_mb
 from stylegan.training.pace import Pace
 from stylegan.training.schedule import State, stages, state_at
+from stylegan.training.state import TrainState, new_state
 
 GEMM = 4096
 
@@ -90,7 +92,7 @@ def reference_paths() -> Iterator[None]:
         if name.endswith("_reference")
     ]
     plain += [(torch, "channels_last", torch.contiguous_format), (Conv, "lay_out", lambda self: None)]
-    plain += [(loop, "weights_scaled_once", nullcontext)]
+    plain += [(steps, "weights_scaled_once", nullcontext)]
     fast = [(owner, name, getattr(owner, name)) for owner, name, _ in plain]
     try:
         for owner, name, form in plain:
@@ -159,34 +161,27 @@ def best_seconds(work: Callable[[], object], device: torch.device, *, seconds: f
     return best
 
 
-def sampling(run: Run, resolution: int, batch: int) -> Callable[[], object]:
+def sampling(state: TrainState, resolution: int, batch: int) -> Callable[[], object]:
     """Drawing a batch from z, mapping network and fresh noise included."""
-    g = run.g_ema
-    g.synthesis.compute_dtype = run.g.synthesis.compute_dtype
-    if run.config.compile:
+    g = state.g_ema
+    g.synthesis.compute_dtype = state.g.synthesis.compute_dtype
+    if state.config.compile:
         compile_blocks(g.mapping, *g.synthesis.blocks.values())
 
     @torch.no_grad()
     def work() -> torch.Tensor:
-        z = torch.randn(batch, g.config.z_dim, device=run.device)
+        z = torch.randn(batch, g.config.z_dim, device=state.device)
         return g.synthesis(g.mapping(z), resolution=resolution)
 
     return work
 
 
-def training(run: Run, now: State) -> Callable[[], object]:
+def training(state: TrainState, now: State) -> Callable[[], object]:
     """One iteration: a step of D with its penalty, then one of G, with all that belongs to them."""
-    size, channels = (now.resolution, now.resolution), run.config.generator.channels
+    size, channels = (now.resolution, now.resolution), state.config.generator.channels
     images = torch.randint(0, 256, (now.batch_size, *size, channels), dtype=torch.uint8).permute(0, 3, 1, 2)
-    reals, means = [Reals(images, None, torch.arange(now.batch_size))], Means()
-
-    def work() -> None:
-        run.update_average(now)
-        run.step_discriminator(now, reals, means)
-        run.images_seen += now.batch_size
-        run.step_generator(now, means)
-
-    return work
+    reals, means = [Reals(images, torch.arange(now.batch_size))], Means()
+    return lambda: steps.iteration(state, now, reals, means)
 
 
 def measure(
@@ -195,11 +190,11 @@ def measure(
     """One row of the table, with fresh networks of the configuration, in its precision, compiled if it says so."""
     device = pick_device(config.device)
     config = replace(config, schedule=replace(config.schedule, batch_size={4: batch}))
-    run = Run(config, device)
+    state = new_state(config, device)
     now = replace(state_at(config.schedule, config.generator.resolution, 0), resolution=resolution, fade=0.0)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    job = sampling(run, resolution, batch) if work == "sample" else training(run, now)
+    job = sampling(state, resolution, batch) if work == "sample" else training(state, now)
     with (
         torch.compiler.set_stance("force_eager"),
         _Operations() as counter,

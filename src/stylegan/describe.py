@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from stylegan import weights
-from stylegan.config import from_dict, to_dict
+from stylegan.config import to_dict
 from stylegan.data.store import open_store
-from stylegan.errors import InputError
-from stylegan.training import checkpoint
-from stylegan.training.loop import TrainingConfig
+from stylegan.training import state_file
+from stylegan.training.run_folder import read_run
 
 
 def describe(name: Path | str) -> dict[str, Any]:
@@ -39,15 +38,6 @@ def describe_run(folder: Path) -> dict[str, Any]:
         "states": [file.name for file in sorted(folder.glob("state-*.pt"))],
         "last report": _last_report(folder / "stats.jsonl") or "none yet",
     }
-
-
-def read_run(folder: Path) -> TrainingConfig:
-    """The configuration in a run's run.json. Raises InputError where it is damaged or of another version."""
-    path = folder / "run.json"
-    try:
-        return from_dict(TrainingConfig, json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:  # InputError, and what is no JSON or UTF-8, among them
-        raise InputError(f"{path} cannot be used ({error}); restore it from a copy") from error
 
 
 def _last_report(path: Path) -> dict[str, Any] | None:
@@ -84,7 +74,7 @@ def describe_store(path: Path) -> dict[str, Any]:
 
 def describe_state(path: Path) -> dict[str, Any]:
     """Facts of a training state. Raises InputError."""
-    state = checkpoint.load(path)
+    state = state_file.load(path)
     shown = ("images_seen", "tick", "seconds", "resolution_and_fade", "skipped", "data")
     return {"kind": "training state", **{key: state[key] for key in shown}}
 

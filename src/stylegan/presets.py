@@ -12,7 +12,7 @@ from stylegan.errors import InputError
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.networks.layers import FeatureMaps
-from stylegan.training.loop import TrainingConfig
+from stylegan.training.config import TrainingConfig
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig
 from stylegan.weights import load_model

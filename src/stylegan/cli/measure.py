@@ -24,7 +24,7 @@ from stylegan.errors import InputError
 from stylegan.files import check_output
 from stylegan.metrics import evaluate as metrics
 from stylegan.metrics.metric import EvaluateConfig
-from stylegan.training.loop import TrainingConfig
+from stylegan.training.config import TrainingConfig
 from stylegan.training.schedule import from_there_on
 
 

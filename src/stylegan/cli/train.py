@@ -14,7 +14,8 @@ from stylegan import presets as configurations
 from stylegan.cli.arguments import Flat, Store, command, parse, say_next
 from stylegan.config import to_dict
 from stylegan.errors import InputError
-from stylegan.training.loop import Outcome, TrainingConfig
+from stylegan.training.config import TrainingConfig
+from stylegan.training.loop import Outcome
 from stylegan.training.loop import train as start
 
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"

@@ -8,7 +8,7 @@ layers the "traditional 8" of table 4.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,24 @@ from stylegan.networks.layers import (
 from stylegan.resolutions import log2, resolutions
 
 NoiseInput = Literal["random", "const", "none"] | Sequence[Tensor]
+
+
+class Growth(NamedTuple):
+    """How far training has taken a network."""
+
+    resolution: int
+    """Height and width of its images."""
+    fade: float = 0.0
+    """Weight of the next lower resolution's image, in [0, 1]; 0 where the resolution stands by itself."""
+
+
+class Truncation(NamedTuple):
+    """How w is truncated (appendix B), see `Generator.truncate`."""
+
+    psi: float
+    """1 for all variety, 0 for the average image."""
+    cutoff: int | None = None
+    """Number of truncated layers; None for all up to 32 x 32."""
 
 
 @dataclass(frozen=True)
@@ -214,13 +232,13 @@ class SynthesisBlock(nn.Module):
 class SynthesisNetwork(nn.Module):
     """g: W -> images (figure 1b, right), at the full resolution or any lower one, or at a fade between two.
 
-    `grown` tells how far training has taken it, as (resolution, fade); it is what is drawn by default.
+    `grown` tells how far training has taken it; it is what is drawn by default.
     """
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.grown: tuple[int, float] = (config.resolution, 0.0)
+        self.grown = Growth(config.resolution)
         self.recompute_from = math.inf
         """From this resolution on, activations are computed again in the backward pass: less memory, more time."""
         self.compute_dtype: torch.dtype | None = None
@@ -252,7 +270,7 @@ class SynthesisNetwork(nn.Module):
         Returns [N, channels, resolution, resolution] in about [-1, 1].
         """
         if resolution is None:
-            resolution, fade = self.grown[0], self.grown[1] if fade is None else fade
+            resolution, fade = self.grown.resolution, self.grown.fade if fade is None else fade
         fade = 0.0 if fade is None else fade
         self._check(w, resolution, fade)
         planes = self._noise_planes(noise, resolution, w)
@@ -310,7 +328,7 @@ class Generator(nn.Module):
         self.mapping = MappingNetwork(config)
         self.synthesis = SynthesisNetwork(config)
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
-        self.truncation: tuple[float, int | None] = (0.7, None) if self.has_w else (1.0, None)
+        self.truncation = Truncation(0.7 if self.has_w else 1.0)
         """The psi and cutoff that its makers drew with: defaults of those who draw, see `truncate`."""
 
     @property

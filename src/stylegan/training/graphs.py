@@ -7,19 +7,18 @@ the batch, the fade, and the keys that the random numbers are hashed from. Optim
 outside.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from stylegan.errors import InputError
-from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import State
 
 Keys = Callable[[str], int | Tensor]  # purpose -> the key of its random numbers, int64 [] if it is a tensor
 Result = tuple[dict[str, Tensor], Tensor]  # what is reported [n], by name, and the sum of the first w [w_dim]
-Pass = Callable[..., Result]  # (now, config, keys, *inputs); adds to the gradients of a network
+Pass = Callable[..., Result]  # (now, keys, *inputs); adds to the gradients of a network
 Recording = tuple[Callable[[], None], tuple]  # a call that does the work again, and the results it is written to
 Capture = Callable[[Callable[[], tuple]], Recording]
 
@@ -52,28 +51,28 @@ class Graphs:
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self._stage: tuple[int, bool, int] | None = None
-        self._graphs: dict[tuple[str, LossConfig], _Graph] = {}
+        self._graphs: dict[Hashable, _Graph] = {}
 
     def run(
-        self, work: Pass, network: nn.Module, now: State, config: LossConfig, keys: Keys, *inputs: Tensor | None
+        self, name: Hashable, work: Pass, network: nn.Module, now: State, keys: Keys, *inputs: Tensor | None
     ) -> Result:
-        """What `work(now, config, keys, *inputs)` returns, and the network's gradients, from a replay.
+        """What `work(now, keys, *inputs)` returns, and the network's gradients, from a replay.
 
-        The results hold until the next call. Gradients must be None before.
+        name: what tells the pass from others of its stage. The results hold until the next call. Gradients must be None
+        before.
         """
         stage = (now.resolution, now.fade > 0, now.batch_size)
         if stage != self._stage:  # the graphs of the one before have had their day; let go of their memory
             self._stage, self._graphs = stage, {}
-        name = (work.__name__, config)
         if name not in self._graphs:
-            self._graphs[name] = _Graph(self._capture, work, network, now, config, keys, inputs)
+            self._graphs[name] = _Graph(self._capture, work, network, now, keys, inputs)
         return self._graphs[name].replay(now, keys, inputs)
 
 
 class _Graph:
     """One recorded pass, and the tensors it reads and writes."""
 
-    def __init__(self, capture, work, network, now, config, keys, inputs) -> None:
+    def __init__(self, capture, work, network, now, keys, inputs) -> None:
         device = inputs[0].device
         self._parameters = list(network.parameters())
         self._inputs = [None if tensor is None else tensor.clone() for tensor in inputs]
@@ -88,7 +87,7 @@ class _Graph:
 
         def pass_and_gradients() -> tuple:
             network.zero_grad(set_to_none=True)  # so that gradients are written, not added to
-            result = work(frozen, config, key, *self._inputs)
+            result = work(frozen, key, *self._inputs)
             return result, [parameter.grad for parameter in self._parameters]
 
         self._again, (self._result, self._gradients) = capture(pass_and_gradients)

@@ -1,0 +1,111 @@
+"""What a run gives along the way: statistics, sheets of images, models, scores."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stylegan import processes, weights
+from stylegan.data.loader import Loader
+from stylegan.data.store import Store
+from stylegan.errors import InputError, InputWarning
+from stylegan.images import crop_padding, grid
+from stylegan.metrics.evaluate import measure
+from stylegan.metrics.metric import METRICS, Evaluation
+from stylegan.metrics.record import is_best, read_record
+from stylegan.networks import ops
+from stylegan.recipe import Recipe, batches
+from stylegan.training import run_folder
+from stylegan.training.config import TrainingConfig
+from stylegan.training.monitor import Means, peak_memory_mb
+from stylegan.training.schedule import State
+from stylegan.training.state import TrainState
+
+
+def statistics(state: TrainState, now: State, means: Means, images_per_second: float) -> dict[str, float]:
+    """One line of stats.jsonl."""
+    for name in ("g", "d"):
+        state.count_skipped(name)
+    return {
+        "images_seen": state.images_seen,
+        "tick": state.tick,
+        "resolution": now.resolution,
+        "fade": now.fade,
+        "batch_size": now.batch_size,
+        "learning_rate": now.learning_rate,
+        **means.read(),
+        "skipped_g": state.skipped["g"],
+        "skipped_d": state.skipped["d"],
+        "seconds": round(state.seconds, 3),
+        "images_per_second": round(images_per_second, 2),
+        "memory_mb": round(peak_memory_mb(state.device)),
+    }
+
+
+def reals_sheet(config: TrainingConfig, store: Store) -> Tensor:
+    """The first images of the run, uint8 [C, H, W]."""
+    count = config.grid[0] * config.grid[1]
+    reals, _ = Loader(store).batch(np.arange(min(count, store.count)), store.resolution)
+    return _sheet(config, reals)
+
+
+def fakes_sheet(state: TrainState) -> Tensor:
+    """The moving average's images of the first seeds, without truncation, classes in turn: uint8 [C, H, W]."""
+    seeds = range(state.config.grid[0] * state.config.grid[1])
+    fakes = torch.cat([batch.cpu() for batch in batches(state.g_ema, Recipe(seeds, psi=1.0))])
+    return _sheet(state.config, fakes)
+
+
+def _sheet(config: TrainingConfig, images: Tensor) -> Tensor:
+    """A grid of images [N, C, R, R], enlarged so that all grids of a run have one size, without padding."""
+    images = ops.upsample_to(images, config.generator.resolution)
+    return grid(crop_padding(images, config.generator.aspect), config.grid[0])
+
+
+def model_of(state: TrainState, store: Store) -> weights.Model:
+    """What the model file will hold."""
+    config = state.config
+    begun = f"begun with the weights of {Path(config.start_from).name}" if config.start_from else ""
+    fit = str(store.made.get("fit", ""))
+    provenance = weights.Provenance(store.path.name, config.preset, state.images_seen, notes=begun, fit=fit)
+    names = store.label_names if config.generator.label_count else ()
+    return weights.Model(state.g_ema, provenance, state.g, state.d, names)
+
+
+def save_model(state: TrainState, store: Store, run_dir: Path) -> None:
+    """Write the model file, then drop old ones."""
+    weights.save(run_folder.model_path(run_dir, state.images_seen), model_of(state, store))
+    run_folder.prune(run_dir, "model-*.safetensors", state.config.keep)
+
+
+def measure_if_due(
+    state: TrainState, store: Store, evaluation: Evaluation, run_dir: Path, say: Callable[[str], None]
+) -> None:
+    """If the tick is one for that, add the moving average's scores to metrics.jsonl.
+
+    The model is kept as best.safetensors if the first of them is the best so far. What has been measured already is not
+    measured again.
+    """
+    done = state.images_seen >= state.config.schedule.total_kimg * 1000
+    if not evaluation.config.metrics or not (done or state.tick % state.config.evaluation_ticks == 0):
+        return
+    record = run_dir / "metrics.jsonl"
+    evaluation.forget_fakes()
+    try:
+        lines = measure(evaluation, record, {"images_seen": state.images_seen})
+    except (InputError, OSError) as error:
+        if processes.world_size() > 1:
+            raise  # the other processes may be waiting for this one
+        warnings.warn(f"measuring has failed ({error}); training goes on without", InputWarning, stacklevel=2)
+        return
+    for line in lines:
+        say(", ".join(f"{name} {value:.4g}" for name, value in line["values"].items()))
+    better = METRICS[lines[0]["metric"]].better
+    if processes.rank() == 0 and is_best(lines[0], read_record(record), better):
+        try:
+            weights.save(run_dir / "best.safetensors", model_of(state, store))
+        except OSError as error:
+            warnings.warn(f"best.safetensors cannot be written ({error.strerror})", InputWarning, stacklevel=2)

@@ -1,0 +1,173 @@
+"""A run's folder: run.json, which says what the run is, and the names of its states, models and grids."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stylegan import processes
+from stylegan.config import from_dict, to_dict
+from stylegan.data.store import Store
+from stylegan.device import bfloat16_gain, pick_precision
+from stylegan.errors import InputError
+from stylegan.files import atomic_file
+from stylegan.metrics.metric import EvaluateConfig
+from stylegan.training import state_file
+from stylegan.training.config import TrainingConfig
+
+# options that may change when a run is resumed
+_MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "evaluation_ticks", "schedule.total_kimg"}
+_MAY_CHANGE |= {"recompute_from", "threads", "graphs"}
+_MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluateConfig)}
+
+
+# --- run.json
+
+
+def read_run(run_dir: Path | str) -> TrainingConfig:
+    """The configuration that a run began with. Raises InputError where run.json is missing or damaged."""
+    path = Path(run_dir) / "run.json"
+    try:
+        return from_dict(TrainingConfig, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:  # InputError, and what is no JSON or UTF-8, among them
+        raise InputError(f"{path} cannot be used ({error}); restore it, or choose another folder") from error
+
+
+def settled(config: TrainingConfig, run_dir: Path, device: torch.device) -> TrainingConfig:
+    """The configuration with what it leaves to the program decided: for a new run by this machine, else as it began.
+
+    Nothing is written. Raises InputError where the folder holds a run with other options.
+    """
+    if run_dir.exists() and not run_dir.is_dir():
+        raise InputError(f"{run_dir} is a file; choose another folder for the run")
+    if (run_dir / "run.json").exists():
+        config = _as_begun(config, run_dir, device)
+    elif list(run_dir.glob("state-*.pt")):
+        raise InputError(f"{run_dir} holds training states but no run.json; restore it, or choose another folder")
+    precision = processes.on_first(lambda: pick_precision(config.precision, device))
+    return replace(config, precision=precision, threads=config.threads or torch.get_num_threads())
+
+
+def _as_begun(config: TrainingConfig, run_dir: Path, device: torch.device) -> TrainingConfig:
+    before = read_run(run_dir)
+    if before.precision == "auto":  # of version 0.1
+        before = replace(before, precision="tf32" if device.type == "cuda" else "float32")
+    config = replace(
+        config,
+        precision=before.precision if config.precision == "auto" else config.precision,
+        threads=config.threads or before.threads,
+    )
+    then, now = options(before), options(config)
+    changed = [name for name in then if then[name] != now[name] and name not in _MAY_CHANGE]
+    if changed:
+        differences = "; ".join(f"{name} {_told(then[name])}, now {_told(now[name])}" for name in changed[:5])
+        more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
+        raise InputError(
+            f"the run in {run_dir} began with {differences}{more}: leave out what differs to go on, or choose another "
+            "folder for a new run"
+        )
+    if config.precision == "bf16" and device.type == "cpu" and bfloat16_gain() < 1:
+        print("warning: the run computes in bf16, which this processor is slow at", flush=True)
+    return config
+
+
+def options(config: Any, prefix: str = "") -> dict[str, Any]:
+    """All values of a configuration, by the names of their options: {"generator.z_dim": 512, ...}."""
+    table = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            table |= options(value, f"{prefix}{field.name}.")
+        else:
+            table[f"{prefix}{field.name}"] = tuple(value) if isinstance(value, list) else value
+    return table
+
+
+def _told(value: Any) -> str:
+    """As it is written on the command line."""
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{entry:g}" for key, entry in value.items())
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value) or '""'
+
+
+def begin(config: TrainingConfig, run_dir: Path) -> None:
+    """Create the folder, where there is none, and write run.json."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with atomic_file(run_dir / "run.json") as file:
+        file.write((json.dumps(to_dict(config), indent=2) + "\n").encode())
+
+
+def check_store(config: TrainingConfig, store: Store) -> None:
+    """Raise InputError where a run's networks do not fit its data."""
+    g = config.generator
+    if g.resolution > store.resolution or g.channels != store.channels:
+        raise InputError(
+            f"{store.path} holds {store.resolution} x {store.resolution} images of {store.channels} channels, the "
+            f"networks are for {g.resolution} x {g.resolution} of {g.channels}; prepare the data again or change "
+            "the networks"
+        )
+    if g.label_count and g.label_count != store.label_count:
+        raise InputError(
+            f"{store.path} has {store.label_count} classes, the networks are for {g.label_count}; set both "
+            f"label_count to {store.label_count} (0 ignores the labels)"
+        )
+
+
+# --- states, models, grids: their names sort by age
+
+
+def state_path(run_dir: Path, images_seen: int) -> Path:
+    """Name of the state after so many images."""
+    return run_dir / f"state-{images_seen:010d}.pt"
+
+
+def model_path(run_dir: Path, images_seen: int) -> Path:
+    """Name of the model after so many images."""
+    return run_dir / f"model-{images_seen:010d}.safetensors"
+
+
+def images_seen_of(path: Path) -> int:
+    """The number in the name of a state, model or grid; -1 where there is none."""
+    digits = path.stem.partition("-")[2]
+    return int(digits) if digits.isdecimal() else -1
+
+
+def load_newest_state(run_dir: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest state that can be read, or None where there is none at all.
+
+    Every newer one that is damaged is reported through `warn`, by name. Raises InputError if all are.
+    """
+    paths = sorted(run_dir.glob("state-*.pt"), reverse=True)
+    for path in paths:
+        try:
+            return state_file.load(path)
+        except InputError as error:
+            warn(f"{error}; it is not used")
+    if paths:
+        raise InputError(f"no training state in {run_dir} can be read; remove state-*.pt to begin anew")
+    return None
+
+
+def discard_after(run_dir: Path, images_seen: int) -> None:
+    """Set aside damaged states, and remove models and grids, of a time that the run has not reached (any more).
+
+    The names sort by age, and what is pruned or taken for the newest goes by them.
+    """
+    for path in run_dir.glob("state-*.pt"):
+        if images_seen_of(path) > images_seen:
+            path.rename(path.with_suffix(".damaged"))
+    for path in [*run_dir.glob("model-*.safetensors"), *run_dir.glob("fakes-*.png")]:
+        if images_seen_of(path) > images_seen:
+            path.unlink()
+
+
+def prune(run_dir: Path, pattern: str, keep: int) -> None:
+    """Remove all but the newest `keep` files of a pattern (0 keeps all), and what a killed run left half-written."""
+    if keep > 0:
+        for path in sorted(run_dir.glob(pattern))[:-keep]:
+            path.unlink()
+    for path in run_dir.glob(f".{pattern}.*.tmp"):
+        path.unlink()

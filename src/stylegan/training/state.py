@@ -1,0 +1,153 @@
+"""What a run is: networks, optimizers and counters. With its configuration and data they decide its future."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from stylegan.device import pick_precision, set_precision
+from stylegan.errors import InputError
+from stylegan.networks.discriminator import Discriminator
+from stylegan.networks.generator import Generator, Growth
+from stylegan.networks.layers import compile_blocks
+from stylegan.training.config import TrainingConfig
+from stylegan.training.graphs import Graphs, capture_on
+from stylegan.training.optimizer import Adam
+from stylegan.weights import Model
+
+MOST_SKIPPED_IN_A_ROW = 10
+
+_NUMBERS = ("images_seen", "tick", "tick_start", "seconds", "skipped", "skipped_in_a_row")
+_TENSORS = ("g", "d", "g_ema", "g_adam", "d_adam")
+
+
+@dataclass
+class TrainState:
+    """All that changes while a run goes on; `to_dict` is what its state file holds. `new_state` makes one."""
+
+    config: TrainingConfig
+    data: str  # content hash of the store
+    g: Generator
+    d: Discriminator
+    g_ema: Generator  # moving average of g's weights: what users get
+    g_adam: Adam
+    d_adam: Adam
+    images_seen: int = 0
+    tick: int = 0
+    tick_start: int = 0  # images seen when the tick began
+    seconds: float = 0.0  # of training, over all its resumptions
+    stage: tuple[int, bool] | None = None  # of the schedule, that the optimizers were made for
+    skipped: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})  # steps without finite gradients
+    skipped_in_a_row: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})
+    graphs: Graphs | None = None  # not saved: recorded anew
+
+    @property
+    def device(self) -> torch.device:
+        return self.g.w_avg.device
+
+    @property
+    def growth(self) -> Growth:
+        """What the moving average has grown to."""
+        return self.g_ema.synthesis.grown
+
+    @growth.setter
+    def growth(self, growth: Growth) -> None:
+        self.g_ema.synthesis.grown = growth
+
+    def begin_stage(self, stage: tuple[int, bool]) -> None:
+        """Start the optimizers anew: a resolution is about to be faded in, or has just been."""
+        self.stage = stage
+        for name in ("g", "d"):
+            self.count_skipped(name)
+        self.g_adam, self.d_adam = new_optimizers(self.config, self.g, self.d)
+
+    def count_skipped(self, name: str) -> None:
+        """Take note of whether the last step of G ("g") or D ("d") was skipped, which the device knows first.
+
+        Raises InputError where too many in a row were.
+        """
+        optimizer = self.g_adam if name == "g" else self.d_adam
+        skipped = optimizer.skipped_last()
+        if skipped is None:
+            return
+        self.skipped[name] += skipped
+        self.skipped_in_a_row[name] = self.skipped_in_a_row[name] + 1 if skipped else 0
+        if self.skipped_in_a_row[name] >= MOST_SKIPPED_IN_A_ROW:
+            raise InputError(
+                f"training has diverged: {MOST_SKIPPED_IN_A_ROW} steps of {name.upper()} in a row had gradients "
+                f"that are not finite, at {self.images_seen / 1000:.1f} kimg; the last state is kept: lower "
+                "schedule.learning_rate or raise loss.r1_gamma and start a new run"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that the run's future depends on, besides its configuration and data: tensors and numbers."""
+        for name in ("g", "d"):
+            self.count_skipped(name)
+        return {
+            "data": self.data,
+            **{name: getattr(self, name) for name in _NUMBERS},
+            "stage": self.stage,
+            "resolution_and_fade": tuple(self.growth),
+            **{name: getattr(self, name).state_dict() for name in _TENSORS},
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take up what `to_dict` gave. Raises InputError if it comes from other data or other networks."""
+        if saved["data"] != self.data:
+            raise InputError(
+                f"the run was begun on other images than those in {self.config.data}; give it its own data, or choose "
+                "another folder for a new run"
+            )
+        for name in _NUMBERS:
+            setattr(self, name, saved[name])
+        self.stage = tuple(saved["stage"]) if saved["stage"] else None
+        self.growth = Growth(*saved["resolution_and_fade"])
+        try:
+            for name in _TENSORS:
+                getattr(self, name).load_state_dict(saved[name])
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            first = " ".join(str(error).split())[:300]
+            raise InputError(f"the training state does not fit the run's networks: {first}") from error
+
+    def begin_with(self, model: Model) -> None:
+        """Take the weights of a model. Raises InputError if its networks are others than the configuration's."""
+        configs = (self.config.generator, self.config.discriminator)
+        if model.discriminator is None or (model.generator.config, model.discriminator.config) != configs:
+            raise InputError(f"the networks in {self.config.start_from} are not those of this run's configuration")
+        self.g.load_state_dict((model.raw_generator or model.generator).state_dict())
+        self.d.load_state_dict(model.discriminator.state_dict())
+        self.g_ema.load_state_dict(model.generator.state_dict())
+
+
+def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> TrainState:
+    """The beginning of a run, on `device`. data: the store's content hash, for a run that is saved."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        g = Generator(config.generator).to(device)
+        d = Discriminator(config.discriminator).to(device)
+        g_ema = Generator(config.generator).to(device).requires_grad_(False)
+    g_ema.load_state_dict(g.state_dict())
+
+    g.synthesis.compute_dtype = d.compute_dtype = set_precision(pick_precision(config.precision, device))
+    if config.recompute_from is not None:
+        g.synthesis.recompute_from = d.recompute_from = config.recompute_from
+    if config.compile:
+        compile_blocks(g.mapping, *g.synthesis.blocks.values(), *d.blocks.values())
+    graphs = Graphs(capture_on(device)) if config.graphs else None
+
+    state = TrainState(config, data, g, d, g_ema, *new_optimizers(config, g, d), graphs=graphs)
+    state.growth = Growth(config.schedule.initial_resolution, 0.0)
+    return state
+
+
+def new_optimizers(config: TrainingConfig, g: Generator, d: Discriminator) -> tuple[Adam, Adam]:
+    """G's and D's. The strengths of noise have a learning rate of their own."""
+    strengths = [p for name, p in g.named_parameters() if name.endswith("noise.strength")]
+    rest = [p for name, p in g.named_parameters() if not name.endswith("noise.strength")]
+    options = {"betas": (config.adam_beta1, config.adam_beta2), "fused": g.w_avg.device.type != "mps"}
+    parts = [
+        {"params": rest, "lr_multiplier": 1.0},
+        {"params": strengths, "lr_multiplier": config.noise_lr_multiplier},
+    ]
+    of_g = Adam([part for part in parts if part["params"]], **options)
+    return of_g, Adam([{"params": list(d.parameters()), "lr_multiplier": 1.0}], **options)
