@@ -269,21 +269,20 @@ def images_of(model: Path, port: Path | None):
 
 def measure(entry: Entry, out: Path, minutes: float, judge: Judge, known: Curve | None) -> Curve:
     """The scores of a run at the moments; those in `known` are not measured again."""
+    import numpy as np
+
     from stylegan.images import grid, save_image
 
     curve, folder = Curve(entry.name, entry.seed, entry.options), out / entry.folder
-    old = {point["images_seen"]: point for point in known.points} if known else {}
+    old = {(point["images_seen"], point["seconds"]): point for point in known.points} if known else {}
     for line, model in models_at(folder, moments(minutes)):
-        point = old.get(line["images_seen"])
+        when = {"seconds": round(line["seconds"], 1), "images_seen": line["images_seen"]}
+        point = old.get((when["images_seen"], when["seconds"]))
         if point is None or point["count"] != judge.count or (judge.faces and "faces" not in point):
-            import numpy as np
-
             images = images_of(model, entry.port)
-            point = {"seconds": round(line["seconds"], 1), "images_seen": line["images_seen"], "count": judge.count}
-            point |= judge.scores(images)
-            save_image(
-                grid(images.batch(np.arange(32)), 8), folder / f"samples-{line['images_seen']:010d}.png", sheet=True
-            )
+            point = when | {"count": judge.count} | judge.scores(images)
+            sheet = grid(images.batch(np.arange(32)), 8)
+            save_image(sheet, folder / f"samples-{line['images_seen']:010d}.png", sheet=True)
             print(f"{entry.folder}: {json.dumps(point)}", flush=True)
         curve.points.append(point)
     return curve
@@ -348,9 +347,8 @@ def picture(path: Path, curves: Sequence[Curve]) -> None:
         seconds = [statistics.mean(curve.points[i]["seconds"] for curve in own) for i in range(count)]
         values = [[curve.points[i]["kmd_x1000"] for curve in own] for i in range(count)]
         (line,) = axes.plot(seconds, [statistics.mean(each) for each in values], marker=".", label=name)
-        axes.fill_between(
-            seconds, *([f(each) for each in values] for f in (min, max)), alpha=0.2, color=line.get_color()
-        )
+        lowest, highest = ([end(each) for each in values] for end in (min, max))
+        axes.fill_between(seconds, lowest, highest, alpha=0.2, color=line.get_color())
     axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="kernel distance x 1000")
     axes.legend()
     figure.savefig(path, dpi=120)
@@ -379,9 +377,7 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--configurations", nargs="*", choices=CONFIGURATIONS, default=["small", "plain"])
-    parser.add_argument(
-        "--try", action="append", default=[], metavar="NAME=BASE OPTIONS", help="one more configuration"
-    )
+    parser.add_argument("--try", action="append", default=[], metavar="NAME=BASE OPTIONS", help="one more")
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--count", type=int, default=2000, help="samples that are measured")
