@@ -47,20 +47,20 @@ def test_edit_moves_the_chosen_layers_and_no_others():
     assert torch.equal(w, before)
 
 
-def test_orthogonalised_leaves_the_others_scores_alone():
+def test_orthogonalized_leaves_the_others_scores_alone():
     draw = torch.Generator().manual_seed(2)
     vector, others = torch.randn(16, generator=draw), torch.randn(4, 16, generator=draw)
     others[3] = others[0] + 1e-3 * torch.randn(16, generator=draw)  # hard to tell apart
-    found = directions.orthogonalised(vector.double(), others.double())
+    found = directions.orthogonalized(vector.double(), others.double())
     assert (others.double() @ found).abs().max() < 1e-12 and found.norm() == pytest.approx(1, abs=1e-12)
     basis, _ = np.linalg.qr(others.double().numpy().T)
     expected = vector.double().numpy() - basis @ (basis.T @ vector.double().numpy())
     assert found.numpy() == pytest.approx(unit(expected), abs=1e-9)
-    one = directions.orthogonalised(vector, others[:1])  # InterFaceGAN's n1 - (n1 . n2) n2
+    one = directions.orthogonalized(vector, others[:1])  # InterFaceGAN's n1 - (n1 . n2) n2
     n1, n2 = unit(vector), unit(others[0])
     assert one.numpy() == pytest.approx(unit(n1 - (n1 @ n2) * n2), abs=1e-6)
     with pytest.raises(InputError, match="hold fewer"):
-        directions.orthogonalised(others[0] + others[1], others[:2])
+        directions.orthogonalized(others[0] + others[1], others[:2])
 
 
 def test_a_step_is_one_deviation_and_may_hold_others():
@@ -210,6 +210,21 @@ def test_file_round_trip_and_refusals(tmp_path):
         directions.load(file)
     with pytest.raises(InputError, match="there is no file"):
         directions.load(tmp_path / "nowhere")
+
+
+def test_directions_of_another_model_are_refused(tmp_path):
+    g, file = tiny_generator(), tmp_path / "d.safetensors"
+    found = directions.by_sefa(g, 2)
+    directions.save(file, replace(found, model="tiny"))
+    assert directions.load(file, g).fingerprint == weights.fingerprint(g)
+    other = tiny_generator()
+    with torch.no_grad():
+        other.mapping.layers[0].bias[0] += 1
+    with pytest.raises(InputError, match=rf"found in tiny.*{weights.fingerprint(g)}.*{weights.fingerprint(other)}"):
+        directions.load(file, other)
+    assert directions.load(file).names == found.names
+    directions.save(file, replace(found, fingerprint=""))  # as older files
+    assert directions.load(file, other).names == found.names
 
 
 def test_boundaries_of_others(tmp_path):

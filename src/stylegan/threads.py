@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-SPINS = 10_000  # some half a millisecond: a compromise (docs/performance.md); more is faster alone, less beside others
 SECONDS_BETWEEN_READINGS = 2.0
 
-# OpenMP's of GNU (torch on Linux); of LLVM and Intel (macOS, Windows, MKL), in milliseconds
-_WAITING = {"GOMP_SPINCOUNT": str(SPINS), "KMP_BLOCKTIME": "1", "OMP_WAIT_POLICY": None, "KMP_LIBRARY": None}
+# GNU's OpenMP (torch on Linux) spins as it likes: `Crowd` can stop it. LLVM's and Intel's (macOS, Windows, MKL), which
+# nothing can stop later, spin for a millisecond.
+_WAITING = {"GOMP_SPINCOUNT": None, "KMP_BLOCKTIME": "1", "OMP_WAIT_POLICY": None, "KMP_LIBRARY": None}
 _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -26,7 +26,7 @@ _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def limit_spinning(environment: MutableMapping[str, str] = os.environ) -> bool:
-    """Let OpenMP's threads spin briefly before they sleep, and be no more than the cores that there are to use.
+    """Give OpenMP no more threads than there are cores, and let them spin briefly where that cannot change later.
 
     OpenMP reads its variables once, when torch loads it: call this before. Variables that the user has set stay, those
     of waiting and those of the number of threads apart. False where torch is loaded already; nothing changes then.
@@ -44,7 +44,7 @@ def limit_spinning(environment: MutableMapping[str, str] = os.environ) -> bool:
 def leave_busy_cores(
     environment: MutableMapping[str, str] = os.environ,
     read: Callable[[], "Clocks | None"] | None = None,
-    seconds: float = 0.1,
+    seconds: float = 0.5,
 ) -> int | None:
     """Begin with one thread for each core that other programs leave free, and at least one.
 

@@ -4,6 +4,7 @@ Names in the file begin with `g_ema.` (the moving average, which is the generato
 kept with `g.` and `d.`. A reader needs nothing but the file.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
-from stylegan.interop import checkpoints, hub, nvidia, torch_files
+from stylegan.interop import checkpoints, hub, nvidia, nvidia_files, torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import build
@@ -81,6 +82,31 @@ def header_of(model: Model) -> dict[str, Any]:
         "truncation": {"psi": model.generator.truncation[0], "cutoff": model.generator.truncation[1]},
         "provenance": asdict(model.provenance),
     } | ({"label_names": list(model.label_names)} if model.label_names else {})
+
+
+def fingerprint(generator: Generator) -> str:
+    """A checksum of what a generator makes of z: 16 hexadecimal digits, the beginning of a SHA-256.
+
+    It covers the names, shapes and values of all trained parameters of the mapping and the synthesis network, rounded
+    to float16 (little-endian; -0 counts as 0). A copy in half precision therefore has that of the original. Neither
+    the average of w nor how far the network has grown is in it.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted(generator.named_parameters()):
+        values = parameter.detach().cpu().half() + 0  # -0 + 0 is 0
+        digest.update(f"{name} {list(values.shape)}\n".encode())
+        digest.update(values.numpy().astype("<f2", copy=False).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_fingerprint(stored: str, generator: Generator, subject: str, hint: str) -> None:
+    """Raise InputError where a file was made for another generator than this one.
+
+    stored: the fingerprint in the file; "" where it has none, as older files. subject: what the file holds, with its
+    verb ("the directions in FILE are"). hint: what to do.
+    """
+    if stored and stored != (own := fingerprint(generator)):
+        raise InputError(f"{subject} of another model (fingerprint {stored!s:.40}) than this one ({own}); {hint}")
 
 
 def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: str | None = None) -> Model:
@@ -203,7 +229,7 @@ class _Truncation:
 
 
 def _load_pickle(path: Path) -> Model:
-    file = nvidia.read(path)
+    file = nvidia_files.read(path)
     if file.g is None and file.gs is None:
         raise InputError(
             f"{path} holds a discriminator alone, which draws nothing; if it is an attribute classifier, use: "
@@ -212,8 +238,8 @@ def _load_pickle(path: Path) -> Model:
     try:
         average, raw = file.gs or file.g, file.g if file.gs else None
         notes = f"read from {path.name}"
-        if told := nvidia.told(average):
-            notes += f"; its other options: {told}"
+        if others := nvidia.other_options(average):
+            notes += f"; its other options: {others}"
         return Model(
             nvidia.generator_from(average),
             Provenance(notes=notes),

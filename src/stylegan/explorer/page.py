@@ -1,27 +1,23 @@
 """The explorer's page: Gradio's widgets around `picture.py`. What a user has set lives in that user's page alone."""
 
-import atexit
 import base64
 import html
 import io
-import os
 import random
-import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from stylegan import video
+from stylegan import videos
 from stylegan.errors import InputError
 from stylegan.explorer import picture
 from stylegan.explorer.picture import RANGES, Explorer, Recipe
+from stylegan.explorer.server import import_gradio, launch
 
 if TYPE_CHECKING:
     import gradio
@@ -52,50 +48,13 @@ Values = dict[Any, Any]
 def serve(explorer: Explorer, *, host: str | None = None, port: int | None = None) -> "gradio.Blocks":
     """Serve the page and return at once; `block_thread()` of what is returned waits, `close()` ends it.
 
-    host: 127.0.0.1, unless given or set by GRADIO_SERVER_NAME (as Hugging Face does for Spaces). port: the first free
-    one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link. Raises InputError where it cannot be
-    served there, and without Gradio.
+    host: an address of this machine; GRADIO_SERVER_NAME where that is set (as Hugging Face does for Spaces), else
+    127.0.0.1. port: the first free one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link.
+    Raises InputError where it cannot be served there, and without Gradio.
     """
-    os.environ["GRADIO_TEMP_DIR"] = _files()
-    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    _check_address(host, port)
-    blocks, gr = page(explorer), import_gradio()
-    blocks.launch(
-        server_name=host,
-        server_port=port,
-        theme=gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
-        css=CSS,
-        head=HEAD,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        max_file_size="50mb",
-        footer_links=[],
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-    )
+    blocks = page(explorer)
+    launch(blocks, host=host, port=port, css=CSS, head=HEAD)
     return blocks
-
-
-@cache
-def _files() -> str:
-    """The folder in which the components of all pages keep uploads, and files to fetch, until the program ends."""
-    folder = tempfile.mkdtemp(prefix="stylegan-explorer-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _check_address(host: str, port: int | None) -> None:
-    if port is not None and not 0 < port < 2**16:
-        raise InputError(f"{port} is no port; choose one from 1 to 65535")
-    try:
-        family = socket.getaddrinfo(host, port or 0)[0][0]
-        socket.create_server((host, port or 0), family=family).close()
-    except OSError as error:
-        place = f"port {port} of {host}" if port else host
-        reason = (error.strerror or str(error)).split(" (")[0]
-        raise InputError(f"nothing can be served at {place}: {reason}; choose another") from error
 
 
 # --- the page
@@ -132,13 +91,14 @@ class Controls:
 
     def recipe(self, values: Values) -> Recipe:
         """What they say. Raises InputError."""
+        own = values[self.noise] == "own"
         return Recipe(
             seed=values[self.seed],
             label=values[self.label],
             psi=values[self.psi],
             cutoff=values[self.cutoff],
-            noise=values[self.noise],
-            noise_seed=values[self.noise_seed],
+            noise="random" if own else values[self.noise],
+            noise_seed=None if own else values[self.noise_seed],
             found=values[self.found] if values[self.start] == "found" else None,
             other_seed=values[self.other_seed],
             mixed=tuple(values[slider] for slider in self.mixed),
@@ -214,7 +174,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["psi"] = gr.Slider(
         -1,
         1.5,
-        value=0.7 if generator.has_w else 1,
+        value=generator.truncation[0],
         step=0.01,
         label="Truncation ψ",
         info="1: full variety; 0: the average; below: its opposite"
@@ -226,15 +186,15 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["cutoff"] = gr.Slider(
         0,
         layers,
-        value=min(8, layers),
+        value=min(8 if generator.truncation[1] is None else generator.truncation[1], layers),
         step=1,
         precision=0,
         label="Truncated layers, from the coarsest",
         visible=generator.config.use_styles,
     )
     controls["noise"] = gr.Radio(
-        [("from a seed", "random"), ("the network's own", "const"), ("none", "none")],
-        value="random",
+        [("the seed's own", "own"), ("from another seed", "random"), ("the network's own", "const"), ("none", "none")],
+        value="own",
         label="Noise",
         visible=generator.config.use_noise,
         elem_id="noise",
@@ -348,10 +308,10 @@ def _walk(gr: Any, explorer: Explorer, controls: Controls) -> None:
     def walk(values: Values, progress: Any = gr.Progress()) -> Iterator[str]:  # noqa: B008  (Gradio looks for it there)
         with _in_the_page(), tempfile.TemporaryDirectory() as folder:
             recipe, frames = controls.recipe(values), round(values[seconds] * FPS)
-            stops = picture.seeds_of(values[seeds])
+            stops = recipe.seeds_of(values[seeds])
             drawn = picture.walk(explorer, recipe, stops, values[route], frames)
             file = Path(folder, "walk.mp4")
-            video.write(file, progress.tqdm(drawn, total=frames, unit="frames"), fps=FPS)
+            videos.write(file, progress.tqdm(drawn, total=frames, unit="frames"), fps=FPS)
             yield str(file)
 
     make.click(walk, controls.all | {seeds, route, seconds}, film, api_visibility="private")
@@ -458,14 +418,3 @@ def _in_the_page() -> Iterator[None]:
         yield
     except InputError as error:
         raise import_gradio().Error(str(error), print_exception=False) from error
-
-
-def import_gradio() -> Any:
-    """Gradio, which sends nothing home and records nothing. Raises InputError where it is not installed."""
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_RUN_HISTORY="False")
-    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000000"  # no statistics of all events after each of them
-    try:
-        import gradio
-    except ImportError as error:
-        raise InputError("the explorer needs gradio; install it with: pip install 'stylegan[app]'") from error
-    return gradio
