@@ -1,6 +1,7 @@
 """Images held out: training never sees one, metrics compare with them, and stores without them are as they were."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from format_reader import read_store
 from PIL import Image
 
+from stylegan import cli
 from stylegan.data.loader import Loader
 from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
 from stylegan.data.store import open_store
@@ -96,6 +98,19 @@ def test_portraits_hold_out_their_last(tmp_path):
     held_out = open_store(tmp_path / "s").held_out()
     assert (report.count, report.held_out_count) == (4, 2)
     assert held_out.names == ["portrait-0-000004", "portrait-0-000005"] and held_out.attributes.shape[0] == 2
+
+
+def test_the_command_takes_a_number_or_a_share_and_says_what_it_has_held_out(source, tmp_path, capsys):
+    for hold_out, said in (
+        ("3", "9 images of 8 x 8 and 3 held out in"),
+        ("0.5", "6 images of 8 x 8 and 6 held out in"),
+    ):
+        cli.main(["prepare", str(source), str(tmp_path / hold_out), "--resolution", "8", "--hold-out", hold_out])
+        assert said in capsys.readouterr().out
+    cli.main(["prepare", "portraits", str(tmp_path / "p"), "--count", "4", "--resolution", "8", "--hold-out", "1"])
+    assert "3 images of 8 x 8 and 1 held out in" in capsys.readouterr().out
+    cli.main(["info", str(tmp_path / "p")])
+    assert re.search(r"held out\W+1\b", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("hold_out", [-1, 1.5, 12, 40, float("nan"), float("inf")])

@@ -17,7 +17,7 @@ from conftest import TINY_MAPS, write_official, write_store
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylegan import device, presets, recipe, weights
+from stylegan import device, presets, recipe, sampling, weights
 from stylegan.data.loader import Loader, prefetch
 from stylegan.data.store import open_store
 from stylegan.errors import InputError

@@ -29,9 +29,11 @@ def prepare(
         count: Number of portraits to draw (only for portraits). Default: 5000.
     """
     if source == "portraits":
-        of_portraits = {name: getattr(config, name) for name in ("resolution", "seed", "workers")}
+        of_portraits = {name: getattr(config, name) for name in ("hold_out", "resolution", "seed", "workers")}
         if config != PrepareConfig(**of_portraits):
-            raise InputError("portraits take --count, --resolution, --seed and --workers; leave out the rest")
+            raise InputError(
+                "portraits take --count, --hold-out, --resolution, --seed and --workers; leave out the rest"
+            )
         report = prepare_portraits(store, count=5000 if count is None else count, **of_portraits)
     elif count is not None:
         raise InputError("--count is for portraits; use --limit to take fewer images than there are")
@@ -39,10 +41,11 @@ def prepare(
         report = prepare_images(source, store, config)
     for name, reason in report.skipped:
         print(printable(f"skipped {name}: {reason}"))
+    held_out = f" and {report.held_out_count} held out" if report.held_out_count else ""
     labels = ["--labels"] if report.has_labels else []
     print(
         printable(
-            f"{report.count} images of {config.resolution} x {config.resolution} in {store}, "
+            f"{report.count} images of {config.resolution} x {config.resolution}{held_out} in {store}, "
             f"{len(report.skipped)} skipped, {report.seconds:.1f} s; {report.labels}. "
             f"Next: {say_next('train', store, 'RUN', '--preset', 'small', *labels)}"
         )

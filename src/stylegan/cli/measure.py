@@ -24,6 +24,7 @@ from stylegan.errors import InputError
 from stylegan.files import check_output
 from stylegan.metrics import evaluate as metrics
 from stylegan.metrics.metric import EvaluateConfig
+from stylegan.metrics.record import named_values
 from stylegan.training.config import TrainingConfig
 from stylegan.training.schedule import from_there_on
 
@@ -57,7 +58,7 @@ def evaluate(
         if processes.rank() != 0:
             return
         for line in lines:
-            values = "  ".join(f"{name} {value:.5g}" for name, value in line["values"].items())
+            values = "  ".join(f"{name} {value:.5g}" for name, value in named_values(line).items())
             print(f"{line['metric']:<10} {values}   ({line['count']} samples, {line['seconds']:.0f} s)")
         if directions is not None:
             found = evaluation.separability["w" if "w" in evaluation.separability else "z"]
