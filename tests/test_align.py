@@ -12,7 +12,7 @@ from conftest import SHARED, tiny_generator
 from PIL import Image
 from test_cli import refused, run
 
-from stylegan import downloads, project, weights
+from stylegan import downloads, projection, weights
 from stylegan.data import align
 from stylegan.data.align import Square, crop, face_square
 from stylegan.data.items import Unusable
@@ -143,9 +143,9 @@ def test_a_face_is_projected(tmp_path, finds_dots, capsys):
     weights.save(tmp_path / "m.safetensors", weights.Model(generator))
     dots(200, 40).save(tmp_path / "turned.png")
     dots(200).save(tmp_path / "upright.png")
-    targets = [project.read_image(tmp_path / f"{name}.png", generator, "face") for name in ("turned", "upright")]
+    targets = [projection.read_image(tmp_path / f"{name}.png", generator, "face") for name in ("turned", "upright")]
     assert targets[0].shape == (1, 3, 16, 16)
-    middle = project.read_image(tmp_path / "turned.png", generator)
+    middle = projection.read_image(tmp_path / "turned.png", generator)
     assert (targets[0] - targets[1]).abs().mean() < 0.3 * (middle - targets[1]).abs().mean()
     options = ("--steps", "2", "--candidates", "4", "--distance", "none", "--device", "cpu", "--out", tmp_path / "out")
     weights.save(tmp_path / "faces.safetensors", weights.Model(generator, weights.Provenance(fit="face")))
@@ -155,7 +155,7 @@ def test_a_face_is_projected(tmp_path, finds_dots, capsys):
         with Image.open(tmp_path / "out" / "turned-target.png") as found:
             assert np.array_equal(np.asarray(found), to_uint8(wanted)[0].permute(1, 2, 0).numpy())
     assert picture.open_explorer(tmp_path / "faces.safetensors").fit == "face"
-    unknown = [project.fit_of(weights.Provenance(fit=fit)) for fit in ("", "celeba", "upside down")]
+    unknown = [projection.fit_of(weights.Provenance(fit=fit)) for fit in ("", "celeba", "upside down")]
     assert unknown == [None, None, None]
     Image.new("RGB", (50, 50)).save(tmp_path / "nobody.png")
     command = ("project", tmp_path / "m.safetensors", tmp_path / "nobody.png", "--fit", "face", "--device", "cpu")

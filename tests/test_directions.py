@@ -47,20 +47,20 @@ def test_edit_moves_the_chosen_layers_and_no_others():
     assert torch.equal(w, before)
 
 
-def test_orthogonalised_leaves_the_others_scores_alone():
+def test_orthogonalized_leaves_the_others_scores_alone():
     draw = torch.Generator().manual_seed(2)
     vector, others = torch.randn(16, generator=draw), torch.randn(4, 16, generator=draw)
     others[3] = others[0] + 1e-3 * torch.randn(16, generator=draw)  # hard to tell apart
-    found = directions.orthogonalised(vector.double(), others.double())
+    found = directions.orthogonalized(vector.double(), others.double())
     assert (others.double() @ found).abs().max() < 1e-12 and found.norm() == pytest.approx(1, abs=1e-12)
     basis, _ = np.linalg.qr(others.double().numpy().T)
     expected = vector.double().numpy() - basis @ (basis.T @ vector.double().numpy())
     assert found.numpy() == pytest.approx(unit(expected), abs=1e-9)
-    one = directions.orthogonalised(vector, others[:1])  # InterFaceGAN's n1 - (n1 . n2) n2
+    one = directions.orthogonalized(vector, others[:1])  # InterFaceGAN's n1 - (n1 . n2) n2
     n1, n2 = unit(vector), unit(others[0])
     assert one.numpy() == pytest.approx(unit(n1 - (n1 @ n2) * n2), abs=1e-6)
     with pytest.raises(InputError, match="hold fewer"):
-        directions.orthogonalised(others[0] + others[1], others[:2])
+        directions.orthogonalized(others[0] + others[1], others[:2])
 
 
 def test_a_step_is_one_deviation_and_may_hold_others():

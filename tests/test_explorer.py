@@ -24,7 +24,8 @@ from test_align import dots, find_dots
 from stylegan import directions, sampling, weights
 from stylegan.data import align
 from stylegan.data.pyramid import pyramid
-from stylegan.data.store import StoreWriter, open_store
+from stylegan.data.store import open_store
+from stylegan.data.store_writer import StoreWriter
 from stylegan.errors import InputError
 from stylegan.explorer import picture, space
 from stylegan.explorer.picture import Explorer, Recipe

@@ -23,7 +23,8 @@ from stylegan.data.items import Unusable
 from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
 from stylegan.data.pyramid import pyramid
 from stylegan.data.sources import open_source
-from stylegan.data.store import StoreWriter, open_store
+from stylegan.data.store import open_store
+from stylegan.data.store_writer import StoreWriter
 from stylegan.data.workers import in_order
 from stylegan.errors import InputError
 

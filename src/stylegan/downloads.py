@@ -137,6 +137,11 @@ def fetched(name: str) -> list[Path]:
     return paths
 
 
+def is_fetched(name: str) -> bool:
+    """Whether the files of an entry of DOWNLOADS are in the cache; `fetched` also checks their contents."""
+    return all((cache_folder() / item.name).exists() for item in DOWNLOADS[name])
+
+
 def checksum_of(paths: list[Path]) -> str:
     """SHA-256 (hex) of the files' contents, one after the other."""
     digest = hashlib.sha256()

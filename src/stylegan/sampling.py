@@ -1,7 +1,7 @@
 """From seeds or files to images: z, w, truncation, mixing, interpolation. What draws images yields them in batches."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +16,6 @@ from stylegan.networks.generator import Generator, GeneratorConfig, NoiseInput
 from stylegan.resolutions import resolutions
 from stylegan.weights import check_fingerprint, fingerprint
 
-Latents = Sequence[int] | Tensor
-"""What to draw: seeds, or w [N, num_layers, w_dim]."""
 Noise = Literal["random", "const", "none"]
 """Every image's own planes, from its seed; the network's, the same for all; or no noise."""
 Route = Literal["linear", "spherical", "cubic"]
@@ -65,14 +63,14 @@ def labels_of(generator: Generator, label: int | None, count: int) -> Tensor | N
     return None if label is None else torch.full((count,), label, device=generator.w_avg.device)
 
 
-def w_of(generator: Generator, latents: Latents, label: int | None = None) -> Tensor:
-    """w [N, num_layers, w_dim] of seeds, all of one class in a conditional network. What is w already stays as it is.
+def labels_in_turn(generator: Generator, label: int | None, count: int) -> Tensor | None:
+    """The labels of so many images: the class where one is given, else all in turn: int64 [count], or None.
 
-    Raises InputError as `labels_of` does, for seeds.
+    None for a network without classes. Raises InputError for a class that the network does not have.
     """
-    if isinstance(latents, Tensor):
-        return latents.to(generator.w_avg.device)
-    return w_of_seeds(generator, latents, labels_of(generator, label, len(latents)))
+    if label is None and generator.config.label_count:
+        return torch.arange(count, device=generator.w_avg.device) % generator.config.label_count
+    return labels_of(generator, label, count)
 
 
 def noise_input(generator: Generator, noise: Noise, seeds: Sequence[int]) -> NoiseInput:
@@ -211,43 +209,6 @@ def style_ranges(resolution: int) -> dict[str, range]:
 
 
 @torch.no_grad()
-def generate(
-    generator: Generator,
-    latents: Latents,
-    *,
-    psi: float = 1.0,
-    cutoff: int | None = None,
-    labels: Tensor | None = None,
-    noise: Noise = "random",
-    noise_seeds: Sequence[int] | None = None,
-    mix: int = 1,
-    batch: int = 16,
-) -> Iterator[Tensor]:
-    """Draw the images of seeds or of w, in order, as batches [n, channels, H, W] in about [-1, 1].
-
-    A seed's image depends on the seed alone, not on its neighbours: latent and noise have streams of their own.
-    psi, cutoff: truncation, see `Generator.truncate`. labels: one per seed. noise: "random" draws planes for each
-    image, "const" uses the network's, "none" leaves noise out. noise_seeds: of the random planes, one for each image;
-    the seeds unless given, or 0, 1, 2, ... for w. mix: how many latents each image is mixed from, see
-    `w_of_crossed_seeds`. Padding is drawn too; `images.crop_padding` takes it off. Raises InputError where labels or
-    mix are given with w, in which they are decided.
-    """
-    if isinstance(latents, Tensor) and (labels is not None or mix != 1):
-        raise InputError("w is of a class and mixed already; leave the labels and mix out")
-    if noise_seeds is None:
-        noise_seeds = range(len(latents)) if isinstance(latents, Tensor) else latents
-    for start in range(0, len(latents), batch):
-        chunk = slice(start, start + batch)
-        if isinstance(latents, Tensor):
-            w = latents[chunk].to(generator.w_avg.device)
-        else:
-            given = None if labels is None else labels[chunk].to(generator.w_avg.device)
-            w = w_of_crossed_seeds(generator, latents[chunk], mix, given)
-        planes = noise_input(generator, noise, noise_seeds[chunk])
-        yield generator.synthesis(generator.truncate(w, psi, cutoff), noise=planes)
-
-
-@torch.no_grad()
 def draw(generator: Generator, w: Tensor, noise: NoiseInput = "const", *, batch: int = 16) -> Tensor:
     """The images of w [N, num_layers, w_dim] at once, to look at: uint8 [N, C, H, W], without padding, on the CPU.
 
@@ -270,40 +231,49 @@ def mixing_table(
     layers: Sequence[Sequence[int]],
     *,
     psi: float = 1.0,
+    cutoff: int | None = None,
     noise: NoiseInput = "const",
     gap: int = 0,
 ) -> Tensor:
     """Style mixing as a table (figure 3): the images of the left column with some styles of those of the top row.
 
     top, left: w [N, num_layers, w_dim] and [M, num_layers, w_dim]. layers: those that come from the top row, for each
-    of the M rows. psi: of the layers up to 32 x 32. noise: one set of planes for all, so that only styles differ. gap:
-    pixels between the images. Returns uint8 [C, H, W]. Raises InputError for a traditional generator.
+    of the M rows. psi, cutoff: truncation, see `Generator.truncate`. noise: one set of planes for all, so that
+    only styles differ. gap: pixels between the images. Returns uint8 [C, H, W].
+    Raises InputError for a traditional generator.
     """
     rows = [torch.cat([w[None], mix(w[None], top, chosen)]) for w, chosen in zip(left, layers, strict=True)]
-    drawn = draw(generator, generator.truncate(torch.cat([top, *rows]), psi), noise)
+    drawn = draw(generator, generator.truncate(torch.cat([top, *rows]), psi, cutoff), noise)
     return grid(torch.cat([torch.full_like(drawn[:1], 255), drawn]), columns=len(top) + 1, gap=gap)
 
 
 def save_latents(
-    path: Path | str, *, z: Tensor | None = None, w: Tensor | None = None, model: Generator | None = None
+    path: Path | str,
+    *,
+    z: Tensor | None = None,
+    w: Tensor | None = None,
+    planes: Sequence[Tensor] | None = None,
+    model: Generator | None = None,
 ) -> None:
     """Write z [N, z_dim], w [N, w_dim] or w+ [N, num_layers, w_dim] to a file that `load_latents` reads.
 
-    A `.safetensors` file holds what is given under its name, `z` or `w`, and the fingerprint of `model`, in whose W it
-    is; a `.npy` file holds one of z and w alone. Raises InputError for another ending, and for both in one `.npy` file.
+    A `.safetensors` file holds what is given under its name, `z` or `w`, noise planes [N, 1, R, R] as `noise0`,
+    `noise1`, ..., and the fingerprint of `model`, in whose W it is; a `.npy` file holds one of z and w alone. Raises
+    InputError for another ending, and for several in one `.npy` file.
     """
     path = Path(path)
-    given = {name: x.detach().float() for name, x in (("z", z), ("w", w)) if x is not None}
-    if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(given) != 1):
+    tensors = {name: x.detach().float() for name, x in (("z", z), ("w", w)) if x is not None}
+    tensors |= {f"noise{i}": plane for i, plane in enumerate(planes or ())}
+    if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(tensors) != 1):
         raise InputError(f"{path} cannot hold latents: write a .safetensors file, or one of z and w to a .npy file")
     if path.suffix == ".safetensors":
         header = None
         if model is not None:
             header = {"kind": "stylegan-latents", "format_version": 1, "fingerprint": fingerprint(model)}
-        write_tensors(path, given, header)
+        write_tensors(path, tensors, header)
         return
     with atomic_file(path) as file:
-        np.save(file, next(iter(given.values())).cpu().numpy())
+        np.save(file, next(iter(tensors.values())).cpu().numpy())
 
 
 def load_latents(

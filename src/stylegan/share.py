@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stylegan import sampling, weights
+from stylegan import weights
 from stylegan.images import crop_padding, enlarge, grid, save_image, to_uint8
 from stylegan.interop.hub import CARD_FILE, CONFIG_FILE, MODEL_FILE, repo_of
 from stylegan.metrics.record import read_record
 from stylegan.metrics.subject import checksum
 from stylegan.networks import ops
+from stylegan.recipe import Recipe, batches
 
 SAMPLES_FILE = "samples.png"
 SEEDS = range(16)
-PSI = 0.7
 LARGEST_SAMPLE, SMALLEST_SAMPLE = 256, 96  # pixels
 
 # identifiers of licences that the hub knows
@@ -45,9 +45,7 @@ def write_folder(folder: Path, model: weights.Model, name: str, record: Path | N
 def samples(model: weights.Model) -> Tensor:
     """The images of the first sixteen seeds as one, uint8 [C, H, W]: none chosen, classes in turn."""
     generator, drawn = model.generator, []
-    classes = generator.config.label_count
-    labels = torch.arange(len(SEEDS)) % classes if classes else None
-    for batch in sampling.generate(generator, SEEDS, psi=_psi(model), labels=labels, batch=4):
+    for batch in batches(generator, Recipe(SEEDS), batch=4):
         while batch.shape[3] > LARGEST_SAMPLE:
             batch = ops.downsample(batch)
         drawn.append(to_uint8(crop_padding(batch, generator.config.aspect)))
@@ -77,8 +75,7 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
         f"![Samples]({SAMPLES_FILE})",
         f"*Seeds {SEEDS[0]} to {SEEDS[-1]}, truncation psi {_psi(model):g}; none chosen.*",
         "## Use",
-        "```sh\npip install 'stylegan[hub]'\n"
-        f"stylegan generate hf://{repo} --seeds 0-31 --psi {_psi(model):g} --out pictures\n```",
+        f"```sh\npip install 'stylegan[hub]'\nstylegan generate hf://{repo} --seeds 0-31 --out pictures\n```",
         _python_use(model, repo),
         f"`{MODEL_FILE}` is the network with its configuration in the header; `{CONFIG_FILE}` repeats that.",
         "## Training",
@@ -95,25 +92,21 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
 
 
 def _python_use(model: weights.Model, repo: str) -> str:
-    config, resolution = model.generator.config, model.generator.synthesis.grown[0]
-    labels = f", labels=torch.arange(8) % {config.label_count}" if config.label_count else ""
+    channels, resolution = model.generator.config.channels, model.generator.synthesis.grown[0]
     return "\n".join(
         [
             "```python",
             "import stylegan",
-            *(["import torch"] if labels else []),
-            "from stylegan import sampling",
             "",
-            f'generator = stylegan.load("hf://{repo}")',
-            f"images = next(sampling.generate(generator, range(8), psi={_psi(model):g}{labels}))",
-            f"# float32 [8, {config.channels}, {resolution}, {resolution}] in about [-1, 1]",
+            f'images = stylegan.draw("hf://{repo}", range(8))',
+            f"# uint8 [8, {channels}, {resolution}, {resolution}]",
             "```",
         ]
     )
 
 
 def _psi(model: weights.Model) -> float:
-    return PSI if model.generator.has_w else 1.0
+    return model.generator.truncation[0]
 
 
 def _front_matter(provenance: weights.Provenance) -> str:

@@ -120,7 +120,7 @@ def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: 
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
     """The generator of a model file, of a foreign one (see `load_model`), a bundled one, or of hf://user/model.
 
-    It is the moving average, ready to draw: `load("portraits-32")`. Raises InputError where there is none.
+    It is the moving average, ready to draw, and tracks no gradients: `load("portraits-32")`. Raises InputError where there is none.
     """
     return load_model(name).generator.to(device)
 
@@ -129,9 +129,18 @@ def load_model(name: Path | str) -> Model:
     """Everything that a model holds; `name` is as for `find`.
 
     A file may also be a foreign one: an official pickle of StyleGAN or Progressive GAN networks, or a checkpoint of
-    genforce. No code of any file is run. Raises InputError, in one sentence.
+    genforce. No code of any file is run. Its weights track no gradients; `requires_grad_()` changes that. Raises
+    InputError, in one sentence.
     """
-    path = find(name)
+    model = _read(find(name))
+    for network in (model.generator, model.raw_generator, model.discriminator):
+        if network is not None:
+            network.requires_grad_(False)
+    return model
+
+
+def _read(path: Path) -> Model:
+    """A file of whichever kind."""
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
     with path.open("rb") as file:

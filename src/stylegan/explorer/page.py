@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from stylegan import video
+from stylegan import videos
 from stylegan.errors import InputError
 from stylegan.explorer import picture
 from stylegan.explorer.picture import RANGES, Explorer, Recipe
@@ -91,13 +91,14 @@ class Controls:
 
     def recipe(self, values: Values) -> Recipe:
         """What they say. Raises InputError."""
+        own = values[self.noise] == "own"
         return Recipe(
             seed=values[self.seed],
             label=values[self.label],
             psi=values[self.psi],
             cutoff=values[self.cutoff],
-            noise=values[self.noise],
-            noise_seed=values[self.noise_seed],
+            noise="random" if own else values[self.noise],
+            noise_seed=None if own else values[self.noise_seed],
             found=values[self.found] if values[self.start] == "found" else None,
             other_seed=values[self.other_seed],
             mixed=tuple(values[slider] for slider in self.mixed),
@@ -173,7 +174,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["psi"] = gr.Slider(
         -1,
         1.5,
-        value=0.7 if generator.has_w else 1,
+        value=generator.truncation[0],
         step=0.01,
         label="Truncation ψ",
         info="1: full variety; 0: the average; below: its opposite"
@@ -185,15 +186,15 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["cutoff"] = gr.Slider(
         0,
         layers,
-        value=min(8, layers),
+        value=min(8 if generator.truncation[1] is None else generator.truncation[1], layers),
         step=1,
         precision=0,
         label="Truncated layers, from the coarsest",
         visible=generator.config.use_styles,
     )
     controls["noise"] = gr.Radio(
-        [("from a seed", "random"), ("the network's own", "const"), ("none", "none")],
-        value="random",
+        [("the seed's own", "own"), ("from another seed", "random"), ("the network's own", "const"), ("none", "none")],
+        value="own",
         label="Noise",
         visible=generator.config.use_noise,
         elem_id="noise",
@@ -307,10 +308,10 @@ def _walk(gr: Any, explorer: Explorer, controls: Controls) -> None:
     def walk(values: Values, progress: Any = gr.Progress()) -> Iterator[str]:  # noqa: B008  (Gradio looks for it there)
         with _in_the_page(), tempfile.TemporaryDirectory() as folder:
             recipe, frames = controls.recipe(values), round(values[seconds] * FPS)
-            stops = picture.seeds_of(values[seeds])
+            stops = recipe.seeds_of(values[seeds])
             drawn = picture.walk(explorer, recipe, stops, values[route], frames)
             file = Path(folder, "walk.mp4")
-            video.write(file, progress.tqdm(drawn, total=frames, unit="frames"), fps=FPS)
+            videos.write(file, progress.tqdm(drawn, total=frames, unit="frames"), fps=FPS)
             yield str(file)
 
     make.click(walk, controls.all | {seeds, route, seconds}, film, api_visibility="private")

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stylegan import directions, project, sampling, video, weights
+from stylegan import directions, projection, sampling, videos, weights
+from stylegan import recipe as recipes
 from stylegan.data import align
 from stylegan.data.fitting import Fit
 from stylegan.data.pyramid import pyramid
@@ -55,17 +56,18 @@ class Explorer:
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A picture, as the controls say it: a seed or a found w, then styles of another seed, then edits."""
+    """A picture as the controls of the page say it: a seed or a found w, then styles of another seed, then edits."""
 
     seed: int | None = 0
     label: int | None = None
     """The class, for a conditional model."""
-    psi: float = 1.0
-    """Truncation of both seeds. What was found is shown as it is."""
+    psi: float | None = None
+    """Truncation of both seeds; by default the model's own. What was found is shown as it is."""
     cutoff: int | None = None
-    """How many layers are truncated."""
+    """Number of truncated layers; by default the model's own."""
     noise: sampling.Noise = "random"
-    noise_seed: int | None = 0
+    noise_seed: int | None = None
+    """Seed of the random planes. Default: the picture's own seed, or 0 for what was found."""
     found: Tensor | None = None
     """w [1, num_layers, w_dim] to start from instead of the seed: a projection, or a file."""
     other_seed: int | None = 1
@@ -79,7 +81,8 @@ class Recipe:
     """Directions that the edits of others leave alone."""
 
     def __post_init__(self) -> None:
-        for seed in (self.seed, self.noise_seed, self.other_seed):
+        noise_seed = 0 if self.noise_seed is None else self.noise_seed
+        for seed in (self.seed, noise_seed, self.other_seed):
             if seed is None or not 0 <= seed < 2**32:
                 raise InputError("a seed is a whole number from 0 to 4294967295; type one")
 
@@ -110,7 +113,7 @@ def open_explorer(
         )
     fast = fast_resolution(generator)
     lower = None if fast == generator.synthesis.grown[0] else trunk(generator, fast)
-    return Explorer(Path(model).resolve().stem, generator, found, store, lower, project.fit_of(loaded.provenance))
+    return Explorer(Path(model).resolve().stem, generator, found, store, lower, projection.fit_of(loaded.provenance))
 
 
 # --- the picture
@@ -122,7 +125,8 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
     generator = explorer.generator
 
     def of_seed(seed: int) -> Tensor:
-        return generator.truncate(sampling.w_of(generator, [seed], recipe.label), recipe.psi, recipe.cutoff)
+        drawn = recipes.Recipe((seed,), label=recipe.label, psi=recipe.psi, cutoff=recipe.cutoff)
+        return recipes.resolve(drawn, generator).w
 
     w = of_seed(recipe.seed) if recipe.found is None else recipe.found.to(generator.w_avg)
     if any(recipe.mixed):
@@ -134,8 +138,15 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
     for name, strength in zip(explorer.directions.names, recipe.strengths, strict=False):
         if strength:
             step = explorer.directions.step(name, [other for other in recipe.held if other != name])
-            w = directions.edit(w, step, strength, directions.chosen_layers(explorer.directions, chosen))
+            w = directions.shift(w, step, strength, directions.chosen_layers(explorer.directions, chosen))
     return w
+
+
+def planes_seed(recipe: Recipe) -> int:
+    """Seed of the picture's random planes."""
+    if recipe.noise_seed is not None:
+        return recipe.noise_seed
+    return recipe.seed if recipe.found is None else 0
 
 
 def picture(explorer: Explorer, recipe: Recipe) -> Image.Image:
@@ -151,7 +162,7 @@ def seen(explorer: Explorer, image: Tensor) -> Image.Image:
 @torch.no_grad()
 def draw(explorer: Explorer, recipe: Recipe) -> Tensor:
     """The picture with its padding, as the network draws it: uint8 [1, C, R, R] on the CPU."""
-    planes = sampling.noise_input(explorer.generator, recipe.noise, [recipe.noise_seed])
+    planes = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
     return to_uint8(explorer.generator.synthesis(w_of(explorer, recipe), noise=planes)).cpu()
 
 
@@ -161,7 +172,8 @@ def describe(explorer: Explorer, recipe: Recipe) -> str:
     resolution = generator.synthesis.grown[0]
     if recipe.found is None:
         parts.append(f"seed {recipe.seed}" + ("" if recipe.label is None else f" of class {recipe.label}"))
-        parts += [f"ψ {recipe.psi:g}"] if generator.has_w else []
+        psi = generator.truncation[0] if recipe.psi is None else recipe.psi
+        parts += [f"ψ {psi:g}"] if generator.has_w else []
     else:
         parts.append("the w that was found")
     shares = zip(RANGES, recipe.mixed, strict=True)
@@ -179,7 +191,7 @@ def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
     name = f"seed{recipe.seed:04d}" if recipe.found is None else "found"
     files = [folder / f"{name}.png", folder / f"{name}.safetensors"]
     save_image(picture(explorer, recipe), files[0])
-    sampling.save_latents(files[1], w=w_of(explorer, recipe))
+    sampling.save_latents(files[1], w=w_of(explorer, recipe), model=explorer.generator)
     return [str(file) for file in files]
 
 
@@ -235,7 +247,7 @@ def preview(explorer: Explorer, recipe: Recipe, colours: Tensor) -> Image.Image:
 
 def _features(explorer: Explorer, recipe: Recipe) -> Tensor:
     """[pixels, features + 1], the last of them 1, on the CPU."""
-    planes = sampling.noise_input(explorer.trunk, recipe.noise, [recipe.noise_seed])
+    planes = sampling.noise_input(explorer.trunk, recipe.noise, [planes_seed(recipe)])
     features = explorer.trunk.synthesis(w_of(explorer, recipe), noise=planes).flatten(2)[0].T.cpu()
     return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
 
@@ -243,17 +255,9 @@ def _features(explorer: Explorer, recipe: Recipe) -> Tensor:
 # --- from picture to picture
 
 
-def seeds_of(text: str) -> list[int]:
-    """ "1, 5 7" -> [1, 5, 7]. Raises InputError for anything else."""
-    parts = text.replace(",", " ").split()
-    if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
-        raise InputError(f"{text!r} are no seeds; write numbers such as 1, 5, 7")
-    return [int(part) for part in parts]
-
-
 def walk(
     explorer: Explorer, recipe: Recipe, seeds: Sequence[int], route: Literal["linear", "cubic"], frames: int
-) -> Iterator[video.Frame]:
+) -> Iterator[videos.Frame]:
     """A video from the picture to those of other seeds, with the same styles mixed in and the same edits.
 
     route: linear ends at the last seed, cubic returns to the picture. Raises InputError for no seeds, or for more than
@@ -263,8 +267,8 @@ def walk(
         raise InputError(f"a walk of {frames} frames goes to 1 to {frames - 1} seeds, not {len(seeds)}")
     stops = [recipe, *(replace(recipe, seed=seed, found=None) for seed in seeds)]
     keys = torch.stack([w_of(explorer, stop) for stop in stops])
-    planes = sampling.noise_input(explorer.generator, recipe.noise, [recipe.noise_seed])
-    return video.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
+    planes = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
+    return videos.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
 
 
 def finds_faces() -> bool:
@@ -283,22 +287,22 @@ def read_photograph(explorer: Explorer, file: Path | str, face: bool = False) ->
     """
     fit = "face" if face else explorer.fit if explorer.fit != "face" else None
     with _named(file):
-        return to_uint8(project.read_image(file, explorer.generator, fit))
+        return to_uint8(projection.read_image(file, explorer.generator, fit))
 
 
 def find(
     explorer: Explorer, photograph: Tensor, label: int | None, space: Literal["w", "w+"], steps: int
 ) -> Iterator[tuple[int, Tensor, float]]:
     """Project a photograph. After each step: its number, w [1, num_layers, w_dim], and the PSNR in dB."""
-    config = project.ProjectConfig(space=space, steps=steps)
-    for at in project.projecting(explorer.generator, from_uint8(photograph), config, label=label):
-        yield at.step, at.w, float(project.psnr(to_uint8(at.images).cpu(), photograph))
+    config = projection.ProjectConfig(space=space, steps=steps)
+    for at in projection.projecting(explorer.generator, from_uint8(photograph), config, label=label):
+        yield at.step, at.w, float(projection.psnr(to_uint8(at.images).cpu(), photograph))
 
 
 def read_latent(explorer: Explorer, file: Path | str, label: int | None) -> Tensor:
     """The first w [1, num_layers, w_dim] of a file of latents; z becomes w. Raises InputError."""
     with _named(file):
-        space, held = sampling.load_latents(file, explorer.generator.config)
+        space, held = sampling.load_latents(file, explorer.generator.config, model=explorer.generator)
     if space == "w":
         return held[:1]
     return sampling.w_of_z(explorer.generator, held[:1], sampling.labels_of(explorer.generator, label, 1))

@@ -235,19 +235,25 @@ class SynthesisNetwork(nn.Module):
         return [r for r in resolutions(self.config.resolution if resolution is None else resolution) for _ in range(2)]
 
     def forward(
-        self, w: Tensor, *, resolution: int | None = None, fade: ops.Fade = 0.0, noise: NoiseInput = "random"
+        self,
+        w: Tensor,
+        *,
+        resolution: int | None = None,
+        fade: ops.Fade | None = None,
+        noise: NoiseInput = "random",
     ) -> Tensor:
         """Draw images from w.
 
         w: [N, num_layers, w_dim], one vector a layer (one in all for a traditional generator). resolution: what to
-        draw at; None is what the network has been grown to, with its fade. fade: the weight, in [0, 1], of the next
-        lower resolution's image.
+        draw at; None is what the network has been grown to. fade: the weight, in [0, 1], of the next lower resolution's
+        image; None is 0 at a given resolution, else the fade that the network has been grown to.
         noise: "random" draws fresh planes, "const" uses the network's own, "none" leaves noise out; or one plane
         [N or 1, 1, H, W] a layer.
         Returns [N, channels, resolution, resolution] in about [-1, 1].
         """
         if resolution is None:
-            resolution, fade = self.grown[0], fade or self.grown[1]
+            resolution, fade = self.grown[0], self.grown[1] if fade is None else fade
+        fade = 0.0 if fade is None else fade
         self._check(w, resolution, fade)
         planes = self._noise_planes(noise, resolution, w)
         w = w if self.config.use_styles else w.expand(-1, len(planes), -1)  # only the input layer will look

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tyro.conf import Suppress  # keeps a field off the command line
 
-from stylegan import processes, randomness, sampling, weights
+from stylegan import processes, randomness, recipe, weights
 from stylegan.config import check_finite, from_dict, to_dict
 from stylegan.data.loader import Loader, prefetch, to_reals
 from stylegan.data.store import Store, open_store
@@ -480,9 +480,8 @@ class Run:
         """The moving average's images of the first seeds, without truncation; classes in turn."""
         seeds = range(self.config.grid[0] * self.config.grid[1])
         self.g_ema.synthesis.grown = self.resolution_and_fade
-        classes = self.config.generator.label_count
-        labels = torch.arange(len(seeds)) % classes if classes else None
-        return torch.cat([batch.cpu() for batch in sampling.generate(self.g_ema, seeds, labels=labels)])
+        drawn = recipe.batches(self.g_ema, recipe.Recipe(seeds, psi=1.0))
+        return torch.cat([batch.cpu() for batch in drawn])
 
     def statistics(self, now: State, means: Means, images_per_second: float) -> dict[str, float]:
         """One line of stats.jsonl."""

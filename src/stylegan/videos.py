@@ -7,6 +7,7 @@ Each video is a function that yields frames: an image uint8 [C, H, W], a grid of
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -15,13 +16,93 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from stylegan import recipe as recipes
+from stylegan import sampling
+from stylegan.config import check_finite
 from stylegan.errors import InputError
-from stylegan.files import atomic_file
+from stylegan.files import atomic_file, check_output
 from stylegan.images import enlarge, grid, to_pil
 from stylegan.networks.generator import Generator, NoiseInput
+from stylegan.recipe import Recipe
 from stylegan.sampling import Route, draw, mixing_table, noise_of_seeds, through
 
 Frame = tuple[Tensor, str]
+Kind = Literal["interpolation", "style-mixing", "noise", "truncation"]
+MOVING = ("interpolation", "style-mixing")  # whose images are on their way
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """What moves, and how long."""
+
+    path: Route | None = None
+    """cubic: smooth, and returns to the beginning; linear: straight through W to the last latent; spherical: along
+    arcs through Z (to close these two, repeat the first seed at the end). Default: cubic."""
+    grid: tuple[int, int] | None = None
+    """Columns and rows, in images. Default: 1 1, or 4 3 for style-mixing, sources not counted."""
+    destinations: recipes.Seeds = None
+    """Seeds of the left column of style-mixing. Default: 100, 101, ..."""
+    styles: Literal["coarse", "middle", "fine"] | None = None
+    """The styles that style-mixing takes from the top row. Default: coarse."""
+    seconds: float | None = None
+    """Length of the whole. Default: 2 for each latent on the way, 1 for each layer of noise, 6 for truncation."""
+    fps: float = 30.0
+    """Frames a second."""
+
+    def __post_init__(self) -> None:
+        check_finite(self)
+        if min(self.grid or (1, 1)) < 1 or not 0 < self.fps <= 1000:
+            raise InputError("grid must be two numbers of 1 or more, and fps above 0 and up to 1000")
+        if self.seconds is not None and not 0 < self.seconds * self.fps <= 1e6:
+            raise InputError("seconds must be above 0, and a video no longer than a million frames")
+
+
+def make(
+    generator: Generator, kind: Kind, recipe: Recipe, config: VideoConfig | None = None
+) -> tuple[int, Iterator[Frame]]:
+    """The number of frames of a video, and the frames: what `stylegan video` writes.
+
+    recipe: the first images fill the grid (of style-mixing the top row); the next as many are where these go, and so
+    on. The first frame is what `recipe.draw` draws of it; its noise planes stand still but in "noise". Raises
+    InputError where the images cannot be shared out, and for options that this kind of video does not have.
+    """
+    config = config or VideoConfig()
+    for name, kinds in (("path", MOVING), ("destinations", ("style-mixing",)), ("styles", ("style-mixing",))):
+        if getattr(config, name) is not None and kind not in kinds:
+            raise InputError(f"the video {kind} takes no --{name}")
+    columns, rows = config.grid or ((4, 3) if kind == "style-mixing" else (1, 1))
+    count = columns if kind == "style-mixing" else columns * rows
+    recipe = recipes.opened(recipe.of(range(4 * count if kind in MOVING else count)), generator)
+    if config.grid is None and kind not in MOVING:
+        columns, count = None, len(recipe)
+    if len(recipe) % count or (kind not in MOVING and len(recipe) != count):
+        many = f"a multiple of {count}" if kind in MOVING else count
+        raise InputError(f"{len(recipe)} latents cannot be shared out among {count} images; give {many}")
+    path = config.path or "cubic"
+    if path == "spherical" and (recipe.is_w or recipe.mix != 1):
+        raise InputError("arcs are for one z an image; use --path linear or cubic for w, and for mixed latents")
+
+    first = recipes.resolve(recipe, generator, slice(0, 1 if kind == "style-mixing" else count))
+    psi, cutoff = recipes.truncation_of(recipe, generator)
+    if path == "spherical":
+        every = recipes.resolve(recipe, generator)
+        keys = every.z.unflatten(0, (-1, count)).to(generator.w_avg.device)
+    else:
+        keys = recipes.untruncated_w(recipe, generator).unflatten(0, (-1, count))
+    layers = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+    usual = {"noise": layers, "truncation": 6}.get(kind, 2 * len(keys))
+    frames = max(1, round((config.seconds or usual) * config.fps))
+    how = {"path": path, "psi": psi, "cutoff": cutoff, "noise": first.noise}
+    if kind == "interpolation":
+        return frames, interpolation(generator, keys, frames, labels=first.labels, columns=columns, **how)
+    if kind == "style-mixing":
+        left = Recipe(config.destinations or range(100, 100 + rows), label=recipe.label)
+        styles = sampling.style_ranges(generator.synthesis.grown[0])[config.styles or "coarse"]
+        return frames, style_mixing(generator, keys, recipes.untruncated_w(left, generator), styles, frames, **how)
+    if kind == "noise":
+        return frames, noise(generator, first.w, frames, columns=columns, seeds=recipe.numbers)
+    return frames, truncation(generator, keys[0], frames, noise=first.noise, columns=columns)
+
 
 # --- the videos
 
@@ -35,18 +116,19 @@ def interpolation(
     path: Route = "cubic",
     labels: Tensor | None = None,
     psi: float = 1.0,
+    cutoff: int | None = None,
     noise: NoiseInput = "const",
     columns: int | None = None,
 ) -> Iterator[Frame]:
     """N images, each on its way through K keys; see `sampling.through` for the paths.
 
-    keys: w [K, N, num_layers, w_dim]; for the spherical path z [K, N, z_dim]. labels: of the N images, for z. psi: of
-    the layers up to 32 x 32.
+    keys: w [K, N, num_layers, w_dim]; for the spherical path z [K, N, z_dim]. labels: of the N images, for z. psi,
+    cutoff: truncation, see `Generator.truncate`.
     """
     for t in _times(len(keys), frames, path):
         here = through(keys, t, path)[0]
         w = generator.mapping(here, labels) if path == "spherical" else here
-        yield grid(draw(generator, generator.truncate(w, psi), noise), columns), ""
+        yield grid(draw(generator, generator.truncate(w, psi, cutoff), noise), columns), ""
 
 
 @torch.no_grad()
@@ -59,6 +141,7 @@ def style_mixing(
     *,
     path: Literal["linear", "cubic"] = "cubic",
     psi: float = 1.0,
+    cutoff: int | None = None,
     noise: NoiseInput = "const",
 ) -> Iterator[Frame]:
     """A table whose top row is on its way, and gives the styles of some layers to the images of the left column.
@@ -68,19 +151,23 @@ def style_mixing(
     """
     for t in _times(len(keys), frames, path):
         top = through(keys, t, path)[0]
-        yield mixing_table(generator, top, w, [layers] * len(w), psi=psi, noise=noise), ""
+        yield mixing_table(generator, top, w, [layers] * len(w), psi=psi, cutoff=cutoff, noise=noise), ""
 
 
 @torch.no_grad()
-def noise(generator: Generator, w: Tensor, frames: int, *, columns: int | None = None) -> Iterator[Frame]:
+def noise(
+    generator: Generator, w: Tensor, frames: int, *, columns: int | None = None, seeds: Sequence[int] = (0,)
+) -> Iterator[Frame]:
     """The noise of one layer at a time changes, from the first layer to the last; the others' stands still.
 
-    A plane goes round a circle of normal noise, cos(a) x + sin(a) y, and comes back to where it was. Raises InputError
+    A plane goes round a circle of normal noise, cos(a) x + sin(a) y, and comes back to where it was.
+    seeds: of the planes, one for all images or one for each. Raises InputError
     for a generator without noise inputs.
     """
     if not generator.config.use_noise:
         raise InputError("this generator has no noise inputs; use one of config e or f")
-    planes, others = (noise_of_seeds([seed], generator) for seed in (0, 1))
+    planes = noise_of_seeds(seeds, generator)
+    others = noise_of_seeds([(seed + 1) % 2**32 for seed in seeds], generator)
     for i in range(frames):
         layer, rest = divmod(i * len(planes), frames)
         angle = 2 * math.pi * rest / frames
@@ -117,10 +204,17 @@ def _times(keys: int, frames: int, path: Route) -> Iterator[Tensor]:
 # --- files
 
 
+def check_file(path: Path) -> None:
+    """Refuse, before the work, a file that `write` could not write. Raises InputError."""
+    check_output(path)
+    if path.suffix not in FORMATS:
+        raise InputError(f"{path}: videos are written as .mp4 or .gif")
+
+
 def write(path: Path | str, frames: Iterable[Frame], *, fps: float = 30.0, factor: int | None = None) -> None:
     """Write frames to an MP4 (H.264) or GIF file, one after the other; nothing is left of a video that fails.
 
-    fps: frames a second; GIF viewers go up to 50. factor: enlarge by so much; unless given, as far as 512 pixels allow.
+    fps: frames a second; GIF viewers go up to 50. factor: enlarge by so much; as far as 512 pixels allow by default.
     Captions stand below the pictures. Raises InputError for another ending, and where imageio-ffmpeg is not installed.
     """
     path = Path(path)
