@@ -140,7 +140,8 @@ def test_metadata_as_spreadsheets_and_windows_write_it(tmp_path):
     assert classes_of(report) == {"a/0.png": "10", "a/1.png": "2"}
     assert report.skipped == [("a/2.png", "no label in metadata.csv")]
     source = folder_of(tmp_path / "t", names[:2])
-    (source / "metadata.jsonl").write_text('{"Image": "a\\\\0.png", "Class": "cat"}\n{"Image": "a/1.png", "Class": "dog"}\n')
+    rows = '{"Image": "a\\\\0.png", "Class": "cat"}\n{"Image": "a/1.png", "Class": "dog"}\n'
+    (source / "metadata.jsonl").write_text(rows)
     assert classes_of(prepared(source)) == {"a/0.png": "cat", "a/1.png": "dog"}
 
 
@@ -148,7 +149,8 @@ def test_a_training_keeps_the_class_names(tmp_path):
     report = prepared(folder_of(tmp_path / "s", ["cat/0.png", "dog/1.png"]), classes="folders")
     config = stylegan.preset("demo", str(report.path))
     short = replace(config, labels=True, schedule=replace(config.schedule, total_kimg=0.001))
-    assert stylegan.load_model(stylegan.train(short, tmp_path / "run", progress=False).model).label_names == ("cat", "dog")
+    outcome = stylegan.train(short, tmp_path / "run", progress=False)
+    assert stylegan.load_model(outcome.model).label_names == ("cat", "dog")
 
 
 def test_attributes_csv(tmp_path):

@@ -120,7 +120,8 @@ def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: 
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
     """The generator of a model file, of a foreign one (see `load_model`), a bundled one, or of hf://user/model.
 
-    It is the moving average, ready to draw, and tracks no gradients: `load("portraits-32")`. Raises InputError where there is none.
+    It is the moving average, ready to draw, and tracks no gradients: `load("portraits-32")`. Raises InputError where
+    there is none.
     """
     return load_model(name).generator.to(device)
 
