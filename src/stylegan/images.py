@@ -75,6 +75,16 @@ def save_image(image: Tensor | Image.Image, path: Path | str, *, sheet: bool = F
         picture.save(file, "PNG", pnginfo=marks)
 
 
+def on_white(images: Tensor) -> Tensor:
+    """Images uint8 [..., C, H, W] as RGB: gray ones in three equal channels, RGBA over a white ground."""
+    if images.shape[-3] == 1:
+        return images.expand(*images.shape[:-3], 3, -1, -1)
+    if images.shape[-3] == 3:
+        return images
+    alpha = images[..., 3:, :, :].float() / 255
+    return (255 + (images[..., :3, :, :].float() - 255) * alpha).round().to(torch.uint8)
+
+
 def enlarge(image: Tensor, factor: int) -> Tensor:
     """Repeat every pixel `factor` times in both directions, so that small images can be looked at."""
     return image.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
@@ -114,6 +124,7 @@ def labelled_table(images: Tensor, rows: Sequence[str], columns: Sequence[str]) 
 
     A title that is the same as that of the row before is left out. Small images are enlarged.
     """
+    images = on_white(images)
     _, _, _, height, width = images.shape
     factor = max(1, SMALLEST_IN_A_SHEET // width)
     height, width = height * factor, width * factor

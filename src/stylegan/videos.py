@@ -21,7 +21,7 @@ from stylegan import sampling
 from stylegan.config import check_finite
 from stylegan.errors import InputError
 from stylegan.files import atomic_file, check_output
-from stylegan.images import enlarge, grid, to_pil
+from stylegan.images import enlarge, grid, on_white, to_pil
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.recipe import Recipe
 from stylegan.sampling import Route, draw, mixing_table, noise_of_seeds, through
@@ -253,12 +253,12 @@ CAPTION = 22  # pixels
 
 
 def _picture(frame: Frame, factor: int | None) -> Image.Image:
-    """A frame as RGB, enlarged, with its caption, and with even sides, which H.264 wants."""
+    """A frame as RGB (films have no alpha; white shows through), enlarged, with its caption, and with even sides, which H.264 wants."""
     image, caption = frame
     image = enlarge(image, factor or max(1, 512 // max(image.shape[1:])))
     height, width = image.shape[1] + (CAPTION if caption else 0), image.shape[2]
     picture = Image.new("RGB", (width + width % 2, height + height % 2), "white")
-    picture.paste(to_pil(image).convert("RGB"))
+    picture.paste(to_pil(on_white(image)))
     if caption:
         text = ImageFont.load_default(14)
         ImageDraw.Draw(picture).text((width / 2, image.shape[1] + CAPTION / 2), caption, "black", text, anchor="mm")
