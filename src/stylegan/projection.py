@@ -114,7 +114,7 @@ def projecting(
 
     # coordinates v of w = middle + spread v, and where to begin
     draws = torch.Generator().manual_seed(config.seed)
-    pool = _sample_w(generator, 10_000, label, draws)
+    pool = sampling.sample_w(generator, 10_000, draws, label)
     middle, spread = _coordinates(pool)
     nearest = _nearest(generator, pool[: config.candidates], targets, config) if config.start == "best" else middle
     v = torch.linalg.solve(spread, (nearest - middle).expand(len(targets), -1).T).T
@@ -194,15 +194,6 @@ def _distance(text: str, targets: Tensor) -> Distance | None:
 
 
 @torch.no_grad()
-def _sample_w(generator: Generator, count: int, label: int | None, draws: torch.Generator) -> Tensor:
-    """w [count, w_dim]; of a conditional generator those of the class, or of all classes in turn."""
-    z = torch.randn(count, generator.config.z_dim, generator=draws).to(generator.w_avg)
-    labels = None
-    if classes := generator.config.label_count:
-        labels = torch.arange(count, device=z.device) % classes if label is None else z.new_full((count,), label).long()
-    return generator.mapping(z, labels)[:, 0]
-
-
 def _coordinates(pool: Tensor) -> tuple[Tensor, Tensor]:
     """The mean [w_dim] of w, and the matrix [w_dim, w_dim] from coordinates of unit variance to w.
 

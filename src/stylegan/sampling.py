@@ -79,19 +79,28 @@ def noise_input(generator: Generator, noise: Noise, seeds: Sequence[int]) -> Noi
 
 
 @torch.no_grad()
-def w_center(generator: Generator, count: int = 10_000, seed: int = 0, labels: Tensor | None = None) -> Tensor:
-    """The centre of mass of W from `count` fresh samples, [w_dim]: E_z[f(z)] of appendix B.
+def sample_w(
+    generator: Generator, count: int = 10_000, stream: torch.Generator | int = 0, label: int | None = None
+) -> Tensor:
+    """w [count, w_dim] of fresh z, not truncated: of one class, or all in turn.
 
-    The generator's own `w_avg` is the running average of training; this one belongs to the weights as they are.
-    labels: one label [1] or row [1, label_count] for the centre of a class.
+    stream: a generator of random numbers on the CPU, or the seed of one. Raises InputError as `labels_in_turn`.
     """
-    device, total = generator.w_avg.device, torch.zeros(generator.config.w_dim, dtype=torch.float64)
-    stream = torch.Generator().manual_seed(seed)
+    stream = torch.Generator().manual_seed(stream) if isinstance(stream, int) else stream
+    labels, parts = labels_in_turn(generator, label, count), []
     for start in range(0, count, 1000):
         z = torch.randn(min(1000, count - start), generator.config.z_dim, generator=stream)
-        given = None if labels is None else labels.to(device).expand(len(z), *labels.shape[1:])
-        total += generator.mapping(z.to(device), given)[:, 0].cpu().double().sum(dim=0)
-    return (total / count).to(generator.w_avg)
+        some = None if labels is None else labels[start : start + len(z)]
+        parts.append(w_of_z(generator, z, some)[:, 0])
+    return torch.cat(parts)
+
+
+def w_center(generator: Generator, count: int = 10_000, seed: int = 0, label: int | None = None) -> Tensor:
+    """The center of mass of W from `count` fresh samples, [w_dim]: E_z[f(z)] of appendix B; of a class, or of all.
+
+    The generator's own `w_avg` is the running average of training; this one belongs to the weights as they are.
+    """
+    return sample_w(generator, count, seed, label).double().mean(dim=0).to(generator.w_avg)
 
 
 def mix(w_a: Tensor, w_b: Tensor, layers: slice | Sequence[int]) -> Tensor:

@@ -253,7 +253,8 @@ CAPTION = 22  # pixels
 
 
 def _picture(frame: Frame, factor: int | None) -> Image.Image:
-    """A frame as RGB (films have no alpha; white shows through), enlarged, with its caption, and with even sides, which H.264 wants."""
+    """A frame as RGB, enlarged, with its caption, and with even sides, which H.264 wants. Films have no alpha: white
+    shows through."""
     image, caption = frame
     image = enlarge(image, factor or max(1, 512 // max(image.shape[1:])))
     height, width = image.shape[1] + (CAPTION if caption else 0), image.shape[2]
