@@ -193,7 +193,6 @@ def _distance(text: str, targets: Tensor) -> Distance | None:
     return None if text == "none" else load_distance(text).to(targets.device).requires_grad_(False)
 
 
-@torch.no_grad()
 def _coordinates(pool: Tensor) -> tuple[Tensor, Tensor]:
     """The mean [w_dim] of w, and the matrix [w_dim, w_dim] from coordinates of unit variance to w.
 

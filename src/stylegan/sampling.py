@@ -30,7 +30,9 @@ def z_of_seeds(seeds: Sequence[int], z_dim: int) -> Tensor:
 
 def noise_of_seeds(seeds: Sequence[int], generator: Generator, resolution: int | None = None) -> list[Tensor]:
     """One noise plane [N, 1, H, W] for each layer; every seed has its own, whatever the batch and resolution."""
-    sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown[0] if resolution is None else resolution)
+    sizes = generator.synthesis.layer_resolutions(
+        generator.synthesis.grown.resolution if resolution is None else resolution
+    )
     planes = []
     for layer, size in enumerate(sizes):
         rows = [np.random.RandomState([seed, layer]).randn(1, size, size).astype(np.float32) for seed in seeds]
@@ -150,7 +152,7 @@ def cross(ws: Sequence[Tensor], crossovers: Tensor) -> Tensor:
 
 def layers_in_use(generator: Generator, latents: int) -> int:
     """How many style inputs a generator has at what it has been grown to. Raises InputError if `latents` is more."""
-    grown = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+    grown = len(generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution))
     layers = min(grown, generator.config.num_layers)
     if not 1 <= latents <= layers:
         raise InputError(f"{latents} latents cannot be mixed: this generator has {layers} style inputs in use")
