@@ -58,7 +58,7 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
     config, provenance, repo = model.generator.config, model.provenance, repo_of(name).id
     resolution, fade = model.generator.synthesis.grown
     kind = "A style-based generator" if config.use_styles else "A traditional (progressively grown) generator"
-    colours = {1: "grey", 3: "RGB", 4: "RGBA"}[config.channels]
+    colors = {1: "gray", 3: "RGB", 4: "RGBA"}[config.channels]
     training = {
         "data set": provenance.data,
         "images seen": f"{provenance.images_seen:,}" if provenance.images_seen else "",
@@ -70,7 +70,7 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
     parts = [
         _front_matter(provenance),
         f"# {repo.split('/')[1]}",
-        f"{kind} of {resolution} x {resolution} {colours} images "
+        f"{kind} of {resolution} x {resolution} {colors} images "
         "(Karras, Laine, Aila: *A Style-Based Generator Architecture for Generative Adversarial Networks*, 2018).",
         f"![Samples]({SAMPLES_FILE})",
         f"*Seeds {SEEDS[0]} to {SEEDS[-1]}, truncation psi {_psi(model):g}; none chosen.*",

@@ -216,7 +216,7 @@ def _load_safetensors(path: Path) -> Model:
 
 
 def _label_names(header: dict[str, Any], count: int) -> tuple[str, ...]:
-    """The classes' names; older files, and those of unlabelled data, have none."""
+    """The classes' names; older files, and those of unlabeled data, have none."""
     names = header.get("label_names", [])
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) not in (0, count):
         raise InputError(f"its label_names are no list of the names of {count} classes")
