@@ -36,7 +36,7 @@ class Provenance:
     images_seen: int = 0
     """Real images the discriminator had seen."""
     licence: str = ""
-    """Licence of the weights."""
+    """License of the weights. The name is that in the file, which is older than this program's spelling."""
     notes: str = ""
     """Anything else a user should know."""
     fit: str = ""
@@ -110,7 +110,7 @@ def check_fingerprint(stored: str, generator: Generator, subject: str, hint: str
 
 
 def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: str | None = None) -> Model:
-    """A model as it is given away: with its licence and data set, without what only further training needs."""
+    """A model as it is given away: with its license and data set, without what only further training needs."""
     said = {name: value for name, value in {"licence": licence, "data": data}.items() if value is not None}
     provenance = replace(model.provenance, **said)
     shared = replace(model, provenance=provenance)
