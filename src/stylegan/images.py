@@ -52,9 +52,9 @@ def grid(images: Tensor, columns: int | None = None, *, gap: int = 0) -> Tensor:
 
 
 def crop_padding(images: Tensor, aspect: Sequence[int]) -> Tensor:
-    """The part of square images [N, C, R, R] that is not padding: the centre, of width to height `aspect`.
+    """The part of square images [N, C, R, R] that is not padding: the center, of width to height `aspect`.
 
-    Images of 512 x 384 padded to 512 x 512 (LSUN Car) have aspect (4, 3). The centre's edges are rounded outwards.
+    Images of 512 x 384 padded to 512 x 512 (LSUN Car) have aspect (4, 3). The center's edges are rounded outwards.
     """
     side, (width, height) = images.shape[3], aspect
     rows, columns = side * min(1, height / width), side * min(1, width / height)

@@ -36,7 +36,7 @@ class Provenance:
     images_seen: int = 0
     """Real images the discriminator had seen."""
     licence: str = ""
-    """Licence of the weights."""
+    """License of the weights. The name is that in the file, which is older than this program's spelling."""
     notes: str = ""
     """Anything else a user should know."""
     fit: str = ""
@@ -109,7 +109,7 @@ def check_fingerprint(stored: str, generator: Generator, subject: str, hint: str
 
 
 def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: str | None = None) -> Model:
-    """A model as it is given away: with its licence and data set, without what only further training needs."""
+    """A model as it is given away: with its license and data set, without what only further training needs."""
     said = {name: value for name, value in {"licence": licence, "data": data}.items() if value is not None}
     provenance = replace(model.provenance, **said)
     shared = replace(model, provenance=provenance)
@@ -215,7 +215,7 @@ def _load_safetensors(path: Path) -> Model:
 
 
 def _label_names(header: dict[str, Any], count: int) -> tuple[str, ...]:
-    """The classes' names; older files, and those of unlabelled data, have none."""
+    """The classes' names; older files, and those of unlabeled data, have none."""
     names = header.get("label_names", [])
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) not in (0, count):
         raise InputError(f"its label_names are no list of the names of {count} classes")
