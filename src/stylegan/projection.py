@@ -171,7 +171,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _check(generator: Generator, targets: Tensor, label: int | None) -> None:
-    resolution, config = generator.synthesis.grown[0], generator.config
+    resolution, config = generator.synthesis.grown.resolution, generator.config
     if targets.shape[1:] != (config.channels, resolution, resolution) or not len(targets):
         raise InputError(
             f"images of shape {list(targets.shape)} cannot be projected; this generator draws "
@@ -271,7 +271,7 @@ def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -
     """
     config = generator.config
     fit = fit or ("wide" if tuple(config.aspect) == (4, 3) else "crop")
-    fitting = Fitting(generator.synthesis.grown[0], fit, config.channels, allow_upscale=True)
+    fitting = Fitting(generator.synthesis.grown.resolution, fit, config.channels, allow_upscale=True)
     try:
         pixels = decode(Path(path).read_bytes(), fitting)
     except Unusable as reason:

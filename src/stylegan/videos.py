@@ -89,7 +89,7 @@ def make(
         keys = every.z.unflatten(0, (-1, count)).to(generator.w_avg.device)
     else:
         keys = recipes.untruncated_w(recipe, generator).unflatten(0, (-1, count))
-    layers = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+    layers = len(generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution))
     usual = {"noise": layers, "truncation": 6}.get(kind, 2 * len(keys))
     frames = max(1, round((config.seconds or usual) * config.fps))
     how = {"path": path, "psi": psi, "cutoff": cutoff, "noise": first.noise}
@@ -97,7 +97,7 @@ def make(
         return frames, interpolation(generator, keys, frames, labels=first.labels, columns=columns, **how)
     if kind == "style-mixing":
         left = Recipe(config.destinations or range(100, 100 + rows), label=recipe.label)
-        styles = sampling.style_ranges(generator.synthesis.grown[0])[config.styles or "coarse"]
+        styles = sampling.style_ranges(generator.synthesis.grown.resolution)[config.styles or "coarse"]
         return frames, style_mixing(generator, keys, recipes.untruncated_w(left, generator), styles, frames, **how)
     if kind == "noise":
         return frames, noise(generator, first.w, frames, columns=columns, seeds=recipe.numbers)
