@@ -312,7 +312,7 @@ def test_fingerprints(tmp_path):
     with torch.no_grad():
         g.mapping.layers[0].bias[:2] = torch.tensor([-1e-9, -0.0])  # rounded, both are -0
         g.w_avg += 1
-    g.synthesis.grown = (8, 0.5)
+    g.synthesis.grown = Growth(8, 0.5)
     assert weights.fingerprint(g) == before
     for name, _ in g.named_parameters():
         changed = copy.deepcopy(g)

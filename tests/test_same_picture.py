@@ -75,7 +75,7 @@ def test_explorer(model, truth):
     g = weights.load(model)
     explorer = Explorer("m", g, directions.by_sefa(g, 1))
     for i, seed in enumerate(SEEDS):
-        said = picture.Recipe(seed=seed, label=i if g.config.label_count else None, psi=g.truncation[0])
+        said = picture.Recipe(seed=seed, label=i if g.config.label_count else None, psi=g.truncation.psi)
         assert torch.equal(picture.draw(explorer, said)[0], truth[i])
 
 

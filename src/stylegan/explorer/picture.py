@@ -202,9 +202,8 @@ def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
 def fast_resolution(generator: Generator, patience: float = 0.2) -> int:
     """The highest resolution that is drawn in `patience` seconds, or 4."""
     w, fast = generator.w_avg.expand(1, generator.config.num_layers, -1), 4
-    for resolution in resolutions(
-        generator.synthesis.grown.resolution
-    ):  # upwards: no time is spent on what is far too slow
+    upwards = resolutions(generator.synthesis.grown.resolution)  # so that no time is spent on what is far too slow
+    for resolution in upwards:
         for _ in range(3):  # the first time is slower than those to come, and another program may have had its turn
             start = time.perf_counter()
             generator.synthesis(w, resolution=resolution, noise="const").cpu()
