@@ -182,9 +182,17 @@ class _Basis:
 @dataclass(frozen=True)
 class _Training(_Basis):
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ""
-    """The folder of the run; one that exists is resumed."""
+    """Folder of the run. One that holds a run is resumed with the options that it began with."""
+    preset: str | None = None
+    """Configuration to begin with, see `stylegan presets`. Options below change single values. Default: small."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
+
+    def config(self):
+        from stylegan import presets
+
+        chosen = {"resolution": self.resolution, "labels": self.labels, "gpus": self.gpus}
+        return presets.default_config(self.run, self.store, self.preset, start_from=self.start_from, **chosen)
 
 
 @dataclass(frozen=True)
@@ -222,7 +230,7 @@ def _train(arguments: Sequence[str]) -> int | None:
         basis: Annotated[_Training, tyro.conf.arg(name="")],
         config: Annotated[TrainingConfig, tyro.conf.arg(name="")] = default,
     ) -> int | None:
-        """Train on a store and keep everything in the folder RUN. To resume, run the same command again."""
+        """Train on a store and keep everything in the folder RUN. To resume: the same command, or no options at all."""
         if not basis.store or not basis.run:
             raise InputError("train needs a store and a folder for the run: stylegan train STORE RUN")
         if basis.dry_run:
