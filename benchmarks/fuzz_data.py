@@ -30,7 +30,8 @@ from stylegan.data.decoding import decode_rgb
 from stylegan.data.items import FileItem, Source, Unusable
 from stylegan.data.pyramid import pyramid
 from stylegan.data.sources import open_source
-from stylegan.data.store import StoreWriter, open_store
+from stylegan.data.store import open_store
+from stylegan.data.store_writer import StoreWriter
 from stylegan.data.tfrecords import masked_crc32c
 from stylegan.errors import InputError
 

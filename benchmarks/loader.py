@@ -19,7 +19,8 @@ import torch
 from stylegan import bench, presets
 from stylegan.data.loader import Loader, to_reals
 from stylegan.data.pyramid import pyramid
-from stylegan.data.store import StoreWriter, open_store
+from stylegan.data.store import open_store
+from stylegan.data.store_writer import StoreWriter
 from stylegan.training.schedule import from_there_on
 
 BATCH = {8: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4, 1024: 4}

@@ -73,13 +73,23 @@ def of_ours(precision: str, base: int, maximum: int) -> tuple[nn.Module, Callabl
     return nn.ModuleList([g, d]), fakes, d.scores_and_gradients
 
 
-def step_of(networks: nn.Module, fakes: Callable, scores_and_gradients: Callable, batch: int) -> Callable[[], None]:
-    """One step of D and one of G."""
-    g, d = networks.train()
-    g_adam, d_adam = (torch.optim.Adam(part.parameters(), lr=0.001, betas=(0.0, 0.99), fused=True) for part in (g, d))
-    reals = torch.rand(batch, 3, RESOLUTION, RESOLUTION) * 2 - 1
+def optimizers(networks: nn.Module) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+    """Adam of G and of D."""
+    g, d = (torch.optim.Adam(part.parameters(), lr=0.001, betas=(0.0, 0.99), fused=True) for part in networks)
+    return g, d
 
-    def step() -> None:
+
+def step_of(
+    networks: nn.Module,
+    adams: tuple[torch.optim.Adam, torch.optim.Adam],
+    fakes: Callable,
+    scores_and_gradients: Callable,
+    batch: int,
+) -> Callable[[Tensor], None]:
+    """One step of D, on reals [N, 3, R, R] in [-1, 1], and one of G."""
+    (_, d), (g_adam, d_adam) = networks.train(), adams
+
+    def step(reals: Tensor) -> None:
         with torch.no_grad():
             drawn = fakes(torch.randn(batch, 512))
         scores, gradients = scores_and_gradients(reals)
@@ -101,12 +111,14 @@ def child(path: Path, row: str, contender: str, seconds: float) -> float:
     batch, base, maximum = ROWS[row]
     torch.manual_seed(0)
     parts = of_port(path, base, maximum) if contender == "port" else of_ours(contender, base, maximum)
-    step = step_of(*parts, batch)
-    step()
+    networks, *functions = parts
+    step = step_of(networks, optimizers(networks), *functions, batch)
+    reals = torch.rand(batch, 3, RESOLUTION, RESOLUTION) * 2 - 1
+    step(reals)
     times, until = [], time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < until:
         start = time.perf_counter()
-        step()
+        step(reals)
         times.append(time.perf_counter() - start)
     return min(times)
 

@@ -16,21 +16,21 @@ from pathlib import Path
 
 import torch
 
-from stylegan import project, sampling, weights
+from stylegan import projection, sampling, weights
 from stylegan.device import pick_device
 from stylegan.images import enlarge, grid, save_image, to_uint8
 from stylegan.networks.generator import Generator
 
 
-def measure(generator: Generator, targets: torch.Tensor, config: project.ProjectConfig, title: str) -> torch.Tensor:
+def measure(generator: Generator, targets: torch.Tensor, config: projection.ProjectConfig, title: str) -> torch.Tensor:
     """Project each image and print a line; uint8 [N, C, R, R]."""
     found, seconds = [], []
     for one in targets.split(1):
         start, busy = time.perf_counter(), time.process_time()
-        found.append(to_uint8(project.project(generator, one, config).images).cpu())
+        found.append(to_uint8(projection.project(generator, one, config).images).cpu())
         seconds.append((time.perf_counter() - start, time.process_time() - busy))
     found = torch.cat(found)
-    decibels = project.psnr(found, to_uint8(targets).cpu())
+    decibels = projection.psnr(found, to_uint8(targets).cpu())
     wall, busy = torch.tensor(seconds).mean(dim=0).tolist()
     each = " ".join(f"{value:.1f}" for value in decibels.tolist())
     print(
@@ -54,11 +54,11 @@ def main() -> None:
     options = parser.parse_args()
 
     generator = weights.load(options.model, pick_device(options.device))
-    config = project.ProjectConfig(steps=options.steps)
+    config = projection.ProjectConfig(steps=options.steps)
     ways = [replace(config, space="w"), replace(config, space="w+"), replace(config, noise="optimised")]
     rows = []
     if options.photographs:
-        targets = torch.cat([project.read_image(path, generator) for path in options.photographs])
+        targets = torch.cat([projection.read_image(path, generator) for path in options.photographs])
         rows = [to_uint8(targets), *(measure(generator, targets, way, "photographs") for way in ways)]
     else:
         first, last = map(int, options.seeds.split("-"))

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from stylegan.data.pyramid import pyramid
-from stylegan.data.store import StoreWriter
+from stylegan.data.store_writer import StoreWriter
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import FeatureMaps

@@ -59,6 +59,15 @@ class Generator:
         self.config, self.grown = about["generator"], about["grown"]
         self.tensors = {n.removeprefix("g_ema."): t.astype(float) for n, t in tensors.items() if n.startswith("g_ema.")}
 
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for name in sorted(self.tensors):
+            if name != "w_avg" and not name.startswith("synthesis.noise"):
+                values = self.tensors[name].astype("<f2")
+                values[values == 0] = 0
+                digest.update(f"{name} {list(values.shape)}\n".encode() + values.tobytes())
+        return digest.hexdigest()[:16]
+
     def maps(self, r: int) -> int:
         f = self.config["feature_maps"]
         return max(1, min(floor(f["base"] / 2 ** (f["decay"] * (log2(r) - 1))), f["maximum"]))

@@ -1,5 +1,5 @@
 """Faces: the square around one against arithmetic, the cut against functions that are known everywhere, and, where
-MediaPipe's weights have been fetched, real photographs. Elsewhere a finder of coloured dots stands in for it."""
+MediaPipe's weights have been fetched, real photographs. Elsewhere a finder of colored dots stands in for it."""
 
 import io
 import sys
@@ -12,7 +12,7 @@ from conftest import SHARED, tiny_generator
 from PIL import Image
 from test_cli import refused, run
 
-from stylegan import downloads, project, weights
+from stylegan import downloads, projection, weights
 from stylegan.data import align
 from stylegan.data.align import Square, crop, face_square
 from stylegan.data.items import Unusable
@@ -40,15 +40,15 @@ def plane(width, height, right=1.0, down=0.5) -> Image.Image:
 def dots(size=200, degrees=0.0, scale=1.0, shift=(0.0, 0.0)) -> Image.Image:
     """A picture of a face, for `find_dots`: an eye red, the other green, the mouth blue."""
     pixels = np.full((size, size, 3), 90, np.uint8)
-    for point, colour in ((EYE, RED), (OTHER_EYE, GREEN), (MOUTH, BLUE)):
+    for point, color in ((EYE, RED), (OTHER_EYE, GREEN), (MOUTH, BLUE)):
         x, y = np.rint(turn(degrees) @ (point - 50) * scale + size / 2 + shift).astype(int)
-        pixels[y - 3 : y + 3, x - 3 : x + 3] = colour
+        pixels[y - 3 : y + 3, x - 3 : x + 3] = color
     return Image.fromarray(pixels)
 
 
 def find_dots(pixels: np.ndarray) -> list:
     """Stands in for MediaPipe."""
-    places = [np.argwhere((pixels == colour).all(axis=2)) for colour in (RED, GREEN, BLUE)]
+    places = [np.argwhere((pixels == color).all(axis=2)) for color in (RED, GREEN, BLUE)]
     return (
         [] if any(len(place) == 0 for place in places) else [tuple(place.mean(axis=0)[::-1] + 0.5 for place in places)]
     )
@@ -62,7 +62,7 @@ def finds_dots(monkeypatch):
 
 def test_the_square_of_an_upright_face():
     square = face_square(EYE, OTHER_EYE, MOUTH)  # the eyes are 20 apart, the mouth is 25 below them
-    assert np.allclose(square.centre, (50, 52.5)) and np.allclose(square.right, (45, 0)) and square.side == 90
+    assert np.allclose(square.center, (50, 52.5)) and np.allclose(square.right, (45, 0)) and square.side == 90
     assert np.allclose(square.corners, [(5, 7.5), (95, 7.5), (95, 97.5), (5, 97.5)])
     wide = face_square(EYE - (10, 0), OTHER_EYE + (10, 0), MOUTH)
     assert wide.side == pytest.approx(160)  # 4 times the distance of the eyes is more now
@@ -143,9 +143,9 @@ def test_a_face_is_projected(tmp_path, finds_dots, capsys):
     weights.save(tmp_path / "m.safetensors", weights.Model(generator))
     dots(200, 40).save(tmp_path / "turned.png")
     dots(200).save(tmp_path / "upright.png")
-    targets = [project.read_image(tmp_path / f"{name}.png", generator, "face") for name in ("turned", "upright")]
+    targets = [projection.read_image(tmp_path / f"{name}.png", generator, "face") for name in ("turned", "upright")]
     assert targets[0].shape == (1, 3, 16, 16)
-    middle = project.read_image(tmp_path / "turned.png", generator)
+    middle = projection.read_image(tmp_path / "turned.png", generator)
     assert (targets[0] - targets[1]).abs().mean() < 0.3 * (middle - targets[1]).abs().mean()
     options = ("--steps", "2", "--candidates", "4", "--distance", "none", "--device", "cpu", "--out", tmp_path / "out")
     weights.save(tmp_path / "faces.safetensors", weights.Model(generator, weights.Provenance(fit="face")))
@@ -155,7 +155,7 @@ def test_a_face_is_projected(tmp_path, finds_dots, capsys):
         with Image.open(tmp_path / "out" / "turned-target.png") as found:
             assert np.array_equal(np.asarray(found), to_uint8(wanted)[0].permute(1, 2, 0).numpy())
     assert picture.open_explorer(tmp_path / "faces.safetensors").fit == "face"
-    unknown = [project.fit_of(weights.Provenance(fit=fit)) for fit in ("", "celeba", "upside down")]
+    unknown = [projection.fit_of(weights.Provenance(fit=fit)) for fit in ("", "celeba", "upside down")]
     assert unknown == [None, None, None]
     Image.new("RGB", (50, 50)).save(tmp_path / "nobody.png")
     command = ("project", tmp_path / "m.safetensors", tmp_path / "nobody.png", "--fit", "face", "--device", "cpu")
@@ -206,7 +206,7 @@ def test_real_faces(capfd):
             compared += 1
             upright, other = face_square(*faces[0]), face_square(*turned[0])
             assert faces[0][0][0] < faces[0][1][0] and faces[0][2][1] > faces[0][0][1]
-            moved = Square(turn(20) @ (upright.centre - 64) + 64, turn(20) @ upright.right)
+            moved = Square(turn(20) @ (upright.center - 64) + 64, turn(20) @ upright.right)
             assert np.abs(moved.corners - other.corners).max() < 0.2 * upright.side
     assert compared >= 14
     assert capfd.readouterr().err == ""  # native code has been kept quiet

@@ -47,20 +47,20 @@ def test_edit_moves_the_chosen_layers_and_no_others():
     assert torch.equal(w, before)
 
 
-def test_orthogonalised_leaves_the_others_scores_alone():
+def test_orthogonalized_leaves_the_others_scores_alone():
     draw = torch.Generator().manual_seed(2)
     vector, others = torch.randn(16, generator=draw), torch.randn(4, 16, generator=draw)
     others[3] = others[0] + 1e-3 * torch.randn(16, generator=draw)  # hard to tell apart
-    found = directions.orthogonalised(vector.double(), others.double())
+    found = directions.orthogonalized(vector.double(), others.double())
     assert (others.double() @ found).abs().max() < 1e-12 and found.norm() == pytest.approx(1, abs=1e-12)
     basis, _ = np.linalg.qr(others.double().numpy().T)
     expected = vector.double().numpy() - basis @ (basis.T @ vector.double().numpy())
     assert found.numpy() == pytest.approx(unit(expected), abs=1e-9)
-    one = directions.orthogonalised(vector, others[:1])  # InterFaceGAN's n1 - (n1 . n2) n2
+    one = directions.orthogonalized(vector, others[:1])  # InterFaceGAN's n1 - (n1 . n2) n2
     n1, n2 = unit(vector), unit(others[0])
     assert one.numpy() == pytest.approx(unit(n1 - (n1 @ n2) * n2), abs=1e-6)
     with pytest.raises(InputError, match="hold fewer"):
-        directions.orthogonalised(others[0] + others[1], others[:2])
+        directions.orthogonalized(others[0] + others[1], others[:2])
 
 
 def test_a_step_is_one_deviation_and_may_hold_others():
@@ -78,12 +78,12 @@ def test_a_step_is_one_deviation_and_may_hold_others():
 def test_pca_is_that_of_numpy():
     g = tiny_generator()
     found = directions.by_pca(g, 3, count=2000)
-    w = directions.sample_w(g, 2000).double().numpy()
+    w = sampling.sample_w(g, 2000).double().numpy()
     assert w.shape == (2000, 8)
     truth = np.linalg.svd(w - w.mean(axis=0), full_matrices=False)[2][:3]
     assert np.abs((found.vectors.numpy() * truth).sum(axis=1)) == pytest.approx(1, abs=1e-6)
     assert all(row[np.abs(row).argmax()] > 0 for row in found.vectors.numpy())
-    more = directions.sample_w(g).double().numpy()
+    more = sampling.sample_w(g).double().numpy()
     assert found.scales.numpy() == pytest.approx((more @ found.vectors.numpy().T).std(axis=0, ddof=1), rel=1e-5)
     assert (np.diff(found.scales) < 0).all() and found.names == ("pca0", "pca1", "pca2")
     assert (more @ found.vectors.numpy().T).mean(axis=0) + found.offsets.numpy() == pytest.approx(0, abs=1e-5)
@@ -123,7 +123,7 @@ def test_sefa_of_a_traditional_generator_is_that_of_its_input_layer():
 
 def test_labels_give_the_normal_of_their_plane():
     g = tiny_generator()
-    w = directions.sample_w(g, 3000).double()
+    w = sampling.sample_w(g, 3000).double()
     white = (w - w.mean(dim=0)) / w.std(dim=0)
     truth = unit(torch.linspace(-1, 1, 8))
     above = (white @ torch.from_numpy(truth) > 0.3).double()
@@ -210,6 +210,21 @@ def test_file_round_trip_and_refusals(tmp_path):
         directions.load(file)
     with pytest.raises(InputError, match="there is no file"):
         directions.load(tmp_path / "nowhere")
+
+
+def test_directions_of_another_model_are_refused(tmp_path):
+    g, file = tiny_generator(), tmp_path / "d.safetensors"
+    found = directions.by_sefa(g, 2)
+    directions.save(file, replace(found, model="tiny"))
+    assert directions.load(file, g).fingerprint == weights.fingerprint(g)
+    other = tiny_generator()
+    with torch.no_grad():
+        other.mapping.layers[0].bias[0] += 1
+    with pytest.raises(InputError, match=rf"found in tiny.*{weights.fingerprint(g)}.*{weights.fingerprint(other)}"):
+        directions.load(file, other)
+    assert directions.load(file).names == found.names
+    directions.save(file, replace(found, fingerprint=""))  # as older files
+    assert directions.load(file, other).names == found.names
 
 
 def test_boundaries_of_others(tmp_path):

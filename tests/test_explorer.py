@@ -2,9 +2,12 @@
 
 import base64
 import io
+import os
 import runpy
 import shutil
 import struct
+import subprocess
+import sys
 import tomllib
 import zlib
 from dataclasses import replace
@@ -21,7 +24,8 @@ from test_align import dots, find_dots
 from stylegan import directions, sampling, weights
 from stylegan.data import align
 from stylegan.data.pyramid import pyramid
-from stylegan.data.store import StoreWriter, open_store
+from stylegan.data.store import open_store
+from stylegan.data.store_writer import StoreWriter
 from stylegan.errors import InputError
 from stylegan.explorer import picture, space
 from stylegan.explorer.picture import Explorer, Recipe
@@ -527,3 +531,37 @@ def test_addresses_that_cannot_be_had(address, explorer):
     ):
         with pytest.raises(InputError, match=reason):
             page.serve(explorer, **options)
+
+
+@pytest.mark.parametrize(
+    "proxies",
+    [
+        {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
+        {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.org"},
+        {"all_proxy": "socks5://127.0.0.1:9"},
+        {"ALL_PROXY": "socks4://127.0.0.1:9", "no_proxy": "example.org"},
+    ],
+)
+def test_the_page_is_served_where_the_environment_names_a_proxy(tmp_path, proxies):
+    """In a process of its own, since Gradio looks at the environment when it is imported. Port 9 is closed."""
+    pytest.importorskip("gradio")
+    weights.save(tmp_path / "tiny.safetensors", Model(tiny_generator()))
+    program = """
+import os, sys, urllib.request
+from stylegan.explorer import page, picture
+before = dict(os.environ)
+blocks = page.serve(picture.open_explorer(sys.argv[1]))
+assert {name: os.environ.get(name) for name in before} == before and "_proxy" not in str(set(os.environ) - set(before))
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+with opener.open(blocks.local_url, timeout=30) as answer:
+    print(answer.status)
+blocks.close(verbose=False)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "tiny.safetensors"],
+        env=environment | proxies,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "200\n"), done.stderr

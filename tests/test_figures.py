@@ -9,11 +9,12 @@ import torch
 from conftest import tiny_discriminator, tiny_generator, write_store
 from PIL import Image
 
-from stylegan import figures, sampling
+from stylegan import figures, plots, sampling
 from stylegan.classifiers.model import AttributeClassifiers, save_classifiers
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.images import enlarge, to_uint8
+from stylegan.recipe import Recipe, batches
 
 TRADITIONAL = {"use_styles": False, "const_input": False, "use_noise": False, "mapping_layers": 0}
 
@@ -46,7 +47,7 @@ def assert_alike(ours, truth):
 
 def test_style_mixing():
     g = tiny_generator()
-    figure = figures.style_mixing(g, latents=[1, 2], destinations=[3, 4, 5, 6, 7, 8], psi=0.7)
+    figure = figures.style_mixing(g, Recipe([1, 2], psi=0.7, noise="const"), destinations=[3, 4, 5, 6, 7, 8])
     table = cells(figure, 7, 3)
     top, left = (g.truncate(sampling.w_of_seeds(g, seeds), 0.7) for seeds in ([1, 2], [3, 4, 5, 6, 7, 8]))
     assert_alike(table[0, 1:], drawn(g, top))
@@ -62,7 +63,7 @@ def test_style_mixing():
 
 def test_truncation_passes_through_the_average():
     g = tiny_generator()
-    table = cells(figures.truncation(g, latents=[1, 2]), 2, 6)
+    table = cells(figures.truncation(g, Recipe([1, 2], noise="const")), 2, 6)
     w = sampling.w_of_seeds(g, [1, 2])
     assert_alike(table[:, 0], drawn(g, w))
     assert_alike(table[:, 3], drawn(g, g.w_avg.expand(2, 6, 8)))  # psi 0
@@ -74,7 +75,7 @@ def test_truncation_passes_through_the_average():
 def test_uncurated_truncates_low_resolutions_only(aspect):
     g = tiny_generator(aspect=aspect)
     height = 16 * aspect[1] // aspect[0]
-    sheet = figures.uncurated(g, psi=0.5)
+    sheet = figures.uncurated(g, Recipe(psi=0.5))
     assert sheet.shape == (3, 3 * height * 16, (16 + 8 + 4) * 2 * 16)
     z = torch.tensor(np.random.RandomState(5).randn(42, 8), dtype=torch.float32)  # the official stream
     w = g.mapping(z).clone()
@@ -85,7 +86,7 @@ def test_uncurated_truncates_low_resolutions_only(aspect):
     assert_alike(sheet[:, : height * 8, 512 : 512 + 128], enlarge(truth[6], 8))
     assert_alike(sheet[:, -height * 4 :, -64:], enlarge(truth[41], 4))
     with pytest.raises(InputError, match="42"):
-        figures.uncurated(g, latents=range(41))
+        figures.uncurated(g, Recipe(range(41)))
 
 
 def test_large_images_are_filtered_down():
@@ -113,7 +114,7 @@ def test_deviation_over_noise():
     g = tiny_generator()
     w = sampling.w_of_seeds(g, [3, 4])
     map_ = figures.noise_deviation(g, w, 10, batch=4)
-    images = [torch.cat(list(sampling.generate(g, w[i].expand(10, -1, -1)))) for i in (0, 1)]  # noise of seeds 0 to 9
+    images = [torch.cat(list(batches(g, Recipe(latents=w[i].expand(10, -1, -1))))) for i in (0, 1)]
     truth = (torch.stack(images).clamp(-1, 1) * 127.5).double().var(dim=1, correction=0).mean(dim=1).sqrt()
     assert map_.shape == (2, 16, 16) and (map_ - truth).abs().max() < 1e-3 * truth.max() and truth.max() > 1
     with torch.no_grad():
@@ -125,7 +126,7 @@ def test_deviation_over_noise():
 
 def test_noise_detail():
     g = tiny_generator()
-    figure = figures.noise_detail(g, latents=[3], count=5, psi=1.0)
+    figure = figures.noise_detail(g, Recipe([3], psi=1.0, noise="const"), count=5)
     (image, details, map_), w = cells(figure, 1, 3)[0], sampling.w_of_seeds(g, [3])
     deviation = figures.noise_deviation(g, w, 5)[0].numpy()
     assert_alike(image, drawn(g, w)[0])
@@ -141,9 +142,9 @@ def test_noise_detail():
 
 def test_noise_of_some_layers():
     g = tiny_generator()
-    figure = figures.noise_layers(g, latents=[3, 4], psi=1.0)
+    figure = figures.noise_layers(g, Recipe([3, 4], psi=1.0))
     table = cells(figure, 4, 4)
-    w, planes = sampling.w_of_seeds(g, [3, 4]), sampling.noise_of_seeds([0], g)
+    w, planes = sampling.w_of_seeds(g, [3, 4]), sampling.noise_of_seeds([3, 4], g)
     zeros = [torch.zeros_like(plane) for plane in planes]
     truth = [drawn(g, w, noise) for noise in (planes, "none", zeros[:4] + planes[4:], planes[:4] + zeros[4:])]
     for column, images in enumerate(truth):
@@ -163,16 +164,21 @@ def test_what_traditional_generators_cannot_show():
         (figures.noise_layers, "no noise inputs"),
     ):
         with pytest.raises(InputError, match=match):
-            figure(g, latents=[1, 2, 3])
+            figure(g, Recipe([1, 2, 3]))
 
 
-def test_conditional_generators_need_a_class():
+def test_conditional_generators_show_a_class_or_all_in_turn():
     g = tiny_generator(label_count=3)
-    one, two = (cells(figures.truncation(g, latents=[1], label=label), 1, 6)[0, 0] for label in (0, 1))
-    assert np.abs(one - two).max() > 5
-    for figure in (figures.uncurated, figures.truncation, figures.style_mixing):
-        with pytest.raises(InputError, match="choose one"):
-            figure(g)
+
+    def shown(*labels: int | None) -> list[np.ndarray]:
+        return [cells(figures.truncation(g, Recipe([1], label=label)), 1, 6)[0, 0] for label in labels]
+
+    one, two, in_turn = shown(0, 1, None)
+    assert np.abs(one - two).max() > 5 and np.array_equal(one, in_turn)
+    both = cells(figures.truncation(g, Recipe([1, 1], noise_seed=1)), 2, 6)[:, 0]
+    assert np.abs(both[0] - both[1]).max() > 5  # classes 0 and 1
+    with pytest.raises(InputError, match="choose one"):
+        figures.uncurated(g, Recipe(label=3))
 
 
 # --- training
@@ -220,15 +226,15 @@ def test_straight_and_bent_factors():
     torch.manual_seed(0)
     latents = torch.randn(3000, 5)
     scores = torch.stack([latents[:, 1], latents[:, 1] + latents[:, 3]], dim=1) * 0.1 + 0.5
-    points, explained = figures._along_the_scores(latents, scores)
+    points, explained = plots._along_the_scores(latents, scores)
     assert explained == pytest.approx(1, abs=1e-6)
     centred = latents - latents.mean(dim=0)
     assert torch.allclose(points[:, 0], centred[:, 1], atol=1e-4)
     assert torch.allclose(points[:, 1], centred[:, 3], atol=1e-4)  # the second score's part across the first
     flat = torch.cat([latents, latents[:, :2]], dim=1)  # more numbers than dimensions
-    assert figures._along_the_scores(flat, scores)[1] == pytest.approx(1, abs=1e-6)
+    assert plots._along_the_scores(flat, scores)[1] == pytest.approx(1, abs=1e-6)
     bent = torch.stack([(latents[:, 0] * latents[:, 1] > 0).float(), latents[:, 2].abs()], dim=1)
-    assert figures._along_the_scores(latents, bent)[1] < 0.02
+    assert plots._along_the_scores(latents, bent)[1] < 0.02
 
 
 def test_entanglement(tmp_path):
@@ -294,6 +300,6 @@ def test_without_matplotlib(monkeypatch):
 def test_grey_and_transparent_images(channels, tmp_path):
     g = tiny_generator(channels=channels)
     for figure in (figures.truncation, figures.noise_detail, figures.noise_layers):
-        figures.save_figure(figure(g, latents=[1]), tmp_path / "x.png")
+        figures.save_figure(figure(g, Recipe([1])), tmp_path / "x.png")
         with Image.open(tmp_path / "x.png") as picture:
             assert picture.width > 1000

@@ -10,7 +10,7 @@ import torch
 from conftest import tiny_generator
 from safetensors.torch import load_file, save_file
 
-from stylegan import directions, files, project, sampling, weights
+from stylegan import directions, files, recipe, sampling, weights
 from stylegan.classifiers.model import load_classifiers
 from stylegan.errors import InputError
 from stylegan.files import atomic_file, read_tensors, write_tensors
@@ -114,7 +114,7 @@ def test_every_reader_refuses_a_header_that_is_too_long(tmp_path):
         load_classifiers,
         lambda path: directions.load(path, g),
         lambda path: sampling.load_latents(path, g.config),
-        lambda path: project.load_noise(path, g),
+        lambda path: recipe.noise_of_file(path, g),
     ):
         with pytest.raises(InputError, match="header is too long"):
             read(path)

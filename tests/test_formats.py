@@ -70,6 +70,7 @@ def test_a_model_by_the_page(tmp_path, options):
     about, tensors = format_reader.read_safetensors(tmp_path / "m.safetensors")
     assert {name for name in tensors if name.startswith("d.")}
     read = format_reader.Generator(about, tensors)
+    assert read.fingerprint() == weights.fingerprint(generator)
 
     z, label = torch.randn(3, 8), 1 if options.get("label_count") else None
     with torch.no_grad():
@@ -87,6 +88,7 @@ def test_a_model_by_the_page(tmp_path, options):
     )
 
     _, halved = format_reader.read_safetensors(tmp_path / "half.safetensors")
+    assert format_reader.Generator(about, halved).fingerprint() == read.fingerprint()
     assert all(np.array_equal(halved[name], np.float32(np.float16(tensors[name]))) for name in halved)
 
 

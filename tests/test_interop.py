@@ -25,7 +25,7 @@ from conftest import (
 from stylegan import weights
 from stylegan.classifiers.model import load_classifiers
 from stylegan.errors import InputError
-from stylegan.interop import nvidia
+from stylegan.interop import nvidia, nvidia_files
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
 from stylegan.networks.generator import Generator, Growth
@@ -34,9 +34,9 @@ TRADITIONAL = {"use_styles": False, "const_input": False, "use_noise": False}
 TRADITIONAL |= {"use_instance_norm": False, "use_pixel_norm": True, "mapping_layers": 0}
 
 
-def as_read(function: str, options: dict, variables: dict[str, np.ndarray]) -> nvidia.OfficialNetwork:
+def as_read(function: str, options: dict, variables: dict[str, np.ndarray]) -> nvidia_files.OfficialNetwork:
     """A network as it comes out of a file."""
-    network = nvidia.OfficialNetwork()
+    network = nvidia_files.OfficialNetwork()
     listed = [(name, np.asarray(value)) for name, value in variables.items()]
     network.set_state({"version": 3, "build_func_name": function, "static_kwargs": options, "variables": listed})
     return network
@@ -187,7 +187,7 @@ def test_single_networks(tmp_path):
         model = weights.load_model(write(tmp_path / "g.pkl", official_g(name, g, TINY_G_OPTIONS)))
         assert equal(g, model.generator) and model.raw_generator is None and model.discriminator is None
     path = write(tmp_path / "d.pkl", official_network("D", "D_basic", TINY_OPTIONS, official_discriminator(d)))
-    assert equal(d, nvidia.discriminator_from(nvidia.read(path).d))
+    assert equal(d, nvidia.discriminator_from(nvidia_files.read(path).d))
     with pytest.raises(InputError, match="discriminator alone"):
         weights.load(path)
 

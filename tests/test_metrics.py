@@ -27,12 +27,12 @@ from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
 from stylegan.data.store import open_store
 from stylegan.device import set_precision
 from stylegan.errors import InputError, InputWarning
-from stylegan.metrics import extractors, stream, subject
+from stylegan.metrics import distances, extractors, stream, subject
 from stylegan.metrics.evaluate import check, evaluate, measure
 from stylegan.metrics.extractors import InceptionV3, load_distance, load_extractor
 from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation, Need
 from stylegan.metrics.path_length import mean_without_outliers, path_length, prepare_images
-from stylegan.metrics.record import is_best, read_record
+from stylegan.metrics.record import is_best, named_values, read_record
 from stylegan.networks.generator import Growth
 from stylegan.networks.layers import FeatureMaps
 from stylegan.training.loop import train
@@ -172,7 +172,7 @@ def test_inception_gives_features_and_logits(inception):
 
 
 def test_mobilenet_is_that_of_the_tool(tmp_path):
-    """The stand-in reads the file of image_distance.py and sees what that sees."""
+    """The bundled network, and one in a file, see what image_distance.py sees; the kernel distance is its own too."""
     from conftest import SHARED
 
     file = SHARED / "data/mobilenet-v2/mobilenet_v2_features.safetensors"
@@ -183,8 +183,45 @@ def test_mobilenet_is_that_of_the_tool(tmp_path):
     specification.loader.exec_module(tool)
     images = np.random.RandomState(0).randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     theirs = tool.Features()(torch.stack([tool.tensor(Image.fromarray(image), 32) for image in images]))
-    ours, logits = load_extractor(f"mobilenet-v2={file}")(torch.from_numpy(images).permute(0, 3, 1, 2))
-    assert logits is None and torch.allclose(ours, theirs, atol=1e-4)
+    for text in ("mobilenet-v2", f"mobilenet-v2={file}"):
+        ours, logits = load_extractor(text)(torch.from_numpy(images).permute(0, 3, 1, 2))
+        assert logits is None and torch.allclose(ours, theirs, atol=1e-4)
+    a, b = torch.rand(2, 30, 7).double()
+    assert distances.kid(a, b, subset_size=500, seed=0)[0] == pytest.approx(tool.kernel(a, b), rel=1e-9)
+
+
+def test_the_bundled_network_tells_sizes_and_colours_apart():
+    """It needs neither the network nor files from elsewhere, and its license is beside it."""
+    network = load_extractor("mobilenet-v2")
+    assert (network.name, network.feature_count) == ("mobilenet-v2", 1280)
+    assert "Apache License" in (extractors.MOBILENET.parent / "LICENSE").read_text()
+    assert extractors.MOBILENET.stat().st_size < 5e6
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    images[1, 0] = 255
+    black, red = network(images)[0]
+    assert black.isfinite().all() and (black - red).norm() > 0.1 * black.norm()
+
+
+def test_auto_is_inception_where_it_has_been_fetched(tmp_path, monkeypatch):
+    with pytest.warns(InputWarning, match="stylegan fetch inception"):
+        assert load_extractor("auto").name == "mobilenet-v2"
+    fetched = tmp_path / "cache" / downloads.DOWNLOADS["inception"][0].name
+    fetched.parent.mkdir()
+    fetched.write_bytes(b"damaged")  # is not passed over in silence
+    with pytest.raises(InputError, match="missing or damaged"):
+        load_extractor("auto")
+
+
+def test_scores_without_inception_are_named_after_the_network_that_looked(store, model, capsys):
+    config = EvaluateConfig(("fid50k", "pr50k"), count=6)
+    with pytest.warns(InputWarning, match="the bundled MobileNetV2"):
+        scores = evaluate(str(model), store, config=config, device="cpu", progress=False)
+    assert set(scores) == {"fid_mobilenet-v2", "precision_mobilenet-v2", "recall_mobilenet-v2"}
+    usual = {"metric": "fid50k", "extractor": "inception-v3", "values": {"fid": 1.0}}
+    assert named_values(usual) == {"fid": 1.0}
+    path = {"metric": "ppl_wend", "distance": "mobilenet-v2 features", "values": {"ppl_wend": 2.0}}
+    assert named_values(path) == {"ppl_wend_mobilenet-v2": 2.0}
+    assert named_values({"metric": "ls", "classifiers": "x", "values": {"ls_w": 3.0}}) == {"ls_w": 3.0}
 
 
 def test_lpips_loads_offline_and_is_a_distance():
@@ -202,7 +239,7 @@ def test_lpips_loads_offline_and_is_a_distance():
     assert (distance(a, b) > 0).all() and torch.allclose(distance(a, b), distance(b, a))
 
 
-@pytest.mark.parametrize("text", ["resnet", "mobilenet-v2", "resnet=x.safetensors", "inception=nowhere.safetensors"])
+@pytest.mark.parametrize("text", ["resnet", "mobilenet", "resnet=x.safetensors", "inception=nowhere.safetensors"])
 def test_extractors_that_are_not_there(text):
     with pytest.raises(InputError):
         load_extractor(text)
@@ -733,7 +770,7 @@ def test_training_measures_and_keeps_the_best(store, network_file, tmp_path):
     plain = train(tiny_config(store), tmp_path / "plain", progress=False)  # measuring changes nothing
     assert (tmp_path / "run" / plain.model.name).read_bytes() == plain.model.read_bytes()
     with pytest.raises(InputError, match="stylegan fetch inception"):  # said before the training begins
-        train(tiny_config(store, evaluation=EvaluateConfig(("fid50k",))), tmp_path / "none", progress=False)
+        train(tiny_config(store, evaluation=EvaluateConfig(("fid50k",), extractor="inception")), tmp_path / "none")
 
 
 def test_the_table_of_metrics():
@@ -758,11 +795,11 @@ def test_evaluate_is_one_call(store, model, network_file, tmp_path):
     config = EvaluateConfig(count=20, extractor=network_file)
     options = {"config": config, "device": "cpu", "progress": False}
     of_model = evaluate(str(model), store, ["fid50k", "pr50k"], **options)
-    assert set(of_model) == {"fid", "precision", "recall"}
-    generator = weights.load(model)
-    assert evaluate(generator, store, "fid50k", **options)["fid"] == of_model["fid"]
+    assert set(of_model) == {f"{name}_mobilenet-v2" for name in ("fid", "precision", "recall")}
+    generator, fid = weights.load(model), "fid_mobilenet-v2"
+    assert evaluate(generator, store, "fid50k", **options)[fid] == of_model[fid]
     drawn = stream.images_of_generator(stream.Sampler(generator)).batch(np.arange(20))
-    assert evaluate(drawn, store, **options)["fid"] == pytest.approx(of_model["fid"], rel=1e-6)
+    assert evaluate(drawn, store, **options)[fid] == pytest.approx(of_model[fid], rel=1e-6)
     channels_last = drawn.permute(0, 2, 3, 1).numpy()
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -770,8 +807,8 @@ def test_evaluate_is_one_call(store, model, network_file, tmp_path):
         Image.fromarray(image).save(folder / f"{i:02d}.png")
     reals = open_store(store).images()[:20]
     record = tmp_path / "metrics.jsonl"
-    expected = evaluate(channels_last, reals, **options)["fid"]
-    assert evaluate(folder, reals, record=record, **options)["fid"] == pytest.approx(expected, rel=1e-6)
+    expected = evaluate(channels_last, reals, **options)[fid]
+    assert evaluate(folder, reals, record=record, **options)[fid] == pytest.approx(expected, rel=1e-6)
     assert [line["images"] for line in read_record(record)] == ["folder"]
     assert not (Path.cwd() / "metrics.jsonl").exists()
 

@@ -1,6 +1,8 @@
 """Model files, sampling, latents as files."""
 
+import copy
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from stylegan import sampling, weights
 from stylegan.errors import InputError
 from stylegan.images import crop_padding, grid, save_image, to_uint8
 from stylegan.networks.generator import Growth
+from stylegan.recipe import Recipe, batches, untruncated_w
 from stylegan.weights import Model, Provenance
 
 
@@ -93,7 +96,7 @@ def test_the_model_in_the_box():
     path = weights.find(weights.DEFAULT_MODEL)
     assert path.stat().st_size <= 5e6
     generator = weights.load(weights.DEFAULT_MODEL)
-    images = torch.cat(list(sampling.generate(generator, range(4), psi=0.7)))
+    images = torch.cat(list(batches(generator, Recipe(range(4), psi=0.7))))
     assert images.shape[1:] == (3, generator.config.resolution, generator.config.resolution)
     assert 0.1 < images.std() < 1 and images.abs().max() < 3
 
@@ -109,8 +112,8 @@ def test_latents_of_seeds():
 @pytest.mark.parametrize("noise", ["random", "const", "none"])
 def test_an_image_depends_on_its_seed_alone(noise):
     g = tiny_generator()
-    together = torch.cat(list(sampling.generate(g, [1, 2, 3, 4, 5], psi=0.7, noise=noise)))
-    apart = torch.cat(list(sampling.generate(g, [5, 3], psi=0.7, noise=noise, batch=1)))
+    together = torch.cat(list(batches(g, Recipe([1, 2, 3, 4, 5], psi=0.7, noise=noise))))
+    apart = torch.cat(list(batches(g, Recipe([5, 3], psi=0.7, noise=noise), batch=1)))
     assert torch.allclose(together[[4, 2]], apart, atol=1e-5)
     assert not torch.allclose(together[0], together[1], atol=0.01)
 
@@ -165,14 +168,14 @@ def test_crossed_latents():
     for latents in (0, 5):
         with pytest.raises(InputError, match="cannot be mixed"):
             sampling.w_of_crossed_seeds(g, [1], latents)
-    images = torch.cat(list(sampling.generate(g, [1, 2], mix=2)))
-    assert not torch.allclose(images, torch.cat(list(sampling.generate(g, [1, 2]))))
+    images = torch.cat(list(batches(g, Recipe([1, 2], mix=2))))
+    assert not torch.allclose(images, torch.cat(list(batches(g, Recipe([1, 2])))))
 
 
 def test_a_seed_of_noise_of_its_own():
     g = tiny_generator()
-    one, two = (torch.cat(list(sampling.generate(g, [1, 1], noise_seeds=seeds))) for seeds in ([1, 1], [7, 1]))
-    assert torch.allclose(one[0], one[1], atol=1e-6) and torch.allclose(one[1], two[1], atol=1e-6)
+    one, two = (torch.cat(list(batches(g, Recipe([1, 1], psi=1.0, noise_seed=seed)))) for seed in (None, 7))
+    assert torch.allclose(one[0], one[1], atol=1e-6) and torch.allclose(two[0], two[1], atol=1e-6)
     assert not torch.allclose(one[0], two[0], atol=1e-3)
     planes = sampling.noise_of_seeds([7], g)
     assert torch.allclose(two[:1], g.synthesis(sampling.w_of_seeds(g, [1]), noise=planes), atol=1e-5)
@@ -181,22 +184,27 @@ def test_a_seed_of_noise_of_its_own():
 def test_w_draws_what_its_seeds_draw():
     g = tiny_generator()
     w = g.truncate(sampling.w_of_seeds(g, [4, 9]), 0.6)
-    ours = torch.cat(list(sampling.generate(g, w, noise_seeds=[4, 9], batch=1)))
-    theirs = torch.cat(list(sampling.generate(g, [4, 9], psi=0.6)))
+    ours = torch.cat(list(batches(g, Recipe(latents=w, own_noise=sampling.noise_of_seeds([4, 9], g)), batch=1)))
+    theirs = torch.cat(list(batches(g, Recipe([4, 9], psi=0.6))))
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()  # batches of 1 and 2 are rounded otherwise
-    for options in ({"mix": 2}, {"labels": torch.zeros(2)}):
-        with pytest.raises(InputError, match="already"):
-            next(sampling.generate(g, w, **options))
+    for options in ({"mix": 2}, {"label": 0}):
+        with pytest.raises(InputError, match=r"as they are|already"):
+            Recipe(latents=w, **options)
 
 
-def test_one_class_for_all():
+def test_one_class_for_all_or_all_in_turn():
     g = tiny_generator(label_count=3)
-    assert torch.equal(sampling.w_of(g, [5, 6], 2), sampling.w_of_seeds(g, [5, 6], torch.tensor([2, 2])))
+    of_seeds = {label: sampling.w_of_seeds(g, [5, 6], torch.tensor(labels)) for label, labels in CLASSES.items()}
+    for label, w in of_seeds.items():
+        assert torch.equal(untruncated_w(Recipe([5, 6], label=label), g), w)
     w = torch.randn(2, 6, 8)
-    assert torch.equal(sampling.w_of(g, w), w)
-    for generator, label in ((g, None), (g, 3), (g, -1), (tiny_generator(), 0)):
+    assert torch.equal(untruncated_w(Recipe(latents=w), g), w)
+    for generator, label in ((g, 3), (g, -1), (tiny_generator(), 0)):
         with pytest.raises(InputError, match="class"):
-            sampling.w_of(generator, [5], label)
+            untruncated_w(Recipe([5], label=label), generator)
+
+
+CLASSES = {2: [2, 2], None: [0, 1]}
 
 
 @pytest.mark.parametrize(
@@ -268,6 +276,49 @@ def test_latent_files_of_others(tmp_path):
     save_file(both, tmp_path / "x.safetensors")
     space, w = sampling.load_latents(tmp_path / "x.safetensors", g.config)
     assert space == "w" and torch.equal(w, both["w"])
+
+
+def test_latents_know_their_model(tmp_path):
+    g, other, file = tiny_generator(), tiny_generator(), tmp_path / "x.safetensors"
+    with torch.no_grad():
+        other.synthesis.blocks["4"].const += 1
+    z, w = torch.randn(3, 8), torch.randn(3, 6, 8)
+    sampling.save_latents(file, z=z, w=w, model=g)
+    assert torch.equal(sampling.load_latents(file, g.config, model=g)[1], w)
+    assert torch.equal(sampling.load_latents(file, g.config)[1], w)
+    with pytest.raises(InputError, match=rf"another model .*{weights.fingerprint(g)}.*{weights.fingerprint(other)}"):
+        sampling.load_latents(file, other.config, model=other)
+    sampling.save_latents(file, z=z, model=g)  # z belongs to no model
+    assert torch.equal(sampling.load_latents(file, other.config, model=other)[1], z)
+    sampling.save_latents(file, w=w)  # as older files
+    assert torch.equal(sampling.load_latents(file, other.config, model=other)[1], w)
+    for text in ("[]", "{}", '{"fingerprint": ""}'):
+        save_file({"w": w}, file, {"stylegan": text})
+        assert torch.equal(sampling.load_latents(file, g.config, model=g)[1], w)
+    for text in ("nonsense", "[" * 100_000):
+        save_file({"w": w}, file, {"stylegan": text})
+        with pytest.raises(InputError, match="cannot be read"):
+            sampling.load_latents(file, g.config, model=g)
+
+
+def test_fingerprints(tmp_path):
+    g = tiny_generator(label_count=2)
+    with torch.no_grad():
+        g.mapping.layers[0].bias[:2] = torch.tensor([1e-9, 0.0])
+    before = weights.fingerprint(g)
+    assert re.fullmatch("[0-9a-f]{16}", before)
+    weights.save(tmp_path / "half.safetensors", weights.Model(g), half=True)
+    assert weights.fingerprint(weights.load(tmp_path / "half.safetensors")) == before
+    with torch.no_grad():
+        g.mapping.layers[0].bias[:2] = torch.tensor([-1e-9, -0.0])  # rounded, both are -0
+        g.w_avg += 1
+    g.synthesis.grown = Growth(8, 0.5)
+    assert weights.fingerprint(g) == before
+    for name, _ in g.named_parameters():
+        changed = copy.deepcopy(g)
+        with torch.no_grad():
+            changed.get_parameter(name).view(-1)[-1] += 0.1
+        assert weights.fingerprint(changed) != before, name
 
 
 def test_unusable_latents(tmp_path):

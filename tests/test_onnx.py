@@ -47,7 +47,7 @@ def truth_of(generator: Generator, part: str, batch: int, psi: float, cutoff: in
         labels = inputs["labels"] = torch.randint(config.label_count, (batch,), generator=random)
     noise = {
         f"noise{i}": torch.randn(batch, 1, r, r, generator=random)
-        for i, r in enumerate(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+        for i, r in enumerate(generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution))
         if config.use_noise
     }
     w = generator.mapping(inputs["z"], labels)

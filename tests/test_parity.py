@@ -10,7 +10,7 @@ from conftest import GOLDEN, relative_error
 
 from stylegan.data.loader import to_reals
 from stylegan.images import to_uint8
-from stylegan.interop import nvidia
+from stylegan.interop import nvidia, nvidia_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import FeatureMaps
@@ -69,11 +69,11 @@ def test_mapping(case):
 def test_input_of_traditional_generators(shared_golden):
     """The tuned baseline's w is the normalised z; the Progressive GAN has a z alone."""
     numbers = tensors(shared_golden / "e2_res32_tuned_baseline.npz")
-    g = nvidia.generator_from(nvidia.read(shared_golden / "e2_res32_tuned_baseline.pkl").g)
+    g = nvidia.generator_from(nvidia_files.read(shared_golden / "e2_res32_tuned_baseline.pkl").g)
     assert relative_error(g.mapping(numbers["z"]), numbers["dlatents"]) <= TOLERANCE
     assert relative_error(g(numbers["z"]), numbers["G/images_psi1"]) <= TOLERANCE
     numbers = tensors(shared_golden / "f_res32_progan.npz")
-    g = nvidia.generator_from(nvidia.read(shared_golden / "f_res32_progan.pkl").g)
+    g = nvidia.generator_from(nvidia_files.read(shared_golden / "f_res32_progan.pkl").g)
     assert relative_error(g(numbers["z"]), numbers["G/images"]) <= TOLERANCE
 
 
@@ -154,7 +154,7 @@ def test_discriminator_at_every_fade(case):
 def test_every_layer(shared_golden):
     """Each style-modulated activation of case a, layer by layer."""
     numbers = tensors(shared_golden / "a_res16.npz")
-    gs = nvidia.generator_from(nvidia.read(shared_golden / "a_res16.pkl").gs)
+    gs = nvidia.generator_from(nvidia_files.read(shared_golden / "a_res16.pkl").gs)
     seen = {}
     for resolution, block in gs.synthesis.blocks.items():
         names = ("Const", "Conv") if resolution == "4" else ("Conv0_up", "Conv1")
@@ -181,7 +181,7 @@ def loss_case(request, shared_golden):
         for k, v in tensors(shared_golden / f"{request.param}.npz").items()
     }
     name = request.param.removeprefix("loss_").rsplit("_", 1)[0]
-    file = nvidia.read(shared_golden / f"{name}.pkl")
+    file = nvidia_files.read(shared_golden / f"{name}.pkl")
     g, d = nvidia.generator_from(file.g).double(), nvidia.discriminator_from(file.d).double()
     lod = float(numbers["lod"])
     resolution, fade = g.config.resolution >> int(lod), lod - int(lod)
@@ -313,7 +313,7 @@ def test_reals_and_w_average(loss_case):
 
 def test_mixing_in_training(shared_golden):
     numbers = tensors(shared_golden / "style_mixing_training.npz")
-    gs = nvidia.generator_from(nvidia.read(shared_golden / "c_res64_label10.pkl").gs)
+    gs = nvidia.generator_from(nvidia_files.read(shared_golden / "c_res64_label10.pkl").gs)
     w1 = gs.mapping(numbers["z"], numbers["labels"])
     w2 = gs.mapping(numbers["z2_injected"], numbers["labels"])
     names = [name for name in numbers if name.endswith("/dlatents")]

@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from conftest import tiny_generator
 from PIL import Image
 
+import stylegan
 from stylegan import weights
 from stylegan.cli import main
 from stylegan.data.fitting import Fitting, decode
@@ -128,6 +130,27 @@ def test_labels_that_start_at_1_make_no_empty_class(tmp_path):
     report = prepared(folder_of(tmp_path / "s", ["0.png", "1.png"], metadata_csv=text))
     assert open_store(report.path).label_names == ("1", "2", "3")
     assert classes_of(report) == {"0.png": "1", "1.png": "3"}
+
+
+def test_metadata_as_spreadsheets_and_windows_write_it(tmp_path):
+    """Blanks around cells, numbers as 1.0, backslashes, cells without a label; and names of columns in JSON, too."""
+    text = "file_name, label\na\\0.png, 10.0\n ./a/1.png,2.0 \na/2.png, \n"
+    names = ["a/0.png", "a/1.png", "a/2.png"]
+    report = prepared(folder_of(tmp_path / "s", names, metadata_csv=text))
+    assert classes_of(report) == {"a/0.png": "10", "a/1.png": "2"}
+    assert report.skipped == [("a/2.png", "no label in metadata.csv")]
+    source = folder_of(tmp_path / "t", names[:2])
+    rows = '{"Image": "a\\\\0.png", "Class": "cat"}\n{"Image": "a/1.png", "Class": "dog"}\n'
+    (source / "metadata.jsonl").write_text(rows)
+    assert classes_of(prepared(source)) == {"a/0.png": "cat", "a/1.png": "dog"}
+
+
+def test_a_training_keeps_the_class_names(tmp_path):
+    report = prepared(folder_of(tmp_path / "s", ["cat/0.png", "dog/1.png"]), classes="folders")
+    config = stylegan.preset("demo", str(report.path))
+    short = replace(config, labels=True, schedule=replace(config.schedule, total_kimg=0.001))
+    outcome = stylegan.train(short, tmp_path / "run", progress=False)
+    assert stylegan.load_model(outcome.model).label_names == ("cat", "dog")
 
 
 def test_attributes_csv(tmp_path):

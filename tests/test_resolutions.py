@@ -3,7 +3,7 @@
 import pytest
 
 from stylegan.data.prepare import PrepareConfig, prepare
-from stylegan.data.store import StoreWriter
+from stylegan.data.store_writer import StoreWriter
 from stylegan.errors import InputError
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.resolutions import check_resolution, is_resolution, log2, resolutions

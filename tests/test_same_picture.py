@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 import stylegan
-from stylegan import cli, directions, figures, recipe, sampling, share, video, weights
+from stylegan import cli, directions, figures, recipe, sampling, share, videos, weights
 from stylegan.explorer import picture
 from stylegan.explorer.picture import Explorer
+from stylegan.networks.generator import Growth, Truncation
 
 TRADITIONAL = {"use_styles": False, "const_input": False, "use_noise": False, "mapping_layers": 0}
 KINDS = {
@@ -29,9 +30,9 @@ SEEDS = [5, 0]
 def model(request, tmp_path: Path) -> Path:
     generator = tiny_generator(**KINDS[request.param])
     if generator.has_w:
-        generator.truncation = (0.4, 3)
+        generator.truncation = Truncation(0.4, 3)
     if request.param == "half grown":
-        generator.synthesis.grown = (8, 0.25)
+        generator.synthesis.grown = Growth(8, 0.25)
     weights.save(tmp_path / "m.safetensors", weights.Model(generator))
     found = directions.by_pca(generator, 2, count=200) if generator.has_w else directions.by_sefa(generator, 2)
     directions.save(tmp_path / "d.safetensors", found)
@@ -74,7 +75,7 @@ def test_explorer(model, truth):
     g = weights.load(model)
     explorer = Explorer("m", g, directions.by_sefa(g, 1))
     for i, seed in enumerate(SEEDS):
-        said = picture.Recipe(seed=seed, label=i if g.config.label_count else None, psi=g.truncation[0])
+        said = picture.Recipe(seed=seed, label=i if g.config.label_count else None, psi=g.truncation.psi)
         assert torch.equal(picture.draw(explorer, said)[0], truth[i])
 
 
@@ -93,7 +94,7 @@ def test_first_frame_of_a_video(model, truth, tmp_path, monkeypatch, kind):
     if kind == "noise" and not g.config.use_noise:
         pytest.skip("no noise inputs")
     frames = []
-    monkeypatch.setattr(video, "write", lambda out, drawn, **how: frames.append(next(iter(drawn))[0]))
+    monkeypatch.setattr(videos, "write", lambda out, drawn, **how: frames.append(next(iter(drawn))[0]))
     seeds = "5,0,1,2" if kind == "interpolation" else "5,0"
     run("video", kind, model, tmp_path / "v.mp4", "--seeds", seeds, "--grid", 2, 1)
     assert torch.equal(frames[0], torch.cat([*truth], dim=2))
@@ -106,7 +107,7 @@ def test_figures(model, truth, monkeypatch):
     monkeypatch.setattr(sampling, "draw", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
     if g.config.use_noise:
         pytest.importorskip("matplotlib")
-        if g.synthesis.grown[0] >= 16:
+        if g.synthesis.grown.resolution >= 16:
             figures.noise_layers(g, latents=SEEDS)
             assert torch.equal(drawn[0], truth)
             drawn.clear()
@@ -132,7 +133,7 @@ def test_an_explicit_fade_of_0_counts_in_mid_growth():
     g = tiny_generator()
     w = sampling.w_of_seeds(g, [1])
     whole = g.synthesis(w, noise="const", resolution=8)
-    g.synthesis.grown = (8, 0.5)
+    g.synthesis.grown = Growth(8, 0.5)
     assert torch.equal(g.synthesis(w, noise="const", fade=0.0), whole)
     assert not torch.equal(g.synthesis(w, noise="const"), whole)
     assert torch.equal(g.synthesis(w, noise="const"), g.synthesis(w, noise="const", resolution=8, fade=0.5))

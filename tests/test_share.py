@@ -190,7 +190,7 @@ def test_cards_of_other_models(licence):
     generator.synthesis.grown = Growth(8, 0.25)
     model = Model(generator, Provenance(licence=licence))
     text = share.card(model, "hf://user/x", [])
-    assert "traditional" in text and "8 x 8 grey" in text and "75%" in text and "classes" in text and "psi=1" in text
+    assert "traditional" in text and "8 x 8 gray" in text and "75%" in text and "classes" in text and "psi=1" in text
     front = text.split("---\n")[1]
     assert ('license_name: "my-licence-ask-me-first"' in front) if licence else ("license" not in front)
     scope = {}

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from stylegan.data.pyramid import box_sum, pyramid
-from stylegan.data.store import StoreWriter, open_store
+from stylegan.data.store import open_store
+from stylegan.data.store_writer import StoreWriter
 from stylegan.errors import InputError
 from stylegan.system import system
 

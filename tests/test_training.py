@@ -17,7 +17,7 @@ from conftest import TINY_MAPS, write_official, write_store
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylegan import device, presets, sampling, weights
+from stylegan import device, presets, recipe, sampling, weights
 from stylegan.data.loader import Loader, prefetch
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
@@ -258,8 +258,7 @@ def test_every_shape_of_data(tmp_path, resolution, channels, labels):
     brief = replace(config.schedule, total_kimg=0.03, stable_kimg=0.008, fade_kimg=0.008, batch_size={4: 4})
     config = replace(config, schedule=brief, grid=(4, 4), device="cpu")  # a grid of more images than there are
     model = weights.load(train(config, tmp_path / "run", progress=False).model)
-    labels = torch.tensor([1, 0]) if labels else None
-    (images,) = sampling.generate(model, [1, 2], labels=labels)
+    images = recipe.draw(model, [1, 2])
     assert images.shape == (2, channels, resolution, resolution)
 
 
@@ -292,7 +291,7 @@ def test_every_preset_trains_and_round_trips(labelled, tmp_path, name, labels):
     weights.save(tmp_path / "again.safetensors", model)
     assert (tmp_path / "again.safetensors").read_bytes() == outcome.model.read_bytes()
     drawn = [
-        torch.cat(list(sampling.generate(m, [1, 2], labels=torch.tensor([0, 2]) if labels else None)))
+        torch.cat(list(recipe.batches(m, recipe.Recipe([1, 2]))))
         for m in (model.generator, weights.load(tmp_path / "again.safetensors"))
     ]
     assert torch.equal(*drawn) and drawn[0].isfinite().all()
@@ -561,7 +560,7 @@ def test_overfit_sixteen_images(tmp_path):
 
     def distances(model) -> tuple[float, float]:
         """Mean squared distance from fakes to their nearest real, and from reals to their nearest fake."""
-        fakes = torch.cat(list(sampling.generate(weights.load(model), range(200))))
+        fakes = torch.cat(list(recipe.batches(weights.load(model), recipe.Recipe(range(200), psi=1.0))))
         table = torch.cdist(fakes.flatten(1), reals.flatten(1)).square() / fakes[0].numel()
         return table.min(dim=1).values.mean().item(), table.min(dim=0).values.mean().item()
 
@@ -639,7 +638,7 @@ def test_loader_order(store):
 
 def test_mirroring(tmp_path):
     from stylegan.data.pyramid import pyramid
-    from stylegan.data.store import StoreWriter
+    from stylegan.data.store_writer import StoreWriter
 
     ramp = np.broadcast_to(np.arange(16, dtype=np.uint8)[None, :, None] * 10, (16, 16, 3))
     with StoreWriter(tmp_path / "store", 16, 3, made={}) as writer:

@@ -13,7 +13,7 @@ from imageio_ffmpeg import count_frames_and_secs, get_ffmpeg_exe
 from PIL import Image
 from scipy.interpolate import CubicSpline
 
-from stylegan import sampling, video
+from stylegan import sampling, videos
 from stylegan.errors import InputError
 from stylegan.images import enlarge, grid
 
@@ -79,7 +79,7 @@ def images(frames) -> torch.Tensor:
 @pytest.mark.parametrize("path", ["linear", "cubic"])
 def test_interpolation_in_w(g, path):
     keys = sampling.w_of_seeds(g, range(6)).unflatten(0, (3, 2))
-    found = images(video.interpolation(g, keys, 9, path=path, psi=0.8, columns=1))
+    found = images(videos.interpolation(g, keys, 9, path=path, psi=0.8, columns=1))
     assert found.shape == (9, 3, 32, 16)
     at_keys = [grid(sampling.draw(g, g.truncate(key, 0.8)), 1).int() for key in keys]
     where = [0, 4, 8] if path == "linear" else [0, 3, 6]  # open: the last frame is the last key; closed: it is not
@@ -93,14 +93,14 @@ def test_interpolation_in_z():
     g = tiny_generator(label_count=2)
     z = sampling.z_of_seeds(range(4), 8).unflatten(0, (2, 2))
     labels = torch.tensor([1, 0])
-    found = images(video.interpolation(g, z, 5, path="spherical", labels=labels))
+    found = images(videos.interpolation(g, z, 5, path="spherical", labels=labels))
     truth = torch.stack([grid(sampling.draw(g, sampling.w_of_z(g, key, labels))) for key in z]).int()
     assert (found[[0, 4]] - truth).abs().max() <= 1
 
 
 def test_style_mixing_moves_the_top_row(g):
     keys, left = sampling.w_of_seeds(g, range(6)).unflatten(0, (2, 3)), sampling.w_of_seeds(g, [7, 8])
-    found = images(video.style_mixing(g, keys, left, range(2), 4))
+    found = images(videos.style_mixing(g, keys, left, range(2), 4))
     for frame, key in ((0, keys[0]), (2, keys[1])):
         assert (found[frame] - sampling.mixing_table(g, key, left, [range(2)] * 2).int()).abs().max() <= 1
     assert torch.equal(found[0, :, 16:, :16], found[1, :, 16:, :16])  # the left column stays
@@ -110,7 +110,7 @@ def test_style_mixing_moves_the_top_row(g):
 def test_noise_of_one_layer_at_a_time(g, monkeypatch):
     given, forward = [], g.synthesis.forward
     monkeypatch.setattr(g.synthesis, "forward", lambda w, noise: given.append(noise) or forward(w, noise=noise))
-    captions = [caption for _, caption in video.noise(g, sampling.w_of_seeds(g, [1, 2]), 60)]
+    captions = [caption for _, caption in videos.noise(g, sampling.w_of_seeds(g, [1, 2]), 60)]
     still = sampling.noise_of_seeds([0], g)
     for frame, planes in enumerate(given):  # ten frames for each of six layers
         changed = [i for i, (ours, base) in enumerate(zip(planes, still, strict=True)) if not torch.equal(ours, base)]
@@ -123,7 +123,7 @@ def test_noise_of_one_layer_at_a_time(g, monkeypatch):
 
 def test_truncation_there_and_back(g):
     w = sampling.w_of_seeds(g, [1, 2])
-    frames = list(video.truncation(g, w, 8))
+    frames = list(videos.truncation(g, w, 8))
     for frame, psi in ((0, 1.0), (2, 0.0), (4, -1.0), (6, 0.0)):
         truth = grid(sampling.draw(g, torch.lerp(g.w_avg, w, psi))).int()
         assert (frames[frame][0].int() - truth).abs().max() <= 1
@@ -133,12 +133,12 @@ def test_truncation_there_and_back(g):
 def test_what_cannot_be_shown(g):
     traditional = tiny_generator(**TRADITIONAL)
     w = sampling.w_of_seeds(traditional, range(4)).unflatten(0, (2, 2))
-    assert images(video.interpolation(traditional, w, 3)).shape == (3, 3, 16, 32)
+    assert images(videos.interpolation(traditional, w, 3)).shape == (3, 3, 16, 32)
     for frames, match in (
-        (video.style_mixing(traditional, w, w[0], range(2), 4), "no styles"),
-        (video.noise(traditional, w[0], 4), "no noise inputs"),
-        (video.truncation(traditional, w[0], 4), "no W"),
-        (video.interpolation(g, sampling.w_of_seeds(g, [1])[None], 4), "two keys"),
+        (videos.style_mixing(traditional, w, w[0], range(2), 4), "no styles"),
+        (videos.noise(traditional, w[0], 4), "no noise inputs"),
+        (videos.truncation(traditional, w[0], 4), "no W"),
+        (videos.interpolation(g, sampling.w_of_seeds(g, [1])[None], 4), "two keys"),
     ):
         with pytest.raises(InputError, match=match):
             list(frames)
@@ -155,7 +155,7 @@ def ramp(count: int, size: int = 33, caption: str = ""):
 
 
 def test_mp4(tmp_path):
-    video.write(tmp_path / "v.mp4", ramp(12), fps=24, factor=3)
+    videos.write(tmp_path / "v.mp4", ramp(12), fps=24, factor=3)
     frames, seconds = count_frames_and_secs(str(tmp_path / "v.mp4"))
     assert frames == 12 and math.isclose(seconds, 0.5, abs_tol=0.05)
     decode = [get_ffmpeg_exe(), "-i", tmp_path / "v.mp4", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
@@ -166,10 +166,10 @@ def test_mp4(tmp_path):
 
 
 def test_gif(tmp_path):
-    video.write(tmp_path / "v.gif", ramp(5, caption="noise"), fps=20, factor=2)
+    videos.write(tmp_path / "v.gif", ramp(5, caption="noise"), fps=20, factor=2)
     with Image.open(tmp_path / "v.gif") as picture:
         assert picture.n_frames == 5 and picture.info["duration"] == 50 and picture.info["loop"] == 0
-        assert picture.size == (66, 66 + video.CAPTION)
+        assert picture.size == (66, 66 + videos.CAPTION)
         first = np.asarray(picture.convert("RGB")).astype(int)
     assert np.abs(first[:66] - enlarge(next(ramp(1))[0], 2).permute(1, 2, 0).numpy()).mean() < 4
     assert first[66:].min() < 100 and first[66:].max() > 240  # black on white
@@ -184,13 +184,13 @@ def test_frames_are_not_kept(tmp_path):
             seen.append(weakref.ref(image))
             yield image, caption
 
-    video.write(tmp_path / "v.mp4", frames())
+    videos.write(tmp_path / "v.mp4", frames())
     assert len(seen) == 40
 
 
 def test_size_of_small_and_large_pictures():
-    assert video._picture((torch.zeros(3, 32, 64, dtype=torch.uint8), ""), None).size == (512, 256)
-    assert video._picture((torch.zeros(1, 700, 701, dtype=torch.uint8), ""), None).size == (702, 700)
+    assert videos._picture((torch.zeros(3, 32, 64, dtype=torch.uint8), ""), None).size == (512, 256)
+    assert videos._picture((torch.zeros(1, 700, 701, dtype=torch.uint8), ""), None).size == (702, 700)
 
 
 def test_nothing_is_left_of_a_video_that_fails(tmp_path, monkeypatch):
@@ -199,10 +199,21 @@ def test_nothing_is_left_of_a_video_that_fails(tmp_path, monkeypatch):
         raise InputError("the light went out")
 
     with pytest.raises(InputError, match="light"):
-        video.write(tmp_path / "v.mp4", frames())
+        videos.write(tmp_path / "v.mp4", frames())
     with pytest.raises(InputError, match=r"\.mp4 or \.gif"):
-        video.write(tmp_path / "v.avi", ramp(3))
+        videos.write(tmp_path / "v.avi", ramp(3))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(InputError, match=r"stylegan\[video\]"):
-        video.write(tmp_path / "v.mp4", ramp(3))
+        videos.write(tmp_path / "v.mp4", ramp(3))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_white_shows_through_where_an_image_is_transparent(channels):
+    image = torch.full((channels, 8, 8), 100, dtype=torch.uint8)
+    if channels == 4:
+        image[3] = 0
+        image[3, :4] = 51
+    shown = np.asarray(videos._picture((image, ""), 1))
+    top, bottom = {4: (224, 255)}.get(channels, (100, 100))  # 255 + (100 - 255) / 5
+    assert (shown[:4] == top).all() and (shown[4:] == bottom).all()

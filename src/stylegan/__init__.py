@@ -1,18 +1,39 @@
-"""StyleGAN: prepare images, train, sample.
+"""StyleGAN: prepare images, train, draw, measure, edit, project.
 
     import stylegan
     stylegan.prepare("photographs", "store", stylegan.PrepareConfig(resolution=64))
     outcome = stylegan.train(stylegan.preset("small", "store"), "run")
-    generator = stylegan.load(outcome.model)
+    images = stylegan.draw(outcome.model, range(8))
+    scores = stylegan.evaluate(outcome.model, "store", ["fid50k"])
 
-Names are imported when they are first used; importing the package itself does no work.
-On a CPU, `stylegan.keep_freed_memory()`, and `stylegan.limit_spinning()` before anything imports torch, do for a
+docs/python.md has an example of each. Names are imported when they are first used; importing the package itself does no
+work. On a CPU, `stylegan.keep_freed_memory()`, and `stylegan.limit_spinning()` before anything imports torch, do for a
 script what the program does for itself.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # what type checkers and editors see of the table below
+    from stylegan import directions, figures, images, presets, projection, recipe, sampling, videos, weights
+    from stylegan.allocator import keep_freed_memory
+    from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
+    from stylegan.data.store import open_store
+    from stylegan.directions import Directions, FindConfig, edit, find_directions
+    from stylegan.errors import InputError
+    from stylegan.metrics.evaluate import evaluate
+    from stylegan.metrics.metric import EvaluateConfig
+    from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
+    from stylegan.networks.generator import Generator, GeneratorConfig
+    from stylegan.presets import preset
+    from stylegan.projection import ProjectConfig, project
+    from stylegan.recipe import Recipe, draw
+    from stylegan.threads import limit_spinning
+    from stylegan.training.config import TrainingConfig
+    from stylegan.training.loop import train
+    from stylegan.weights import load, load_model
 
 _HOME = {
     "InputError": "stylegan.errors",
@@ -26,17 +47,23 @@ _HOME = {
     "prepare": "stylegan.data.prepare",
     "prepare_portraits": "stylegan.data.prepare",
     "open_store": "stylegan.data.store",
+    "preset": "stylegan.presets",
     "TrainingConfig": "stylegan.training.config",
     "train": "stylegan.training.loop",
-    "preset": "stylegan.presets",
-    "evaluate": "stylegan.metrics.evaluate",
-    "EvaluateConfig": "stylegan.metrics.metric",
     "load": "stylegan.weights",
+    "load_model": "stylegan.weights",
     "Recipe": "stylegan.recipe",
     "draw": "stylegan.recipe",
-    "load_model": "stylegan.weights",
+    "evaluate": "stylegan.metrics.evaluate",
+    "EvaluateConfig": "stylegan.metrics.metric",
+    "Directions": "stylegan.directions",
+    "FindConfig": "stylegan.directions",
+    "find_directions": "stylegan.directions",
+    "edit": "stylegan.directions",
+    "ProjectConfig": "stylegan.projection",
+    "project": "stylegan.projection",
 }
-_MODULES = ("directions", "figures", "images", "presets", "project", "recipe", "sampling", "video", "weights")
+_MODULES = ("directions", "figures", "images", "presets", "projection", "recipe", "sampling", "videos", "weights")
 __all__ = [*_HOME, *_MODULES]
 
 

@@ -68,6 +68,7 @@ def describe_store(path: Path) -> dict[str, Any]:
     return {
         "kind": "store",
         "images": store.count,
+        **({"held out": store.held_out_count} if store.held_out_count else {}),
         "resolution": store.resolution,
         "channels": store.channels,
         "classes": list(store.label_names),

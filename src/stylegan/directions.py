@@ -7,24 +7,28 @@ are those of Z.
 """
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
-from stylegan.classifiers.model import AttributeClassifiers
+from stylegan import weights
+from stylegan.classifiers.model import AttributeClassifiers, load_classifiers
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
-from stylegan.images import enlarge, to_pil
+from stylegan.images import labelled_table
 from stylegan.metrics.metric import latents_and_logits
 from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Sampler, numbers_in_batches, to_channels
 from stylegan.networks.generator import Generator, NoiseInput
-from stylegan.sampling import draw, noise_of_seeds
+from stylegan.recipe import Recipe, resolve, seeds_of, untruncated_w
+from stylegan.sampling import draw, noise_of_seeds, sample_w
+from stylegan.weights import check_fingerprint, fingerprint
 
 FORMAT_VERSION = 1
 
@@ -43,15 +47,17 @@ class Directions:
     """Name of the model."""
     layers: tuple[int, ...] = ()
     """The layers whose styles they were found in, and which they change unless others are chosen; () for all."""
+    fingerprint: str = ""
+    """Of the generator they were found for, see `weights.fingerprint`; empty where that is not known."""
 
     def step(self, name: str, hold: Sequence[str] = ()) -> Tensor:
         """The change of w [w_dim] of strength 1: one standard deviation along a direction.
 
-        hold: names of directions that must not be changed, see `orthogonalised`. Raises InputError for unknown names.
+        hold: names of directions that must not be changed, see `orthogonalized`. Raises InputError for unknown names.
         """
         vector = self.vectors[self.index(name)]
         if hold:
-            vector = orthogonalised(vector, self.vectors[[self.index(other) for other in hold]])
+            vector = orthogonalized(vector, self.vectors[[self.index(other) for other in hold]])
         return vector * self.scales[self.index(name)]
 
     def index(self, name: str) -> int:
@@ -63,19 +69,56 @@ class Directions:
 # --- applying them
 
 
-def edit(w: Tensor, direction: Tensor, strength: Tensor | float, layers: slice | Sequence[int] | None = None) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """N edited images."""
+
+    before: Tensor  # uint8 [N, C, H, W]
+    images: Tensor  # uint8 [N, C, H, W]
+    w: Tensor  # [N, num_layers, w_dim]
+    noise: NoiseInput  # the planes of both, as `generator.synthesis` takes them
+
+
+def edit(
+    model: Generator | Path | str,
+    directions: Directions | Path | str,
+    changes: Mapping[str, float],
+    recipe: Recipe | Sequence[int] | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    hold: Sequence[str] = (),
+) -> Edited:
+    """Move images along directions: `edit("portraits-32", "directions.safetensors", {"smiling": 2}, range(8))`.
+
+    model: a generator, or what `stylegan.load` takes. changes: strengths, in standard deviations of w along each
+    direction. recipe: the images to edit, or seeds; 0 to 31 by default. layers: those changed, by default the
+    directions' own. hold: directions that must not change (conditional editing). Raises InputError.
+    """
+    generator = model if isinstance(model, Generator) else weights.load(model)
+    directions = directions if isinstance(directions, Directions) else load(directions, generator)
+    start = resolve(recipe if isinstance(recipe, Recipe) else Recipe(recipe), generator)
+    w, layers = start.w, chosen_layers(directions, layers)
+    for name, strength in changes.items():
+        w = shift(w, directions.step(name, [other for other in hold if other != name]), strength, layers)
+    before, after = (draw(generator, each, start.noise) for each in (start.w, w))
+    return Edited(before, after, w, start.noise)
+
+
+def shift(
+    w: Tensor, direction: Tensor, strength: Tensor | float, layers: slice | Sequence[int] | None = None
+) -> Tensor:
     """w [N, num_layers, w_dim] moved along a direction [w_dim], in all layers or in those given.
 
     strength: for all, or a tensor that broadcasts to [N, layers, 1]; in units of the direction's length.
     """
     if layers is None:
         return w + strength * direction.to(w)
-    edited = w.clone()
-    edited[:, layers] += strength * direction.to(w)
-    return edited
+    shifted = w.clone()
+    shifted[:, layers] += strength * direction.to(w)
+    return shifted
 
 
-def orthogonalised(vector: Tensor, others: Tensor) -> Tensor:
+def orthogonalized(vector: Tensor, others: Tensor) -> Tensor:
     """The part of vector [w_dim] at right angles to others [K, w_dim], of length 1: conditional editing (InterFaceGAN).
 
     A step along it does not change the signed distance from the others' hyperplanes. Raises InputError where the
@@ -91,6 +134,94 @@ def orthogonalised(vector: Tensor, others: Tensor) -> Tensor:
 
 
 # --- finding them
+
+Method = Literal["svm", "labels", "pca", "sefa", "import"]
+
+
+@dataclass(frozen=True)
+class FindConfig:
+    """How directions are found."""
+
+    method: Method = "svm"
+    """svm: hyperplanes between images that classifiers tell apart; labels: the same from a CSV file of yours; pca:
+    principal components of w (GANSpace); sefa: what changes the styles most (SeFa); import: .npy boundaries
+    (InterFaceGAN)."""
+    classifiers: str | None = None
+    """For svm: file of `stylegan classifiers`, or bundled ones. Default: those of the model's name."""
+    labels: Path | None = None
+    """For labels: CSV file whose first line is such as seed,smiling,hat (or row,smiling,hat with --latents), and then
+    for each image 1, 0, or nothing where it is not known."""
+    latents: Path | None = None
+    """For labels: file of the z or w whose rows, from 0, the CSV names."""
+    boundaries: tuple[Path, ...] = ()
+    """For import: .npy files, [1, w_dim] each, named after the attribute."""
+    components: int = 10
+    """For pca and sefa: number of directions."""
+    layers: str | None = None
+    """For sefa: layers whose styles count, such as 0-3. Default: all."""
+    count: int = 20_000
+    """Number of samples that are judged (svm), or whose components are found (pca)."""
+    seed: int = 0
+    """Seed of the samples."""
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise InputError(f"count is {self.count}; give 2 or more")
+        needed = {"labels": ("labels", "a CSV file: --labels FILE")}
+        needed["import"] = ("boundaries", "files: --boundaries smile.npy age.npy")
+        name, what = needed.get(self.method, ("method", ""))
+        if not getattr(self, name):
+            raise InputError(f"the method {self.method} needs {what}")
+
+
+def find_directions(
+    model: Generator | Path | str, config: FindConfig | None = None, *, device: torch.device | str = "cpu"
+) -> Directions:
+    """Find directions: `find_directions("portraits-32", FindConfig("pca", components=5))`.
+
+    model: a generator, or what `stylegan.load` takes. Raises InputError for what is missing or does not fit.
+    """
+    config = config or FindConfig()
+    name = "" if isinstance(model, Generator) else Path(model).stem
+    generator = model if isinstance(model, Generator) else weights.load(model, device)
+    if config.method == "svm":
+        judge = load_classifiers(config.classifiers or name).to(generator.w_avg.device)
+        found = by_svm(generator, judge, count=config.count, seed=config.seed)
+    elif config.method == "labels":
+        found = by_labels(generator, *_labelled_w(generator, config))
+    elif config.method == "pca":
+        found = by_pca(generator, config.components, count=config.count, seed=config.seed)
+    elif config.method == "sefa":
+        found = by_sefa(generator, config.components, layers_of(config.layers, generator.config.num_layers))
+    else:
+        found = by_import(generator, config.boundaries)
+    return replace(found, model=name)
+
+
+def _labelled_w(generator: Generator, config: FindConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """w [N, num_layers, w_dim], not truncated, and the values of each attribute, as a CSV file says."""
+    kind, numbers, values = read_labels(config.labels)
+    if (kind == "row") != (config.latents is not None):
+        raise InputError(f"{config.labels} names {kind}s; give --latents FILE for rows, and only for them")
+    if config.latents is None:
+        return untruncated_w(Recipe(numbers), generator), values
+    w = untruncated_w(Recipe(latents=config.latents), generator)
+    if max(numbers) >= len(w):
+        raise InputError(f"{config.labels} names row {max(numbers)}; {config.latents} has rows 0 to {len(w) - 1}")
+    return w[numbers], values
+
+
+def layers_of(text: str | None, count: int) -> list[int] | None:
+    """ "0-3,7" -> [0, 1, 2, 3, 7]; None stays None. Raises InputError for what is not below `count`."""
+    if text is None:
+        return None
+    try:
+        layers = list(seeds_of(text))
+    except InputError:
+        layers = [count]
+    if max(layers) >= count:
+        raise InputError(f"{text!r} are no layers of this model; write numbers and ranges from 0 to {count - 1}")
+    return layers
 
 
 def by_svm(
@@ -143,7 +274,7 @@ def by_pca(generator: Generator, components: int = 10, *, count: int = 10_000, s
             "a traditional generator without mapping layers has no W, and its Z is alike in all directions"
         )
     _check_components(generator, components)
-    w = sample_w(generator, count, seed).double()
+    w = sample_w(generator, count, seed).cpu().double()
     vectors = torch.linalg.eigh(torch.cov(w.T)).eigenvectors.T.flip(0)[:components]
     return _directions(generator, _numbered("pca", components), _with_sign(vectors), "pca")
 
@@ -192,13 +323,6 @@ def of_hyperplanes(generator: Generator, names: Sequence[str], found: Separabili
         raise InputError("all samples have the same attributes: there is no hyperplane between them")
     kept = tuple(name for name, is_there in zip(names, there.tolist(), strict=True) if is_there)
     return _directions(generator, kept, found.normals[there], "svm", offsets=found.offsets[there])
-
-
-def sample_w(generator: Generator, count: int = 10_000, seed: int = 0) -> Tensor:
-    """w [count, w_dim] of fresh samples, not truncated, on the CPU; of all classes in turn by chance."""
-    sampler = _sampler(generator, seed)
-    parts = numbers_in_batches(count, 1000, "w", progress=False)
-    return torch.cat([sampler.w(numbers)[:, 0].cpu() for numbers in parts])
 
 
 def style_matrix(generator: Generator, layers: Sequence[int] | None = None) -> Tensor:
@@ -255,9 +379,17 @@ def _directions(
 ) -> Directions:
     """With lengths of 1, and the spread of w along them."""
     vectors = vectors.double() / vectors.double().norm(dim=1, keepdim=True)
-    along = sample_w(generator).double() @ vectors.T
+    along = sample_w(generator).cpu().double() @ vectors.T
     offsets = -along.mean(dim=0) if offsets is None else offsets
-    return Directions(names, vectors.float(), along.std(dim=0).float(), offsets.float(), method=method, layers=layers)
+    return Directions(
+        names,
+        vectors.float(),
+        along.std(dim=0).float(),
+        offsets.float(),
+        method=method,
+        layers=layers,
+        fingerprint=fingerprint(generator),
+    )
 
 
 def _check_components(generator: Generator, components: int) -> None:
@@ -286,12 +418,16 @@ def save(path: Path | str, directions: Directions) -> None:
         "method": directions.method,
         "model": directions.model,
         "layers": directions.layers,
+        "fingerprint": directions.fingerprint,
     }
     write_tensors(path, {name: getattr(directions, name) for name in ("vectors", "scales", "offsets")}, header)
 
 
 def load(path: Path | str, generator: Generator | None = None) -> Directions:
-    """Read a file of directions. Raises InputError where it is none, or does not fit the generator (if given)."""
+    """Read a file of directions.
+
+    Raises InputError where it is none, and where it does not fit the generator (if given) or was found for another.
+    """
     header, tensors = read_tensors(
         path,
         "a file of directions",
@@ -304,7 +440,8 @@ def load(path: Path | str, generator: Generator | None = None) -> Directions:
         names, layers = tuple(map(str, header["names"])), tuple(map(int, header["layers"]))
         if vectors.ndim != 2 or not len(names) == len(vectors) == len(scales) == len(offsets):
             raise ValueError("its parts do not match")
-        directions = Directions(names, vectors, scales, offsets, header["method"], header["model"], layers)
+        origin = header["method"], header["model"], layers, str(header.get("fingerprint", ""))
+        directions = Directions(names, vectors, scales, offsets, *origin)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a file of directions, or is damaged ({error})") from error
     if generator is not None:
@@ -314,6 +451,10 @@ def load(path: Path | str, generator: Generator | None = None) -> Directions:
                 f"the directions in {path} are of a w of {vectors.shape[1]} numbers (model {directions.model}), this "
                 f"model's w has {config.w_dim} in {config.num_layers} layers; find its own"
             )
+        subject = f"the directions in {path} (found in {directions.model or 'a model without name'}) are"
+        check_fingerprint(
+            directions.fingerprint, generator, subject, "find its own: stylegan directions find MODEL FILE"
+        )
     return directions
 
 
@@ -347,7 +488,7 @@ def effects(
         for i, name in enumerate(directions.names):
             step = directions.step(name, [other for other in hold if other != name])
             for j, strength in enumerate(strengths):
-                images = generator.synthesis(edit(some, step, strength, layers), noise=noise)
+                images = generator.synthesis(shift(some, step, strength, layers), noise=noise)
                 logits = classifiers(to_channels(images, channels))
                 table[i, j] += torch.sigmoid(2 * logits.double()).sum(dim=0).cpu()
     return table / len(w)
@@ -377,34 +518,12 @@ def strips(
         step = directions.step(name, [other for other in hold if other != name])
         for i, one in enumerate(w[:, None]):
             planes = noise if isinstance(noise, str) else [plane[[i % len(plane)]] for plane in noise]
-            moved = edit(one.expand(len(steps), -1, -1), step, steps, chosen_layers(directions, layers))
+            moved = shift(one.expand(len(steps), -1, -1), step, steps, chosen_layers(directions, layers))
             rows.append(draw(generator, moved, planes))
             titles.append(name.replace("_", " "))
-    return labelled(torch.stack(rows), titles, [f"{strength:+g}" if strength else "0" for strength in strengths])
+    return labelled_table(torch.stack(rows), titles, [f"{strength:+g}" if strength else "0" for strength in strengths])
 
 
 def chosen_layers(directions: Directions, layers: Sequence[int] | None) -> Sequence[int] | None:
     """The layers to change: those asked for, else the directions' own, else None for all."""
     return layers if layers is not None else directions.layers or None
-
-
-def labelled(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
-    """A table of images uint8 [R, K, C, H, W] with a title for each row, on the left, and for each column, above.
-
-    A title that is the same as that of the row before is left out. Small images are enlarged.
-    """
-    _, _, _, height, width = images.shape
-    factor = max(1, 96 // width)
-    height, width = height * factor, width * factor
-    font = ImageFont.load_default(size=16)
-    left, top = 16 + max(round(font.getlength(title)) for title in rows), 26
-    sheet = Image.new("RGB", (left + width * len(columns), top + height * len(rows)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for column, title in enumerate(columns):
-        pen.text((left + (column + 0.5) * width, top / 2), title, "black", font, anchor="mm")
-    for row, title in enumerate(rows):
-        if row == 0 or title != rows[row - 1]:
-            pen.text((left - 8, top + (row + 0.5) * height), title, "black", font, anchor="rm")
-        for column, image in enumerate(images[row]):
-            sheet.paste(to_pil(enlarge(image, factor)), (left + column * width, top + row * height))
-    return sheet

@@ -20,7 +20,7 @@ class Download:
 
     url: str
     sha256: str
-    licence: str
+    license: str
 
     @property
     def name(self) -> str:
@@ -135,6 +135,11 @@ def fetched(name: str) -> list[Path]:
         if not path.exists() or checksum_of([path]) != item.sha256:
             raise InputError(f"{path} is missing or damaged; call once: stylegan fetch {name}")
     return paths
+
+
+def is_fetched(name: str) -> bool:
+    """Whether the files of an entry of DOWNLOADS are in the cache; `fetched` also checks their contents."""
+    return all((cache_folder() / item.name).exists() for item in DOWNLOADS[name])
 
 
 def checksum_of(paths: list[Path]) -> str:

@@ -122,3 +122,61 @@ def _header(metadata: Mapping[str, str], path: Path, what: str, kind: str, versi
             f"{path} has format version {str(stored)[:20]}, this program reads {version}; update the program"
         )
     return header
+
+
+def check_output(path: Path | str, kind: str = "", *inputs: Path | str | None) -> None:
+    """Refuse, before the work, an output that could not be written after it, or should not be.
+
+    It must not be one of the command's inputs, and may replace only what such a command has made: a tensor file of the
+    same kind, a sheet of images for a picture. kind: of a tensor file, as its header says. Raises InputError.
+    """
+    path = Path(path)
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} for {path.name}; make it first")
+    if any(other is not None and path.resolve() == Path(other).resolve() for other in inputs):
+        raise InputError(f"{path} is what is read; give another name to what is written")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the name of a file in it")
+    if path.exists() and not _made_by_us(path, kind):
+        raise InputError(f"{path} exists and is something else; remove it, or give another name to what is written")
+
+
+def check_output_folder(folder: Path | str, *inputs: Path | str | None) -> None:
+    """Refuse a folder for results that holds a file which the command reads. Raises InputError."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the results")
+    for file in inputs:
+        if file is not None and Path(file).resolve().parent == folder.resolve():
+            raise InputError(f"{folder} holds {Path(file).name}, which is read; choose another folder with --out")
+
+
+def _made_by_us(path: Path, kind: str) -> bool:
+    """Whether a file is of the kind that is to replace it, as far as its format can tell."""
+    if path.suffix == ".safetensors":
+        try:
+            header = json.loads(_metadata(path).get("stylegan", "{}"))
+        except (InputError, ValueError, AttributeError):
+            return False
+        of_latents = "stylegan-latents"  # which had no header at first
+        return isinstance(header, dict) and header.get("kind", of_latents) == kind
+    if path.suffix == ".png":
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(path) as picture:
+                return SHEET_MARK[0] in picture.info
+        except (OSError, UnidentifiedImageError):
+            return False
+    return True
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    _check_length(path, "a tensor file", "")
+    try:
+        with safe_open(path, "np") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not a tensor file") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -52,9 +52,9 @@ def grid(images: Tensor, columns: int | None = None, *, gap: int = 0) -> Tensor:
 
 
 def crop_padding(images: Tensor, aspect: Sequence[int]) -> Tensor:
-    """The part of square images [N, C, R, R] that is not padding: the centre, of width to height `aspect`.
+    """The part of square images [N, C, R, R] that is not padding: the center, of width to height `aspect`.
 
-    Images of 512 x 384 padded to 512 x 512 (LSUN Car) have aspect (4, 3). The centre's edges are rounded outwards.
+    Images of 512 x 384 padded to 512 x 512 (LSUN Car) have aspect (4, 3). The center's edges are rounded outwards.
     """
     side, (width, height) = images.shape[3], aspect
     rows, columns = side * min(1, height / width), side * min(1, width / height)
@@ -75,6 +75,68 @@ def save_image(image: Tensor | Image.Image, path: Path | str, *, sheet: bool = F
         picture.save(file, "PNG", pnginfo=marks)
 
 
+def on_white(images: Tensor) -> Tensor:
+    """Images uint8 [..., C, H, W] as RGB: gray ones in three equal channels, RGBA over a white ground."""
+    if images.shape[-3] == 1:
+        return images.expand(*images.shape[:-3], 3, -1, -1)
+    if images.shape[-3] == 3:
+        return images
+    alpha = images[..., 3:, :, :].float() / 255
+    return (255 + (images[..., :3, :, :].float() - 255) * alpha).round().to(torch.uint8)
+
+
 def enlarge(image: Tensor, factor: int) -> Tensor:
     """Repeat every pixel `factor` times in both directions, so that small images can be looked at."""
     return image.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
+
+
+# --- sheets, to be looked at
+
+SMALLEST_IN_A_SHEET = 96  # pixels
+TITLE = 18  # pixels
+
+
+def contact_sheet(images: Tensor, titles: Sequence[str] = (), columns: int | None = None) -> Image.Image:
+    """Images uint8 [N, C, H, W] row by row, small ones enlarged, with a title below each where there are titles.
+
+    Without `columns` the sheet is as close to a square as it can be. Alpha stays.
+    """
+    count, channels, height, width = images.shape
+    factor = -(-SMALLEST_IN_A_SHEET // width) if width < SMALLEST_IN_A_SHEET else 1
+    height, width, columns = height * factor, width * factor, columns or int(np.ceil(np.sqrt(count)))
+    below = TITLE if titles else 0
+    size = (columns * width, -(-count // columns) * (height + below))
+    sheet = Image.new("RGBA" if channels == 4 else "RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    for i, image in enumerate(images):
+        left, top = i % columns * width, i // columns * (height + below)
+        sheet.paste(to_pil(enlarge(image, factor)).convert(sheet.mode), (left, top))
+        if below:
+            text = titles[i]
+            while len(text) > 4 and font.getlength(text) > width:  # the end tells files apart
+                text = f"…{text[2:]}"
+            pen.text((left + width / 2, top + height + below / 2), text, "black", font, anchor="mm")
+    return sheet
+
+
+def labelled_table(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
+    """A table of images uint8 [R, K, C, H, W] with a title for each row, on the left, and for each column, above.
+
+    A title that is the same as that of the row before is left out. Small images are enlarged.
+    """
+    images = on_white(images)
+    _, _, _, height, width = images.shape
+    factor = max(1, SMALLEST_IN_A_SHEET // width)
+    height, width = height * factor, width * factor
+    font = ImageFont.load_default(size=16)
+    left, top = 16 + max(round(font.getlength(title)) for title in rows), 26
+    sheet = Image.new("RGB", (left + width * len(columns), top + height * len(rows)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, title in enumerate(columns):
+        pen.text((left + (column + 0.5) * width, top / 2), title, "black", font, anchor="mm")
+    for row, title in enumerate(rows):
+        if row == 0 or title != rows[row - 1]:
+            pen.text((left - 8, top + (row + 0.5) * height), title, "black", font, anchor="rm")
+        for column, image in enumerate(images[row]):
+            sheet.paste(to_pil(enlarge(image, factor)), (left + column * width, top + row * height))
+    return sheet

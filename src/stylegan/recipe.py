@@ -1,70 +1,143 @@
-"""What is drawn: a frozen `Recipe`, and what it means for a generator. Every command and Python draw by it."""
+"""What is drawn: a frozen `Recipe`, and what it means for a generator. Commands, Python and the explorer draw by it.
 
-import math
+What the recipe leaves open the model decides: its own truncation, all classes in turn, and for each image noise planes
+from its seed. `resolve` makes it definite.
+"""
+
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
+from tyro.conf import Suppress, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from stylegan import sampling, weights
+from stylegan.config import at_least, check
 from stylegan.errors import InputError
-from stylegan.images import crop_padding, to_uint8
+from stylegan.files import read_tensors
+from stylegan.images import contact_sheet, crop_padding, save_image, to_uint8
 from stylegan.networks.generator import Generator, NoiseInput
+
+USUAL_SEEDS = range(32)
+MOST_IN_A_SHEET = 1024
+
+
+def seeds_of(text: str) -> Sequence[int]:
+    """ "0-3,7" -> [0, 1, 2, 3, 7]. Raises InputError for anything else."""
+    seeds: list[int] = []
+    for part in text.replace(" ", ",").split(","):
+        if not part:
+            continue
+        first, dash, last = part.partition("-")
+        if not _is_seed(first) or (dash and not _is_seed(last)):
+            raise InputError(f"{text!r} are no seeds; write numbers and ranges below 2**32, such as 0-63 or 1,5,10-12")
+        chosen = range(int(first), int(last or first) + 1)
+        if not chosen or len(seeds) + len(chosen) > 1_000_000:
+            raise InputError(f"seeds {text!r}: give 1 to 1,000,000 of them, ranges from the lower to the higher")
+        seeds += chosen
+    if not seeds:
+        raise InputError(f"{text!r} are no seeds; write numbers and ranges below 2**32, such as 0-63 or 1,5,10-12")
+    return seeds
+
+
+def _is_seed(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) < 2**32
+
+
+# how the command line reads seeds and files of latents
+Seeds = Annotated[
+    Sequence[int] | None,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="0-63",
+        instance_from_str=lambda texts: seeds_of(texts[0]),
+        is_instance=lambda value: value is None or isinstance(value, Sequence),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+LatentsFile = Annotated[
+    Tensor | Path | None,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FILE",
+        instance_from_str=lambda texts: Path(texts[0]),
+        is_instance=lambda value: value is None or isinstance(value, Tensor | Path),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
 
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
     """Images to draw: seeds or latents, their class, truncation, mixing and noise."""
 
-    seeds: Sequence[int] = range(32)
-    """One image for each; each from 0 to 2**32 - 1. Unused where there are latents."""
-    latents: Tensor | None = None
-    """z [N, z_dim] or w [N, num_layers, w_dim] instead of seeds; `sampling.load_latents` reads a file."""
-    label: int | None = None
+    seeds: Seeds = None
+    """Seeds of the images, as numbers and ranges below 2**32: 0-63 or 1,5,10-12. Default: 0-31, or the figure's own."""
+    latents: LatentsFile = None
+    """File of latents (.npy, .safetensors) to draw instead of seeds: z, w or w+. In Python also a tensor, z [N, z_dim]
+    or w [N, num_layers, w_dim]."""
+    label: Annotated[int | None, arg(name="class")] = None
     """Class of a conditional model. Default: all classes in turn."""
     psi: float | None = None
-    """Truncation (appendix B). Default: the value stored in the model; 1 for w, which may be truncated already."""
-    cutoff: int | None = None
+    """Truncation (appendix B): 1 for full variety, towards 0 for more average and cleaner images. Default: the value
+    stored in the model; 1 for w, which may be truncated already."""
+    cutoff: Annotated[int, at_least(0)] | None = None
     """Number of truncated layers. Default: the value stored in the model."""
-    mix: int = 1
+    mix: Annotated[int, at_least(1)] = 1
     """Number of latents mixed into each image at random layers (table 2); for seeds only."""
-    noise: sampling.Noise = "random"
-    """Each image's own planes; "const", the network's, the same for all; or "none"."""
+    noise: sampling.Noise | None = None
+    """random: each image's own planes, from its seed; const: the network's, the same for all; none. Default: what the
+    file of latents was drawn with, else random."""
     noise_seed: int | None = None
     """Seed of the random planes of all images. Default: each image's own seed; 0, 1, 2, ... for latents."""
+    own_noise: Suppress[NoiseInput | None] = None
+    """The noise that the latents were made with, such as the planes [N, 1, R, R] of a projection, one for each layer:
+    used unless `noise` or `noise_seed` says another."""
 
     def __post_init__(self) -> None:
-        if self.psi is not None and not math.isfinite(self.psi):
-            raise InputError(f"psi is {self.psi}; give a number, such as 0.7")
-        if self.cutoff is not None and self.cutoff < 0:
-            raise InputError(f"cutoff is {self.cutoff}; give 0 or more layers")
-        if self.noise_seed is not None and (self.noise != "random" or not 0 <= self.noise_seed < 2**32):
-            raise InputError("a noise seed is for random noise, and from 0 to 2**32 - 1")
-        if self.latents is None and not all(0 <= seed < 2**32 for seed in self.seeds):
+        check(self)
+        if self.noise_seed is not None and not 0 <= self.noise_seed < 2**32:
+            raise InputError(f"noise_seed is {self.noise_seed}; give 0 to 2**32 - 1")
+        if self.seeds is not None and self.latents is not None:
+            raise InputError("give seeds or latents, not both")
+        if self.noise_seed is not None and self.noise in ("const", "none"):
+            raise InputError("a noise seed is for random noise; leave one of the two out")
+        if not all(0 <= seed < 2**32 for seed in self.seeds or ()):
             raise InputError("a seed is a whole number from 0 to 2**32 - 1")
         if self.latents is not None and self.mix != 1:
             raise InputError("mixing is for seeds; latents are drawn as they are")
         if self.is_w and self.label is not None:
             raise InputError("w is of a class already; leave the class out")
-        if not len(self):
+        if not isinstance(self.latents, Path) and not len(self):
             raise InputError("there is nothing to draw; give one seed or more")
 
     def __len__(self) -> int:
-        return len(self.seeds if self.latents is None else self.latents)
+        return len(self.numbers)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The seeds; for latents 0, 1, 2, ..."""
+        if self.latents is not None:
+            return range(len(self.latents))
+        return USUAL_SEEDS if self.seeds is None else self.seeds
 
     @property
     def is_w(self) -> bool:
         """Whether the latents are w rather than z."""
-        return self.latents is not None and self.latents.ndim == 3
+        return isinstance(self.latents, Tensor) and self.latents.ndim == 3
 
     @property
     def names(self) -> list[str]:
         """Names of the images' files, without their ending: seed0007, or for latents 0007."""
-        if self.latents is not None:
-            return [f"{i:04d}" for i in range(len(self))]
-        return [f"seed{seed:04d}" for seed in self.seeds]
+        return [f"{'' if self.latents is not None else 'seed'}{number:04d}" for number in self.numbers]
+
+    def of(self, seeds: Sequence[int]) -> "Recipe":
+        """The same with these seeds, where it has neither seeds nor latents."""
+        return self if self.seeds is not None or self.latents is not None else replace(self, seeds=seeds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +147,15 @@ class Resolved:
     w: Tensor  # [N, num_layers, w_dim], truncated
     noise: NoiseInput  # planes [N, 1, R, R], one a layer; "const" or "none"
     labels: Tensor | None  # int64 [N]; None for w and for a network without classes
+    z: Tensor | None  # [N, z_dim]; None for w, and for images mixed from several
+
+
+def opened(recipe: Recipe, generator: Generator) -> Recipe:
+    """The recipe with the latents that its file holds, and their noise. Raises InputError."""
+    if not isinstance(recipe.latents, Path):
+        return recipe
+    latents = sampling.load_latents(recipe.latents, generator.config, model=generator)[1]
+    return replace(recipe, latents=latents, own_noise=noise_of_file(recipe.latents, generator))
 
 
 @torch.no_grad()
@@ -82,41 +164,56 @@ def resolve(recipe: Recipe, generator: Generator, part: slice = slice(None)) -> 
 
     Raises InputError for classes, truncation or mixing that the generator does not have.
     """
-    w, labels = untruncated_w(recipe, generator, part)
-    psi, cutoff = truncation_of(recipe, generator)
-    noise = sampling.noise_input(generator, recipe.noise, noise_seeds(recipe)[part])
-    return Resolved(generator.truncate(w, psi, cutoff), noise, labels)
+    recipe = opened(recipe, generator)
+    w, z, labels = _untruncated(recipe, generator, part)
+    return Resolved(
+        generator.truncate(w, *truncation_of(recipe, generator)), _noise(recipe, generator, part), labels, z
+    )
+
+
+def untruncated_w(recipe: Recipe, generator: Generator) -> Tensor:
+    """w [N, num_layers, w_dim] before truncation. Raises InputError as `resolve`."""
+    return _untruncated(opened(recipe, generator), generator, slice(None))[0]
 
 
 @torch.no_grad()
-def untruncated_w(recipe: Recipe, generator: Generator, part: slice = slice(None)) -> tuple[Tensor, Tensor | None]:
-    """w [N, num_layers, w_dim] before truncation, and the labels [N] they were mapped with. Raises as `resolve`."""
+def _untruncated(recipe: Recipe, generator: Generator, part: slice) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """w, z where there is one, labels."""
     if recipe.is_w:
-        return recipe.latents[part].to(generator.w_avg.device), None
+        return recipe.latents[part].to(generator.w_avg.device), None, None
     labels = sampling.labels_in_turn(generator, recipe.label, len(recipe))
     labels = None if labels is None else labels[part]
-    if recipe.latents is not None:
-        return sampling.w_of_z(generator, recipe.latents[part], labels), labels
-    return sampling.w_of_crossed_seeds(generator, recipe.seeds[part], recipe.mix, labels), labels
+    if recipe.mix != 1:
+        return sampling.w_of_crossed_seeds(generator, recipe.numbers[part], recipe.mix, labels), None, labels
+    z = recipe.latents
+    z = sampling.z_of_seeds(recipe.numbers[part], generator.config.z_dim) if z is None else z[part]
+    return sampling.w_of_z(generator, z, labels), z, labels
 
 
 def truncation_of(recipe: Recipe, generator: Generator) -> tuple[float, int | None]:
-    """(psi, cutoff): the recipe's, or where it has none the model's own."""
+    """(psi, cutoff): the recipe's, or where it has none the model's own, but 1 for w."""
     psi, cutoff = generator.truncation
-    usual = 1.0 if recipe.is_w else psi
-    return usual if recipe.psi is None else recipe.psi, cutoff if recipe.cutoff is None else recipe.cutoff
+    if recipe.psi is not None:
+        psi = recipe.psi
+    elif recipe.is_w:
+        psi = 1.0
+    return psi, cutoff if recipe.cutoff is None else recipe.cutoff
 
 
-def noise_seeds(recipe: Recipe) -> Sequence[int]:
-    """Seed of each image's random planes."""
+def _noise(recipe: Recipe, generator: Generator, part: slice) -> NoiseInput:
+    if recipe.own_noise is not None and recipe.noise is None and recipe.noise_seed is None:
+        own = recipe.own_noise
+        return own if isinstance(own, str) else [plane[part].to(generator.w_avg) for plane in own]
+    seeds = recipe.numbers[part]
     if recipe.noise_seed is not None:
-        return [recipe.noise_seed] * len(recipe)
-    return recipe.seeds if recipe.latents is None else range(len(recipe))
+        seeds = [recipe.noise_seed] * len(seeds)
+    return sampling.noise_input(generator, recipe.noise or "random", seeds)
 
 
 @torch.no_grad()
 def batches(generator: Generator, recipe: Recipe, *, batch: int = 16) -> Iterator[Tensor]:
     """The images of a recipe in order, with padding: [n, C, R, R] in about [-1, 1]. Raises as `resolve`."""
+    recipe = opened(recipe, generator)
     for start in range(0, len(recipe), batch):
         some = resolve(recipe, generator, slice(start, start + batch))
         yield generator.synthesis(some.w, noise=some.noise)
@@ -125,16 +222,73 @@ def batches(generator: Generator, recipe: Recipe, *, batch: int = 16) -> Iterato
 def draw(model: Generator | Path | str, recipe: Recipe | Sequence[int] | None = None, *, batch: int = 16) -> Tensor:
     """The images of a recipe, or of seeds, as `stylegan generate` draws them: uint8 [N, C, H, W] on the CPU.
 
-    model: a generator, or what `stylegan.load` takes. recipe: seeds 0 to 31 by default. batch: images at a time;
-    changes the speed, not the images. Raises InputError for a model that is not there, and as `resolve`.
+    model: a generator, or what `stylegan.load` takes. recipe: seeds 0 to 31 by default. batch: images at a time; it
+    changes the speed, and rounding (one level of 255 at most). Raises InputError for a model that is not there, and as
+    `resolve`.
     """
     generator = model if isinstance(model, Generator) else weights.load(model)
-    if recipe is None or not isinstance(recipe, Recipe):
-        recipe = Recipe() if recipe is None else Recipe(recipe)
-    drawn = [to_uint8(crop_padding(x, generator.config.aspect)).cpu() for x in batches(generator, recipe, batch=batch)]
-    return torch.cat(drawn)
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe(recipe)
+    return torch.cat([shown(generator, images) for images in batches(generator, recipe, batch=batch)])
 
 
-def read(path: Path | str, generator: Generator, **options: float | int | str | None) -> Recipe:
-    """A recipe of the latents in a file; options: the recipe's other fields. Raises InputError."""
-    return Recipe(latents=sampling.load_latents(path, generator.config)[1], **options)
+def shown(generator: Generator, images: Tensor) -> Tensor:
+    """What people see of images [N, C, R, R] in about [-1, 1]: uint8 [N, C, H, W] without padding, on the CPU."""
+    return to_uint8(crop_padding(images, generator.config.aspect)).cpu()
+
+
+# --- files
+
+
+def read(path: Path | str, generator: Generator, **options: Any) -> Recipe:
+    """The recipe of the latents in a file, with the noise that they were drawn with.
+
+    options: other fields of `Recipe`. Raises InputError where they do not fit the generator.
+    """
+    return opened(Recipe(latents=Path(path), **options), generator)
+
+
+def noise_of_file(path: Path | str, generator: Generator) -> NoiseInput | None:
+    """The noise that the w in a file was drawn with, as `sampling.save_latents` wrote it; None where it does not say.
+
+    Raises InputError where planes do not fit the generator.
+    """
+    if Path(path).suffix != ".safetensors":
+        return None
+    metadata, tensors = read_tensors(path, "a file of latents")
+    planes = [tensors[f"noise{i}"] for i in range(len(tensors)) if f"noise{i}" in tensors]
+    if not planes:
+        header = json.loads(metadata.get("stylegan", "{}"))
+        said = header.get("noise") if isinstance(header, dict) else None
+        return said if said in ("const", "none") else None
+    sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution)
+    if [tuple(plane.shape) for plane in planes] != [(len(tensors["w"]), 1, r, r) for r in sizes]:
+        raise InputError(f"the noise planes in {path} are those of another model")
+    return [plane.to(generator.w_avg) for plane in planes]
+
+
+def write_images(
+    generator: Generator,
+    recipe: Recipe,
+    folder: Path | str,
+    *,
+    batch: int = 16,
+    columns: int | None = None,
+    progress: Any = iter,
+) -> int:
+    """Draw a recipe into a folder: a PNG file for each image, pixel by pixel, and grid.png, enlarged, with their names.
+
+    columns: width of the grid in images. progress: takes the batches and yields them again, such as a bar. Returns how
+    many images there are; the grid has the first 1,024. Raises InputError; what cannot be drawn leaves nothing behind.
+    """
+    folder, recipe = Path(folder), opened(recipe, generator)
+    names, first = iter(recipe.names), []
+    for images in progress(batches(generator, recipe, batch=batch)):
+        folder.mkdir(parents=True, exist_ok=True)
+        images = shown(generator, images)
+        for image in images:
+            save_image(image, folder / f"{next(names)}.png")
+        first += images[: MOST_IN_A_SHEET - len(first)]
+    titles = [str(number) for number in recipe.numbers[: len(first)]]
+    save_image(contact_sheet(torch.stack(first), titles, columns), folder / "grid.png", sheet=True)
+    return len(recipe)

@@ -1,6 +1,7 @@
 """From seeds or files to images: z, w, truncation, mixing, interpolation. What draws images yields them in batches."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +14,8 @@ from stylegan.files import atomic_file, read_tensors, write_tensors
 from stylegan.images import crop_padding, grid, to_uint8
 from stylegan.networks.generator import Generator, GeneratorConfig, NoiseInput
 from stylegan.resolutions import resolutions
+from stylegan.weights import check_fingerprint, fingerprint
 
-Latents = Sequence[int] | Tensor
-"""What to draw: seeds, or w [N, num_layers, w_dim]."""
 Noise = Literal["random", "const", "none"]
 """Every image's own planes, from its seed; the network's, the same for all; or no noise."""
 Route = Literal["linear", "spherical", "cubic"]
@@ -75,35 +75,34 @@ def labels_in_turn(generator: Generator, label: int | None, count: int) -> Tenso
     return labels_of(generator, label, count)
 
 
-def w_of(generator: Generator, latents: Latents, label: int | None = None) -> Tensor:
-    """w [N, num_layers, w_dim] of seeds, of one class or all in turn. What is w already stays as it is.
-
-    Raises InputError as `labels_in_turn` does, for seeds.
-    """
-    if isinstance(latents, Tensor):
-        return latents.to(generator.w_avg.device)
-    return w_of_seeds(generator, latents, labels_in_turn(generator, label, len(latents)))
-
-
 def noise_input(generator: Generator, noise: Noise, seeds: Sequence[int]) -> NoiseInput:
     """The noise that `generator.synthesis` takes. "random" becomes the seeds' planes: an image can be drawn again."""
     return noise_of_seeds(seeds, generator) if noise == "random" else noise
 
 
 @torch.no_grad()
-def w_center(generator: Generator, count: int = 10_000, seed: int = 0, labels: Tensor | None = None) -> Tensor:
-    """The centre of mass of W from `count` fresh samples, [w_dim]: E_z[f(z)] of appendix B.
+def sample_w(
+    generator: Generator, count: int = 10_000, stream: torch.Generator | int = 0, label: int | None = None
+) -> Tensor:
+    """w [count, w_dim] of fresh z, not truncated: of one class, or all in turn.
 
-    The generator's own `w_avg` is the running average of training; this one belongs to the weights as they are.
-    labels: one label [1] or row [1, label_count] for the centre of a class.
+    stream: a generator of random numbers on the CPU, or the seed of one. Raises InputError as `labels_in_turn`.
     """
-    device, total = generator.w_avg.device, torch.zeros(generator.config.w_dim, dtype=torch.float64)
-    stream = torch.Generator().manual_seed(seed)
+    stream = torch.Generator().manual_seed(stream) if isinstance(stream, int) else stream
+    labels, parts = labels_in_turn(generator, label, count), []
     for start in range(0, count, 1000):
         z = torch.randn(min(1000, count - start), generator.config.z_dim, generator=stream)
-        given = None if labels is None else labels.to(device).expand(len(z), *labels.shape[1:])
-        total += generator.mapping(z.to(device), given)[:, 0].cpu().double().sum(dim=0)
-    return (total / count).to(generator.w_avg)
+        some = None if labels is None else labels[start : start + len(z)]
+        parts.append(w_of_z(generator, z, some)[:, 0])
+    return torch.cat(parts)
+
+
+def w_center(generator: Generator, count: int = 10_000, seed: int = 0, label: int | None = None) -> Tensor:
+    """The center of mass of W from `count` fresh samples, [w_dim]: E_z[f(z)] of appendix B; of a class, or of all.
+
+    The generator's own `w_avg` is the running average of training; this one belongs to the weights as they are.
+    """
+    return sample_w(generator, count, seed, label).double().mean(dim=0).to(generator.w_avg)
 
 
 def mix(w_a: Tensor, w_b: Tensor, layers: slice | Sequence[int]) -> Tensor:
@@ -221,43 +220,6 @@ def style_ranges(resolution: int) -> dict[str, range]:
 
 
 @torch.no_grad()
-def generate(
-    generator: Generator,
-    latents: Latents,
-    *,
-    psi: float = 1.0,
-    cutoff: int | None = None,
-    labels: Tensor | None = None,
-    noise: Noise = "random",
-    noise_seeds: Sequence[int] | None = None,
-    mix: int = 1,
-    batch: int = 16,
-) -> Iterator[Tensor]:
-    """Draw the images of seeds or of w, in order, as batches [n, channels, H, W] in about [-1, 1].
-
-    A seed's image depends on the seed alone, not on its neighbours: latent and noise have streams of their own.
-    psi, cutoff: truncation, see `Generator.truncate`. labels: one per seed. noise: "random" draws planes for each
-    image, "const" uses the network's, "none" leaves noise out. noise_seeds: of the random planes, one for each image;
-    the seeds unless given, or 0, 1, 2, ... for w. mix: how many latents each image is mixed from, see
-    `w_of_crossed_seeds`. Padding is drawn too; `images.crop_padding` takes it off. Raises InputError where labels or
-    mix are given with w, in which they are decided.
-    """
-    if isinstance(latents, Tensor) and (labels is not None or mix != 1):
-        raise InputError("w is of a class and mixed already; leave the labels and mix out")
-    if noise_seeds is None:
-        noise_seeds = range(len(latents)) if isinstance(latents, Tensor) else latents
-    for start in range(0, len(latents), batch):
-        chunk = slice(start, start + batch)
-        if isinstance(latents, Tensor):
-            w = latents[chunk].to(generator.w_avg.device)
-        else:
-            given = None if labels is None else labels[chunk].to(generator.w_avg.device)
-            w = w_of_crossed_seeds(generator, latents[chunk], mix, given)
-        planes = noise_input(generator, noise, noise_seeds[chunk])
-        yield generator.synthesis(generator.truncate(w, psi, cutoff), noise=planes)
-
-
-@torch.no_grad()
 def draw(generator: Generator, w: Tensor, noise: NoiseInput = "const", *, batch: int = 16) -> Tensor:
     """The images of w [N, num_layers, w_dim] at once, to look at: uint8 [N, C, H, W], without padding, on the CPU.
 
@@ -296,32 +258,47 @@ def mixing_table(
     return grid(torch.cat([torch.full_like(drawn[:1], 255), drawn]), columns=len(top) + 1, gap=gap)
 
 
-def save_latents(path: Path | str, *, z: Tensor | None = None, w: Tensor | None = None) -> None:
+def save_latents(
+    path: Path | str,
+    *,
+    z: Tensor | None = None,
+    w: Tensor | None = None,
+    noise: NoiseInput | None = None,
+    model: Generator | None = None,
+) -> None:
     """Write z [N, z_dim], w [N, w_dim] or w+ [N, num_layers, w_dim] to a file that `load_latents` reads.
 
-    A `.safetensors` file holds what is given under its name, `z` or `w`; a `.npy` file holds one of the two. Raises
-    InputError for another ending, and for both in one `.npy` file.
+    A `.safetensors` file holds what is given under its name, `z` or `w`, the noise they were drawn with ("const",
+    "none", or planes [N, 1, R, R] as `noise0`, `noise1`, ...), and the fingerprint of `model`, in whose W it is; a
+    `.npy` file holds one of z and w alone. Raises InputError for another ending, and for several in a `.npy` file.
     """
     path = Path(path)
-    given = {name: x.detach().float() for name, x in (("z", z), ("w", w)) if x is not None}
-    if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(given) != 1):
+    tensors = {name: x.detach().float() for name, x in (("z", z), ("w", w)) if x is not None}
+    tensors |= {f"noise{i}": plane for i, plane in enumerate(() if isinstance(noise, str) else noise or ())}
+    if path.suffix not in (".npy", ".safetensors") or (path.suffix == ".npy" and len(tensors) != 1):
         raise InputError(f"{path} cannot hold latents: write a .safetensors file, or one of z and w to a .npy file")
     if path.suffix == ".safetensors":
-        write_tensors(path, given)
+        header = {"kind": "stylegan-latents", "format_version": 1}
+        header |= {"noise": noise} if isinstance(noise, str) else {}
+        header |= {} if model is None else {"fingerprint": fingerprint(model)}
+        write_tensors(path, tensors, header)
         return
     with atomic_file(path) as file:
-        np.save(file, next(iter(given.values())).cpu().numpy())
+        np.save(file, next(iter(tensors.values())).cpu().numpy())
 
 
-def load_latents(path: Path | str, config: GeneratorConfig) -> tuple[Literal["z", "w"], Tensor]:
+def load_latents(
+    path: Path | str, config: GeneratorConfig, *, model: Generator | None = None
+) -> tuple[Literal["z", "w"], Tensor]:
     """What a file holds for a generator: ("z", [N, z_dim]) or ("w", [N, num_layers, w_dim]), float32.
 
     A `.safetensors` file names it, `z` or `w`; where it has both, w is used. A `.npy` file says it by its shape:
     [N, z_dim], [N, w_dim] (the same w for all layers) or [N, num_layers, w_dim] (w+); where z and w are of one size, by
-    its name: `*.z.npy` or `*.w.npy`. Raises InputError for everything else.
+    its name: `*.z.npy` or `*.w.npy`. Raises InputError for everything else, and for a w of which the file says that it
+    is of another generator than `model`.
     """
     path = Path(path)
-    name, x = _read_latents(path)
+    name, x = _read_latents(path, model)
     shapes = {"z": [(config.z_dim,)], "w": [(config.w_dim,), (config.num_layers, config.w_dim)]}
     fitting = [space for space in shapes if name in (space, "") and tuple(x.shape[1:]) in shapes[space]]
     if not fitting or not len(x) or not x.dtype.is_floating_point:
@@ -337,22 +314,27 @@ def load_latents(path: Path | str, config: GeneratorConfig) -> tuple[Literal["z"
     return fitting[0], x.float()[:, None].expand(-1, config.num_layers, -1) if w_for_all else x.float()
 
 
-def _read_latents(path: Path) -> tuple[str, Tensor]:
-    """A file's latents and their name, z or w; or "" where it does not say."""
+def _read_latents(path: Path, model: Generator | None) -> tuple[str, Tensor]:
+    """A file's latents and their name, z or w; or "" where it does not say. w must be of `model`, if the file says."""
     hint = "give a .npy or .safetensors file of latents"
     try:
         if path.suffix == ".npy":
             name = path.with_suffix("").suffix.removeprefix(".")
             return name if name in ("z", "w") else "", torch.from_numpy(np.load(path, allow_pickle=False))
         if path.suffix == ".safetensors":
-            _, latents = read_tensors(path, "a file of latents", hint=hint)
+            metadata, latents = read_tensors(path, "a file of latents", hint=hint)
             if name := next((name for name in ("w", "z") if name in latents), None):
+                if name == "w" and model is not None:
+                    header = json.loads(metadata.get("stylegan", "{}"))
+                    stored = header.get("fingerprint", "") if isinstance(header, dict) else ""
+                    hint = "draw them with their own, or from a .npy file, which does not say whose they are"
+                    check_fingerprint(stored, model, f"the w in {path} are", hint)
                 return name, latents[name]
             raise InputError(f"{path} holds {', '.join(latents) or 'nothing'}; the tensor must be named z or w")
     except FileNotFoundError:
         raise InputError(f"there is no file {path}; {hint}") from None
     except InputError:
         raise
-    except (ValueError, TypeError, EOFError) as error:
+    except (ValueError, TypeError, EOFError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: it is damaged or holds no latents ({error})") from error
     raise InputError(f"{path} is no latent file; give a .npy or .safetensors file")

@@ -26,7 +26,7 @@ _COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def limit_spinning(environment: MutableMapping[str, str] = os.environ) -> bool:
-    """Let OpenMP's threads be no more than the cores that there are to use, and spin briefly where that cannot be changed later.
+    """Give OpenMP no more threads than there are cores, and let them spin briefly where that cannot change later.
 
     OpenMP reads its variables once, when torch loads it: call this before. Variables that the user has set stay, those
     of waiting and those of the number of threads apart. False where torch is loaded already; nothing changes then.

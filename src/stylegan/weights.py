@@ -4,6 +4,7 @@ Names in the file begin with `g_ema.` (the moving average, which is the generato
 kept with `g.` and `d.`. A reader needs nothing but the file.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from stylegan.config import check, from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
-from stylegan.interop import checkpoints, hub, nvidia, torch_files
+from stylegan.interop import checkpoints, hub, nvidia, nvidia_files, torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig, Growth, Truncation
 from stylegan.networks.layers import build
@@ -35,7 +36,7 @@ class Provenance:
     images_seen: int = 0
     """Real images the discriminator had seen."""
     licence: str = ""
-    """Licence of the weights."""
+    """License of the weights. The name is that in the file, which is older than this program's spelling."""
     notes: str = ""
     """Anything else a user should know."""
     fit: str = ""
@@ -82,8 +83,33 @@ def header_of(model: Model) -> dict[str, Any]:
     } | ({"label_names": list(model.label_names)} if model.label_names else {})
 
 
+def fingerprint(generator: Generator) -> str:
+    """A checksum of what a generator makes of z: 16 hexadecimal digits, the beginning of a SHA-256.
+
+    It covers the names, shapes and values of all trained parameters of the mapping and the synthesis network, rounded
+    to float16 (little-endian; -0 counts as 0). A copy in half precision therefore has that of the original. Neither
+    the average of w nor how far the network has grown is in it.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted(generator.named_parameters()):
+        values = parameter.detach().cpu().half() + 0  # -0 + 0 is 0
+        digest.update(f"{name} {list(values.shape)}\n".encode())
+        digest.update(values.numpy().astype("<f2", copy=False).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def check_fingerprint(stored: str, generator: Generator, subject: str, hint: str) -> None:
+    """Raise InputError where a file was made for another generator than this one.
+
+    stored: the fingerprint in the file; "" where it has none, as older files. subject: what the file holds, with its
+    verb ("the directions in FILE are"). hint: what to do.
+    """
+    if stored and stored != (own := fingerprint(generator)):
+        raise InputError(f"{subject} of another model (fingerprint {stored!s:.40}) than this one ({own}); {hint}")
+
+
 def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: str | None = None) -> Model:
-    """A model as it is given away: with its licence and data set, without what only further training needs."""
+    """A model as it is given away: with its license and data set, without what only further training needs."""
     said = {name: value for name, value in {"licence": licence, "data": data}.items() if value is not None}
     provenance = replace(model.provenance, **said)
     shared = replace(model, provenance=provenance)
@@ -93,7 +119,8 @@ def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: 
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:
     """The generator of a model file, of a foreign one (see `load_model`), a bundled one, or of hf://user/model.
 
-    It is the moving average, ready to draw: `load("portraits-32")`. Raises InputError where there is none.
+    It is the moving average, ready to draw, and tracks no gradients: `load("portraits-32")`. Raises InputError where
+    there is none.
     """
     return load_model(name).generator.to(device)
 
@@ -102,9 +129,18 @@ def load_model(name: Path | str) -> Model:
     """Everything that a model holds; `name` is as for `find`.
 
     A file may also be a foreign one: an official pickle of StyleGAN or Progressive GAN networks, or a checkpoint of
-    genforce. No code of any file is run. Raises InputError, in one sentence.
+    genforce. No code of any file is run. Its weights track no gradients; `requires_grad_()` changes that. Raises
+    InputError, in one sentence.
     """
-    path = find(name)
+    model = _read(find(name))
+    for network in (model.generator, model.raw_generator, model.discriminator):
+        if network is not None:
+            network.requires_grad_(False)
+    return model
+
+
+def _read(path: Path) -> Model:
+    """A file of whichever kind."""
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
     with path.open("rb") as file:
@@ -179,7 +215,7 @@ def _load_safetensors(path: Path) -> Model:
 
 
 def _label_names(header: dict[str, Any], count: int) -> tuple[str, ...]:
-    """The classes' names; older files, and those of unlabelled data, have none."""
+    """The classes' names; older files, and those of unlabeled data, have none."""
     names = header.get("label_names", [])
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) not in (0, count):
         raise InputError(f"its label_names are no list of the names of {count} classes")
@@ -202,7 +238,7 @@ class _Truncation:
 
 
 def _load_pickle(path: Path) -> Model:
-    file = nvidia.read(path)
+    file = nvidia_files.read(path)
     if file.g is None and file.gs is None:
         raise InputError(
             f"{path} holds a discriminator alone, which draws nothing; if it is an attribute classifier, use: "
@@ -211,8 +247,8 @@ def _load_pickle(path: Path) -> Model:
     try:
         average, raw = file.gs or file.g, file.g if file.gs else None
         notes = f"read from {path.name}"
-        if told := nvidia.told(average):
-            notes += f"; its other options: {told}"
+        if others := nvidia.other_options(average):
+            notes += f"; its other options: {others}"
         return Model(
             nvidia.generator_from(average),
             Provenance(notes=notes),

@@ -15,7 +15,7 @@ from stylegan.config import from_dict, to_dict
 from stylegan.downloads import checksum_of
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
-from stylegan.interop import nvidia
+from stylegan.interop import nvidia, nvidia_files
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
@@ -118,7 +118,7 @@ def _from_pickles(paths: list[Path]) -> AttributeClassifiers:
     networks = []
     for path in paths:
         try:
-            networks.append(nvidia.discriminator_from(nvidia.read_network(path)))
+            networks.append(nvidia.discriminator_from(nvidia_files.read_network(path)))
         except InputError as error:
             raise InputError(f"{path} cannot be used as an attribute classifier: {error}") from error
     names = [re.sub(r".*classifier-\d+-", "", path.stem) for path in paths]

@@ -121,8 +121,8 @@ def from_documents(source: Source) -> Source:
                         continue
                     columns.update(str(column) for column in row)
                     image, label = _value(row, IMAGE_COLUMNS), _value(row, LABEL_COLUMNS)
-                    if isinstance(image, str) and label is not None:
-                        by_name[(PurePosixPath(path).parent / image).as_posix()] = label
+                    if isinstance(image, str) and label not in (None, ""):
+                        by_name[(PurePosixPath(path).parent / image.replace("\\", "/")).as_posix()] = label
     if not by_name and columns:
         about = f"no labels: {where} has no columns named file_name and label, but {', '.join(sorted(columns))[:200]}"
         return replace(source, about_labels=about)
@@ -131,8 +131,8 @@ def from_documents(source: Source) -> Source:
     known = {item.name for item in source.items} | {name for name, _ in source.rejected}
     absent = [(image, f"named in {name} but not there") for image in by_name if image not in known]
     labels = [by_name.get(item.name) for item in source.items]
-    labelled = with_labels(source, labels, where, f"no label in {name}", others=by_name.values())
-    return replace(labelled, rejected=labelled.rejected + absent)
+    labeled = with_labels(source, labels, where, f"no label in {name}", others=by_name.values())
+    return replace(labeled, rejected=labeled.rejected + absent)
 
 
 def _value(row: dict[str, object], columns: Sequence[str]) -> object:
@@ -162,9 +162,10 @@ def _pairs_of_dataset_json(content: bytes, where: str) -> Iterator[tuple[str, ob
 def _rows_of_json_lines(content: bytes, where: str) -> Iterator[object]:
     for number, line in enumerate(content.splitlines(), start=1):
         try:
-            yield json.loads(line)
+            row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{where} is not valid JSON in line {number} ({error}); mend or remove it") from error
+        yield {column.strip().lower(): value for column, value in row.items()} if isinstance(row, dict) else row
 
 
 def _rows_of_csv(content: bytes, where: str) -> Iterator[dict[str, object]]:
@@ -174,11 +175,15 @@ def _rows_of_csv(content: bytes, where: str) -> Iterator[dict[str, object]]:
         first = text.partition("\n")[0]
         rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
         for row in rows:
-            cells = {str(column).strip().lower(): value for column, value in row.items()}
-            number = {c: int(v) for c, v in cells.items() if isinstance(v, str) and re.fullmatch(r"[0-9]{1,9}", v)}
+            cells = {str(column).strip().lower(): _stripped(value) for column, value in row.items()}
+            number = {c: int(m[1]) for c, v in cells.items() if (m := re.fullmatch(r"([0-9]{1,9})(\.0*)?", str(v)))}
             yield cells | {column: value for column, value in number.items() if column in LABEL_COLUMNS}
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{where} is not valid CSV ({error}); mend or remove it") from error
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
 
 
 # --- CelebA and CelebA-HQ ----------------------------------------------------------------------

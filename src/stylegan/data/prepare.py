@@ -8,7 +8,7 @@ import contextlib
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,7 +22,8 @@ from stylegan.data.fitting import Fit, Fitting, decode
 from stylegan.data.items import Item, Source, Unusable
 from stylegan.data.pyramid import pyramid
 from stylegan.data.sources import Classes, open_source
-from stylegan.data.store import StoreWriter, check_target
+from stylegan.data.store import check_target
+from stylegan.data.store_writer import StoreWriter
 from stylegan.data.workers import in_order, worker_count, worker_processes
 from stylegan.errors import InputError
 from stylegan.files import printable
@@ -38,11 +39,11 @@ class PrepareConfig:
     resolution: int = 256
     """Width and height of the prepared images in pixels: a power of two from 4 to 1024."""
     fit: Fit = "crop"
-    """How an image becomes square: crop its centre, pad it with black, crop it to 4:3 and pad that above and below
+    """How an image becomes square: crop its center, pad it with black, crop it to 4:3 and pad that above and below
     (wide, for LSUN Car; what is wider than 4:3 is left out), stretch it, find its largest face, turn it upright and
     crop it as FFHQ's images were (face), or crop 128 x 128 around the face (celeba, for CelebA's aligned images)."""
     channels: Literal[1, 3, 4] = 3
-    """1 greyscale, 3 RGB, 4 RGB and alpha. With 1 and 3, transparent parts become white."""
+    """1 grayscale, 3 RGB, 4 RGB and alpha. With 1 and 3, transparent parts become white."""
     classes: Classes = "auto"
     """Class labels: auto (from the data set, where it has some), folders (sub-folders are classes), none."""
     allow_upscale: bool = False
@@ -50,7 +51,10 @@ class PrepareConfig:
     strict: bool = False
     """Refuse the whole source if any of its images cannot be used, instead of leaving those out."""
     limit: int | None = None
-    """Take at most so many images: a random choice, the same for the same seed."""
+    """Take at most so many images to train on: a random choice, the same for the same seed."""
+    hold_out: int | float = 0
+    """Keep the last images by name apart, so many (1 or more) or such a share of all (below 1): training never sees
+    them, and metrics compare with them."""
     seed: int = 0
     """Seed of the order in which the images are stored."""
     workers: int | None = None
@@ -64,7 +68,7 @@ class PrepareReport:
     path: Path
     """The store."""
     count: int
-    """Images in the store."""
+    """Images in the store to train on."""
     skipped: list[tuple[str, str]]
     """(name, reason) of everything that could not be used, sorted by name."""
     seconds: float
@@ -73,6 +77,8 @@ class PrepareReport:
     """What was found about class labels, in words."""
     has_labels: bool = False
     """Whether the images have classes."""
+    held_out_count: int = 0
+    """Images in the store that training never sees."""
 
 
 def prepare(
@@ -85,7 +91,8 @@ def prepare(
     into one temporary file beside the store.
 
     The images are stored in a random order that depends only on the seed and on how many image files there are,
-    so that "the first 50,000" is a random draw.
+    so that "the first 50,000" is a random draw. Those held out lie in a store of their own within it, see
+    `Store.held_out`.
 
     Raises InputError if an option is out of range, the source is missing or holds no usable image, the store
     exists already or cannot be written, or, with `strict`, if any image cannot be used; nothing is left behind.
@@ -97,9 +104,9 @@ def prepare(
     if config.fit == "face":
         align.check()
     with _opened(source, store, config, progress) as listing:
-        count, skipped = _write_store(listing, source, store, config, progress)
+        count, held_out_count, skipped = _write_store(listing, source, store, config, progress)
     seconds, has_labels = time.perf_counter() - start, listing.labels is not None
-    return PrepareReport(Path(store), count, sorted(skipped), seconds, listing.about_labels, has_labels)
+    return PrepareReport(Path(store), count, sorted(skipped), seconds, listing.about_labels, has_labels, held_out_count)
 
 
 @contextlib.contextmanager
@@ -133,8 +140,8 @@ def _fetch_apart(fetch: "_Fetch", source: Path | str) -> Source | str:
 
 def _write_store(
     listing: Source, source: Path | str, store: Path | str, config: PrepareConfig, progress: bool
-) -> tuple[int, list[tuple[str, str]]]:
-    """Decode the images and write the store; how many there are in it, and (name, reason) of the others."""
+) -> tuple[int, int, list[tuple[str, str]]]:
+    """Decode the images and write the store; how many are to train on, how many held out, (name, reason) of others."""
     skipped = list(listing.rejected)
     if config.strict and skipped:
         raise _refusal(source, skipped)
@@ -148,9 +155,14 @@ def _write_store(
         "stylegan_version": __version__,
     }
     order = np.random.RandomState(config.seed).permutation(len(listing.items))
+    held_out = _held_out(config.hold_out, [item.name for item in listing.items], source)
+    if held_out:
+        made["hold_out"] = config.hold_out
+        order = sorted(order, key=lambda i: i not in held_out)  # first, as a limit ends the rest
     items = [listing.items[i] for i in order]
     workers = worker_count(config.workers, len(items))
     image_bytes = config.resolution**2 * config.channels
+    total = len(items) if config.limit is None else min(len(items), len(held_out) + config.limit)
     with (
         StoreWriter(
             store,
@@ -161,7 +173,7 @@ def _write_store(
             attribute_names=listing.attribute_names,
         ) as writer,
         contextlib.closing(in_order(_Prepare(_fitting(config)), items, workers, image_bytes)) as results,
-        tqdm(total=config.limit or len(items), unit="image", desc="prepare", disable=None if progress else True) as bar,
+        tqdm(total=total, unit="image", desc="prepare", disable=None if progress else True) as bar,
     ):
         for i, item, result in zip(order, items, results, strict=False):
             if isinstance(result, str):
@@ -172,7 +184,7 @@ def _write_store(
                 continue
             label = listing.labels[i] if listing.labels is not None else None
             attributes = listing.attributes[i] if listing.attributes is not None else None
-            writer.add(result, item.name, label, attributes)
+            writer.add(result, item.name, label, attributes, held_out=i in held_out)
             bar.update()
             if writer.count == config.limit:
                 break
@@ -180,14 +192,31 @@ def _write_store(
             raise _refusal(source, skipped)
         if writer.count == 0:
             raise InputError(f"{source} holds no usable image: {_list(skipped)}")
+        if held_out and not writer.held_out_count:
+            raise InputError(f"none of the images to hold out can be used ({_list(skipped)}); hold out more")
         made["skipped"] = len(skipped)
-    return writer.count, skipped
+    return writer.count, writer.held_out_count, skipped
+
+
+def _held_out(hold_out: int | float, names: Sequence[str], source: Path | str) -> set[int]:
+    """Which of the images are held out: the last by name, so many or such a share of them (one at least)."""
+    count = max(1, round(hold_out * len(names))) if 0 < hold_out < 1 else int(hold_out)
+    if count >= len(names):
+        raise InputError(f"{source} holds {len(names)} images, so {count} cannot be held out; hold out fewer")
+    by_name = sorted(range(len(names)), key=names.__getitem__)
+    return set(by_name[len(names) - count :])
+
+
+def _check_hold_out(hold_out: int | float) -> None:
+    if not (0 <= hold_out < 1 or (hold_out >= 1 and float(hold_out).is_integer())):  # nan is neither
+        raise InputError(f"hold_out is {hold_out}; use a number of images, 1 or more, or a share of them, below 1")
 
 
 def prepare_portraits(
     store: Path | str,
     *,
     count: int = 5000,
+    hold_out: int | float = 0,
     resolution: int = 64,
     seed: int = 0,
     workers: int | None = None,
@@ -195,12 +224,17 @@ def prepare_portraits(
 ) -> PrepareReport:
     """Render the built-in data set, procedural portraits with binary attributes, into a store.
 
+    hold_out: how many of the last of them, or which share, training shall never see.
+
     Raises InputError if an option is out of range, or if the store exists already or cannot be written.
     """
     from stylegan.portraits.factors import ATTRIBUTES
 
     start = time.perf_counter()
     _check_numbers(resolution, seed, count=count, workers=workers)
+    _check_hold_out(hold_out)
+    names = [f"portrait-{seed}-{index:06d}" for index in range(count)]
+    held_out = _held_out(hold_out, names, "the set")
     made = {"source": "portraits", "seed": seed, "skipped": 0, "stylegan_version": __version__}
     job = _Render(resolution, seed)
     with (
@@ -209,8 +243,9 @@ def prepare_portraits(
         tqdm(results, total=count, unit="image", desc="portraits", disable=None if progress else True) as bar,
     ):
         for index, (levels, attributes) in enumerate(bar):
-            writer.add(levels, f"portrait-{seed}-{index:06d}", attributes=attributes)
-    return PrepareReport(Path(store), count, [], time.perf_counter() - start)
+            writer.add(levels, names[index], attributes=attributes, held_out=index in held_out)
+    seconds = time.perf_counter() - start
+    return PrepareReport(Path(store), writer.count, [], seconds, held_out_count=writer.held_out_count)
 
 
 def _fitting(config: PrepareConfig) -> Fitting:
@@ -219,10 +254,11 @@ def _fitting(config: PrepareConfig) -> Fitting:
 
 def _check_config(config: PrepareConfig) -> None:
     _check_numbers(config.resolution, config.seed, limit=config.limit, workers=config.workers)
+    _check_hold_out(config.hold_out)
     if config.fit not in get_args(Fit):
         raise InputError(f"fit is {config.fit!r}; use one of: {', '.join(get_args(Fit))}")
     if config.channels not in (1, 3, 4):
-        raise InputError(f"channels is {config.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
+        raise InputError(f"channels is {config.channels}; use 1 (gray), 3 (RGB) or 4 (RGBA)")
     if config.classes not in ("auto", "folders", "none"):
         raise InputError(f"classes is {config.classes!r}; use auto, folders or none")
 

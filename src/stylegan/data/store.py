@@ -5,35 +5,26 @@
     labels.npy         int64 [N], class numbers, where the images have classes
     attributes.npy     bool [N, A], where the images have binary attributes
     names.txt          the images' original names, one a line
+    held-out/          where images are kept apart from training: these, as a store of their own
 
 docs/file-formats.md specifies it byte by byte.
 """
 
-import contextlib
-import hashlib
 import json
-import os
-import shutil
 import warnings
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Self
 
 import numpy as np
 
 from stylegan.errors import InputError
-from stylegan.resolutions import check_resolution, is_resolution, resolutions
-from stylegan.system import system
+from stylegan.resolutions import is_resolution, resolutions
 
 FORMAT_VERSION = 1
 KIND = "stylegan-store"
+HELD_OUT = "held-out"  # the folder, inside a store, of the images that training never sees
 MAX_DESCRIPTION_BYTES, MAX_NAMES_BYTES = 16 * 2**20, 512 * 2**20  # far more than they take
-_HEADER_BYTES = 128  # of an images-*.npy file: written last, when the number of images is known, so of fixed length
-
-
-# --- Reading -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -55,6 +46,20 @@ class Store:
     """SHA-256 (hex) of the pixels at full resolution, the labels and the attributes."""
     made: dict
     """How the store was made: its source, the options, the program's version."""
+    held_out_count: int = 0
+    """The number of images that are kept apart from training; `count` is without them."""
+
+    def held_out(self) -> "Store | None":
+        """The images kept apart from training, as a store of the same resolution and labels; None where there are none.
+
+        Raises InputError where they are missing or damaged.
+        """
+        if not self.held_out_count:
+            return None
+        store = open_store(self.path / HELD_OUT)
+        if store.count != self.held_out_count or (store.resolution, store.channels) != (self.resolution, self.channels):
+            raise _damaged(store.path, f"it holds other images than the {self.held_out_count} that belong here")
+        return store
 
     @property
     def label_count(self) -> int:
@@ -159,8 +164,14 @@ def open_store(path: Path | str) -> Store:
         attribute_names=_names(fields, "attribute_names", description),
         content_hash=_field(fields, "content_hash", str, description),
         made=_field(fields, "made", dict, description),
+        held_out_count=_field(fields, "held_out_count", int, description) if "held_out_count" in fields else 0,
     )
-    if store.count < 1 or store.channels not in (1, 3, 4) or not is_resolution(store.resolution):
+    if (
+        store.held_out_count < 0
+        or store.count < 1
+        or store.channels not in (1, 3, 4)
+        or not is_resolution(store.resolution)
+    ):
         raise _damaged(
             description,
             f"it describes {store.count} images of {store.resolution} pixels, {store.channels} channels",
@@ -174,7 +185,20 @@ def open_store(path: Path | str) -> Store:
         raise _damaged(path / "attributes.npy", "it holds other bytes than 0 and 1")
     if not (path / "names.txt").is_file():
         raise _damaged(path / "names.txt", "it is missing")
+    if store.held_out_count and not (path / HELD_OUT / "dataset.json").is_file():
+        raise _damaged(path / HELD_OUT, "it is missing, or no whole store")
     return store
+
+
+def check_target(path: Path | str) -> None:
+    """Raise InputError if something is at `path` already; an empty folder is allowed."""
+    path = Path(path)
+    try:
+        taken = path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    except OSError as error:
+        raise InputError(f"{path} cannot be looked at ({_reason(error)}); choose another place") from error
+    if taken:
+        raise InputError(f"{path} exists already; choose another name or remove it first")
 
 
 def _field(fields: dict, name: str, kind: type, description: Path):
@@ -228,209 +252,3 @@ def _reason(error: Exception) -> str:
     """The one-line heart of an exception's message."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__
-
-
-# --- Writing -----------------------------------------------------------------------------------
-
-
-class StoreWriter:
-    """Writes a store image by image; at every moment it either is not there or is complete.
-
-    A context manager. It writes into a hidden folder `.<name>.partial-<process>` beside the target. On a
-    normal exit that folder gets its headers and dataset.json and is renamed to the target in one step; on an
-    exception (Ctrl-C too) it is removed. What a killed process left there, the next writer of the same target
-    removes.
-
-    `made` (how the store was made; anything JSON can hold) is written on exit and may be changed until then.
-    `label_names` and `attribute_names` say whether `add` takes a label and attributes.
-
-    Raises InputError if the target exists (an empty folder may), if it cannot be written (disk full, no
-    permission), or if no image was added.
-    """
-
-    def __init__(
-        self,
-        path: Path | str,
-        resolution: int,
-        channels: int,
-        *,
-        made: dict,
-        label_names: Sequence[str] = (),
-        attribute_names: Sequence[str] = (),
-    ):
-        check_resolution(resolution)
-        self.path = Path(path)
-        self.resolution = resolution
-        self.channels = channels
-        self.made = made
-        self.label_names = tuple(label_names)
-        self.attribute_names = tuple(attribute_names)
-        self.count = 0
-        self._target = self.path.resolve()
-        self._partial = self._target.with_name(f".{self._target.name}.partial-{os.getpid()}")
-        self._files: dict[int, BinaryIO] = {}
-        self._hash = hashlib.sha256()
-        self._names: list[str] = []
-        self._labels: list[int] = []
-        self._attributes: list[np.ndarray] = []
-
-    def __enter__(self) -> Self:
-        check_target(self.path)
-        try:
-            with self._explaining():
-                self._target.parent.mkdir(parents=True, exist_ok=True)
-                self._remove_leftovers()
-                self._partial.mkdir()
-                for resolution in resolutions(self.resolution):
-                    file = (self._partial / image_file(resolution)).open("wb", buffering=1 << 20)
-                    self._files[resolution] = file
-                    file.write(bytes(_HEADER_BYTES))
-        except BaseException:
-            self._discard()
-            raise
-        return self
-
-    def add(
-        self,
-        levels: dict[int, np.ndarray],
-        name: str,
-        label: int | None = None,
-        attributes: np.ndarray | None = None,
-    ) -> None:
-        """Append one image: `levels` as `pyramid` returns them, class number, attributes (bool [A])."""
-        assert (label is not None) == bool(self.label_names)
-        assert (attributes is not None) == bool(self.attribute_names)
-        assert label is None or 0 <= label < len(self.label_names)
-        for resolution, file in self._files.items():
-            image = levels[resolution]
-            assert image.dtype == np.uint8 and image.shape == (resolution, resolution, self.channels)
-            with self._explaining():
-                file.write(np.ascontiguousarray(image).data)
-        self._hash.update(np.ascontiguousarray(levels[self.resolution]).data)
-        # One name a line in UTF-8: line breaks, and bytes of a file name that are not UTF-8, are escaped.
-        self._names.append(name.replace("\n", "\\n").encode("utf-8", "backslashreplace").decode("utf-8"))
-        if label is not None:
-            self._labels.append(label)
-        if attributes is not None:
-            assert np.shape(attributes) == (len(self.attribute_names),)
-            self._attributes.append(np.asarray(attributes, bool))
-        self.count += 1
-
-    def __exit__(self, kind, error, traceback) -> None:
-        try:
-            if kind is None:
-                if self.count == 0:
-                    raise InputError(f"there is no image to write to {self.path}; give at least one")
-                with self._explaining():
-                    self._finish()
-        finally:
-            self._discard()
-
-    def _finish(self) -> None:
-        for resolution, file in self._files.items():
-            file.seek(0)
-            file.write(_npy_header((self.count, resolution, resolution, self.channels)))
-            _close_safely(file)
-        self._write("names.txt", "".join(name + "\n" for name in self._names).encode("utf-8"))
-        if self.label_names:
-            labels = np.array(self._labels, "<i8")
-            self._hash.update(labels.data)
-            self._write("labels.npy", labels)
-        if self.attribute_names:
-            attributes = np.stack(self._attributes)
-            self._hash.update(attributes.data)
-            self._write("attributes.npy", attributes)
-        fields = {
-            "kind": KIND,
-            "format_version": FORMAT_VERSION,
-            "count": self.count,
-            "resolution": self.resolution,
-            "channels": self.channels,
-            "label_names": list(self.label_names),
-            "attribute_names": list(self.attribute_names),
-            "made": self.made,
-            "content_hash": self._hash.hexdigest(),
-        }
-        self._write("dataset.json", (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
-        check_target(self.path)
-        if self._target.exists():
-            self._target.rmdir()  # an empty folder: not every system renames onto one
-        self._partial.rename(self._target)
-
-    def _write(self, name: str, content: bytes | np.ndarray) -> None:
-        file = (self._partial / name).open("wb")
-        try:
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                np.lib.format.write_array(file, content, allow_pickle=False)
-        finally:
-            _close_safely(file)
-
-    def _discard(self) -> None:
-        """Close the files and remove the partial folder (after the rename there is none)."""
-        for file in self._files.values():
-            with contextlib.suppress(OSError):  # what is still buffered may not fit the disk; nobody needs it
-                file.close()
-        shutil.rmtree(self._partial, ignore_errors=True)
-
-    def _remove_leftovers(self) -> None:
-        """Remove the partial folders of this target whose process is gone."""
-        prefix = f".{self._target.name}.partial-"
-        for folder in self._target.parent.iterdir():
-            process = folder.name.removeprefix(prefix)
-            if folder.name.startswith(prefix) and process.isdigit() and not _runs_elsewhere(int(process)):
-                shutil.rmtree(folder, ignore_errors=True)
-
-    @contextlib.contextmanager
-    def _explaining(self) -> Iterator[None]:
-        """Turn what the file system refuses into one sentence for the user."""
-        try:
-            yield
-        except OSError as error:
-            raise InputError(
-                f"the store {self.path} cannot be written ({_reason(error)}); nothing was left behind: "
-                "free some space or choose another place"
-            ) from error
-
-
-def check_target(path: Path | str) -> None:
-    """Raise InputError if something is at `path` already; an empty folder is allowed."""
-    path = Path(path)
-    try:
-        taken = path.exists() and not (path.is_dir() and not any(path.iterdir()))
-    except OSError as error:
-        raise InputError(f"{path} cannot be looked at ({_reason(error)}); choose another place") from error
-    if taken:
-        raise InputError(f"{path} exists already; choose another name or remove it first")
-
-
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """The header of a C-ordered uint8 .npy file (version 1.0), padded with spaces to `_HEADER_BYTES`."""
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
-    length = _HEADER_BYTES - 10
-    return b"\x93NUMPY\x01\x00" + length.to_bytes(2, "little") + text.ljust(length - 1).encode("ascii") + b"\n"
-
-
-def _close_safely(file: BinaryIO) -> None:
-    """Close a file once its content is on the disk, so that a power cut leaves no half of a renamed store."""
-    try:
-        file.flush()
-        os.fsync(file.fileno())
-    finally:
-        file.close()
-
-
-def _runs_elsewhere(process: int) -> bool:
-    """Whether another process of that number is alive."""
-    if process == os.getpid():
-        return False
-    if system() == "windows":  # os.kill ends the process there; files that are open cannot be removed anyway
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is someone else's
-        return True
-    return True

@@ -1,27 +1,23 @@
 """The explorer's page: Gradio's widgets around `picture.py`. What a user has set lives in that user's page alone."""
 
-import atexit
 import base64
 import html
 import io
-import os
 import random
-import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from stylegan import video
+from stylegan import videos
 from stylegan.errors import InputError
 from stylegan.explorer import picture
 from stylegan.explorer.picture import RANGES, Explorer, Recipe
+from stylegan.explorer.server import import_gradio, launch
 
 if TYPE_CHECKING:
     import gradio
@@ -52,50 +48,13 @@ Values = dict[Any, Any]
 def serve(explorer: Explorer, *, host: str | None = None, port: int | None = None) -> "gradio.Blocks":
     """Serve the page and return at once; `block_thread()` of what is returned waits, `close()` ends it.
 
-    host: 127.0.0.1, unless given or set by GRADIO_SERVER_NAME (as Hugging Face does for Spaces). port: the first free
-    one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link. Raises InputError where it cannot be
-    served there, and without Gradio.
+    host: an address of this machine; GRADIO_SERVER_NAME where that is set (as Hugging Face does for Spaces), else
+    127.0.0.1. port: the first free one from 7860 on. Nothing is sent elsewhere: no telemetry, no fonts, no link.
+    Raises InputError where it cannot be served there, and without Gradio.
     """
-    os.environ["GRADIO_TEMP_DIR"] = _files()
-    host = host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-    _check_address(host, port)
-    blocks, gr = page(explorer), import_gradio()
-    blocks.launch(
-        server_name=host,
-        server_port=port,
-        theme=gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
-        css=CSS,
-        head=HEAD,
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
-        max_file_size="50mb",
-        footer_links=[],
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-    )
+    blocks = page(explorer)
+    launch(blocks, host=host, port=port, css=CSS, head=HEAD)
     return blocks
-
-
-@cache
-def _files() -> str:
-    """The folder in which the components of all pages keep uploads, and files to fetch, until the program ends."""
-    folder = tempfile.mkdtemp(prefix="stylegan-explorer-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-def _check_address(host: str, port: int | None) -> None:
-    if port is not None and not 0 < port < 2**16:
-        raise InputError(f"{port} is no port; choose one from 1 to 65535")
-    try:
-        family = socket.getaddrinfo(host, port or 0)[0][0]
-        socket.create_server((host, port or 0), family=family).close()
-    except OSError as error:
-        place = f"port {port} of {host}" if port else host
-        reason = (error.strerror or str(error)).split(" (")[0]
-        raise InputError(f"nothing can be served at {place}: {reason}; choose another") from error
 
 
 # --- the page
@@ -215,7 +174,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["psi"] = gr.Slider(
         -1,
         1.5,
-        value=generator.truncation[0],
+        value=generator.truncation.psi,
         step=0.01,
         label="Truncation ψ",
         info="1: full variety; 0: the average; below: its opposite"
@@ -227,7 +186,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["cutoff"] = gr.Slider(
         0,
         layers,
-        value=min(8 if generator.truncation[1] is None else generator.truncation[1], layers),
+        value=min(8 if generator.truncation.cutoff is None else generator.truncation.cutoff, layers),
         step=1,
         precision=0,
         label="Truncated layers, from the coarsest",
@@ -251,7 +210,7 @@ def _mix(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any, Any]:
     if ranges:
         ends = {name: dict.fromkeys((sizes[layers[0]], sizes[layers[-1]])) for name, layers in ranges.items()}
         spans = {name: f" ({'–'.join(map(str, both))})" for name, both in ends.items()}
-        gr.Markdown("How much of B is in A: its coarse styles are pose and shape, its fine ones colour.")
+        gr.Markdown("How much of B is in A: its coarse styles are pose and shape, its fine ones color.")
     else:
         spans = dict.fromkeys(RANGES, "")
         gr.Markdown("This generator has no styles to mix, or too few layers to tell coarse from fine.")
@@ -305,7 +264,7 @@ def _again() -> float:
 
 def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, shown: Any) -> None:
     """Every control changes the picture; what sets controls from here sets `asked`, too."""
-    colours = gr.State()  # of the last whole picture, for previews
+    colors = gr.State()  # of the last whole picture, for previews
 
     def whole(values: Values) -> tuple:
         with _in_the_page():
@@ -315,16 +274,16 @@ def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, shown: 
         return _figure(picture.seen(explorer, drawn), picture.describe(explorer, recipe)), fitted
 
     def moving(values: Values) -> str:
-        if values[colours] is None:
+        if values[colors] is None:
             return gr.skip()
         with _in_the_page():
             recipe = controls.recipe(values)
-            image = picture.preview(explorer, recipe, values[colours])
+            image = picture.preview(explorer, recipe, values[colors])
             return _figure(image, f"{picture.describe(explorer, recipe)} · preview")
 
     # One event draws all whole pictures, the last that was asked for last: requests of a moment arrive in any order.
     how = {"show_progress": "hidden", "concurrency_id": "picture", "api_visibility": "private"}
-    redraw = {"fn": whole, "inputs": controls.all, "outputs": [shown, colours], "trigger_mode": "always_last", **how}
+    redraw = {"fn": whole, "inputs": controls.all, "outputs": [shown, colors], "trigger_mode": "always_last", **how}
     moves = [slider.input for slider in controls.sliders]
     settled = [slider.release for slider in controls.sliders]
     settled += [each.input for each in (controls.label, controls.noise, controls.start, controls.edited, controls.held)]
@@ -332,7 +291,7 @@ def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, shown: 
     if explorer.trunk is None:
         gr.on([*moves, *settled, controls.asked.change], **redraw)
     else:  # previews are not put off ("once"), and the whole picture comes a round trip later: none can follow it
-        gr.on(moves, moving, controls.all | {colours}, shown, trigger_mode="once", **how)
+        gr.on(moves, moving, controls.all | {colors}, shown, trigger_mode="once", **how)
         gr.on(settled, _again, outputs=controls.asked, trigger_mode="always_last", **how)
         controls.asked.change(**redraw)
     blocks.load(_again, outputs=controls.asked)
@@ -349,10 +308,10 @@ def _walk(gr: Any, explorer: Explorer, controls: Controls) -> None:
     def walk(values: Values, progress: Any = gr.Progress()) -> Iterator[str]:  # noqa: B008  (Gradio looks for it there)
         with _in_the_page(), tempfile.TemporaryDirectory() as folder:
             recipe, frames = controls.recipe(values), round(values[seconds] * FPS)
-            stops = picture.seeds_of(values[seeds])
+            stops = recipe.seeds_of(values[seeds])
             drawn = picture.walk(explorer, recipe, stops, values[route], frames)
             file = Path(folder, "walk.mp4")
-            video.write(file, progress.tqdm(drawn, total=frames, unit="frames"), fps=FPS)
+            videos.write(file, progress.tqdm(drawn, total=frames, unit="frames"), fps=FPS)
             yield str(file)
 
     make.click(walk, controls.all | {seeds, route, seconds}, film, api_visibility="private")
@@ -412,7 +371,7 @@ def _project(gr: Any, explorer: Explorer, controls: Controls) -> None:
 def _compare(gr: Any, explorer: Explorer, controls: Controls) -> None:
     gr.Markdown(
         "The training images nearest to the picture, each with its number and its distance (root mean square at "
-        "16 × 16, of 255). Has the model learnt it by heart?"
+        "16 × 16, of 255). Has the model learned it by heart?"
     )
     button = gr.Button("Find them", variant="primary", elem_id="compare")
     near = gr.HTML(elem_id="near")
@@ -449,7 +408,7 @@ def _figures(*pictures: tuple[Image.Image, str]) -> str:
 
 
 def _layer_resolutions(explorer: Explorer) -> list[int]:
-    return explorer.generator.synthesis.layer_resolutions(explorer.generator.synthesis.grown[0])
+    return explorer.generator.synthesis.layer_resolutions(explorer.generator.synthesis.grown.resolution)
 
 
 @contextmanager
@@ -459,14 +418,3 @@ def _in_the_page() -> Iterator[None]:
         yield
     except InputError as error:
         raise import_gradio().Error(str(error), print_exception=False) from error
-
-
-def import_gradio() -> Any:
-    """Gradio, which sends nothing home and records nothing. Raises InputError where it is not installed."""
-    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_RUN_HISTORY="False")
-    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000000"  # no statistics of all events after each of them
-    try:
-        import gradio
-    except ImportError as error:
-        raise InputError("the explorer needs gradio; install it with: pip install 'stylegan[app]'") from error
-    return gradio

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stylegan import directions, project, sampling, video, weights
+from stylegan import directions, projection, sampling, videos, weights
+from stylegan import recipe as recipes
 from stylegan.data import align
 from stylegan.data.fitting import Fit
 from stylegan.data.pyramid import pyramid
@@ -25,7 +26,7 @@ from stylegan.data.store import Store, open_store
 from stylegan.directions import Directions
 from stylegan.errors import InputError
 from stylegan.images import crop_padding, from_uint8, save_image, to_pil, to_uint8
-from stylegan.networks.generator import Generator
+from stylegan.networks.generator import Generator, Growth
 from stylegan.resolutions import resolutions
 
 RANGES = ("coarse", "middle", "fine")
@@ -49,21 +50,21 @@ class Explorer:
     @property
     def ranges(self) -> dict[str, range]:
         """The layers of coarse, middle and fine styles; none where there are no styles or too few layers."""
-        resolution = self.generator.synthesis.grown[0]
+        resolution = self.generator.synthesis.grown.resolution
         return sampling.style_ranges(resolution) if self.generator.config.use_styles and resolution >= 16 else {}
 
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
-    """A picture, as the controls say it: a seed or a found w, then styles of another seed, then edits."""
+    """A picture as the controls of the page say it: a seed or a found w, then styles of another seed, then edits."""
 
     seed: int | None = 0
     label: int | None = None
     """The class, for a conditional model."""
-    psi: float = 1.0
-    """Truncation of both seeds. What was found is shown as it is."""
+    psi: float | None = None
+    """Truncation of both seeds; by default the model's own. What was found is shown as it is."""
     cutoff: int | None = None
-    """How many layers are truncated."""
+    """Number of truncated layers; by default the model's own."""
     noise: sampling.Noise = "random"
     noise_seed: int | None = None
     """Seed of the random planes. Default: the picture's own seed, or 0 for what was found."""
@@ -111,8 +112,8 @@ def open_explorer(
             f"{data} has {store.channels} channels, the model draws {generator.config.channels}; give its own store"
         )
     fast = fast_resolution(generator)
-    lower = None if fast == generator.synthesis.grown[0] else trunk(generator, fast)
-    return Explorer(Path(model).resolve().stem, generator, found, store, lower, project.fit_of(loaded.provenance))
+    lower = None if fast == generator.synthesis.grown.resolution else trunk(generator, fast)
+    return Explorer(Path(model).resolve().stem, generator, found, store, lower, projection.fit_of(loaded.provenance))
 
 
 # --- the picture
@@ -124,11 +125,8 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
     generator = explorer.generator
 
     def of_seed(seed: int) -> Tensor:
-        return generator.truncate(
-            sampling.w_of(generator, [seed], recipe.label),
-            recipe.psi,
-            generator.truncation[1] if recipe.cutoff is None else recipe.cutoff,
-        )
+        drawn = recipes.Recipe((seed,), label=recipe.label, psi=recipe.psi, cutoff=recipe.cutoff)
+        return recipes.resolve(drawn, generator).w
 
     w = of_seed(recipe.seed) if recipe.found is None else recipe.found.to(generator.w_avg)
     if any(recipe.mixed):
@@ -140,7 +138,7 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
     for name, strength in zip(explorer.directions.names, recipe.strengths, strict=False):
         if strength:
             step = explorer.directions.step(name, [other for other in recipe.held if other != name])
-            w = directions.edit(w, step, strength, directions.chosen_layers(explorer.directions, chosen))
+            w = directions.shift(w, step, strength, directions.chosen_layers(explorer.directions, chosen))
     return w
 
 
@@ -171,10 +169,11 @@ def draw(explorer: Explorer, recipe: Recipe) -> Tensor:
 def describe(explorer: Explorer, recipe: Recipe) -> str:
     """What is in the picture, in a line."""
     generator, parts = explorer.generator, []
-    resolution = generator.synthesis.grown[0]
+    resolution = generator.synthesis.grown.resolution
     if recipe.found is None:
         parts.append(f"seed {recipe.seed}" + ("" if recipe.label is None else f" of class {recipe.label}"))
-        parts += [f"ψ {recipe.psi:g}"] if generator.has_w else []
+        psi = generator.truncation.psi if recipe.psi is None else recipe.psi
+        parts += [f"ψ {psi:g}"] if generator.has_w else []
     else:
         parts.append("the w that was found")
     shares = zip(RANGES, recipe.mixed, strict=True)
@@ -192,7 +191,7 @@ def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
     name = f"seed{recipe.seed:04d}" if recipe.found is None else "found"
     files = [folder / f"{name}.png", folder / f"{name}.safetensors"]
     save_image(picture(explorer, recipe), files[0])
-    sampling.save_latents(files[1], w=w_of(explorer, recipe))
+    sampling.save_latents(files[1], w=w_of(explorer, recipe), model=explorer.generator)
     return [str(file) for file in files]
 
 
@@ -203,7 +202,8 @@ def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
 def fast_resolution(generator: Generator, patience: float = 0.2) -> int:
     """The highest resolution that is drawn in `patience` seconds, or 4."""
     w, fast = generator.w_avg.expand(1, generator.config.num_layers, -1), 4
-    for resolution in resolutions(generator.synthesis.grown[0]):  # upwards: no time is spent on what is far too slow
+    upwards = resolutions(generator.synthesis.grown.resolution)  # so that no time is spent on what is far too slow
+    for resolution in upwards:
         for _ in range(3):  # the first time is slower than those to come, and another program may have had its turn
             start = time.perf_counter()
             generator.synthesis(w, resolution=resolution, noise="const").cpu()
@@ -219,7 +219,7 @@ def trunk(generator: Generator, resolution: int) -> Generator:
     """A copy whose `synthesis(w, resolution=resolution)` gives features [N, C, resolution, resolution], not images."""
     copied = copy.deepcopy(generator)
     copied.synthesis.blocks[str(resolution)].to_rgb = torch.nn.Identity()
-    copied.synthesis.grown = (resolution, 0.0)
+    copied.synthesis.grown = Growth(resolution)
     return copied
 
 
@@ -231,7 +231,7 @@ def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
     trained until the next resolution had faded in, and the layers below have changed since (docs/log.md).
     """
     features = _features(explorer, recipe).double()  # [pixels, features + 1]
-    side = explorer.trunk.synthesis.grown[0]
+    side = explorer.trunk.synthesis.grown.resolution
     small = F.adaptive_avg_pool2d(from_uint8(image).double(), side).flatten(2)[0].T
     square = features.T @ features
     ridge = 1e-2 * square.diagonal().mean() * torch.eye(len(square))
@@ -241,7 +241,7 @@ def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
 @torch.no_grad()
 def preview(explorer: Explorer, recipe: Recipe, colours: Tensor) -> Image.Image:
     """A small picture in a fraction of the time, with the colours of the last whole one."""
-    side = explorer.trunk.synthesis.grown[0]
+    side = explorer.trunk.synthesis.grown.resolution
     image = (_features(explorer, recipe) @ colours).T.view(1, -1, side, side)
     return seen(explorer, to_uint8(image))
 
@@ -256,17 +256,9 @@ def _features(explorer: Explorer, recipe: Recipe) -> Tensor:
 # --- from picture to picture
 
 
-def seeds_of(text: str) -> list[int]:
-    """ "1, 5 7" -> [1, 5, 7]. Raises InputError for anything else."""
-    parts = text.replace(",", " ").split()
-    if not parts or not all(part.isascii() and part.isdecimal() for part in parts):
-        raise InputError(f"{text!r} are no seeds; write numbers such as 1, 5, 7")
-    return [int(part) for part in parts]
-
-
 def walk(
     explorer: Explorer, recipe: Recipe, seeds: Sequence[int], route: Literal["linear", "cubic"], frames: int
-) -> Iterator[video.Frame]:
+) -> Iterator[videos.Frame]:
     """A video from the picture to those of other seeds, with the same styles mixed in and the same edits.
 
     route: linear ends at the last seed, cubic returns to the picture. Raises InputError for no seeds, or for more than
@@ -277,7 +269,7 @@ def walk(
     stops = [recipe, *(replace(recipe, seed=seed, found=None) for seed in seeds)]
     keys = torch.stack([w_of(explorer, stop) for stop in stops])
     planes = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
-    return video.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
+    return videos.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
 
 
 def finds_faces() -> bool:
@@ -296,22 +288,22 @@ def read_photograph(explorer: Explorer, file: Path | str, face: bool = False) ->
     """
     fit = "face" if face else explorer.fit if explorer.fit != "face" else None
     with _named(file):
-        return to_uint8(project.read_image(file, explorer.generator, fit))
+        return to_uint8(projection.read_image(file, explorer.generator, fit))
 
 
 def find(
     explorer: Explorer, photograph: Tensor, label: int | None, space: Literal["w", "w+"], steps: int
 ) -> Iterator[tuple[int, Tensor, float]]:
     """Project a photograph. After each step: its number, w [1, num_layers, w_dim], and the PSNR in dB."""
-    config = project.ProjectConfig(space=space, steps=steps)
-    for at in project.projecting(explorer.generator, from_uint8(photograph), config, label=label):
-        yield at.step, at.w, float(project.psnr(to_uint8(at.images).cpu(), photograph))
+    config = projection.ProjectConfig(space=space, steps=steps)
+    for at in projection.projecting(explorer.generator, from_uint8(photograph), config, label=label):
+        yield at.step, at.w, float(projection.psnr(to_uint8(at.images).cpu(), photograph))
 
 
 def read_latent(explorer: Explorer, file: Path | str, label: int | None) -> Tensor:
     """The first w [1, num_layers, w_dim] of a file of latents; z becomes w. Raises InputError."""
     with _named(file):
-        space, held = sampling.load_latents(file, explorer.generator.config)
+        space, held = sampling.load_latents(file, explorer.generator.config, model=explorer.generator)
     if space == "w":
         return held[:1]
     return sampling.w_of_z(explorer.generator, held[:1], sampling.labels_of(explorer.generator, label, 1))

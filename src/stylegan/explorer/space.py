@@ -10,7 +10,7 @@ from pathlib import Path
 import stylegan
 from stylegan import directions, weights
 from stylegan.data.store import check_target
-from stylegan.explorer.page import import_gradio
+from stylegan.explorer.server import import_gradio
 from stylegan.weights import Model
 
 EXTRAS = ("app", "video")

@@ -65,7 +65,7 @@ def _why_not(content: dict) -> str:
     names = {name.removeprefix("module.") for table in tables for name in table if isinstance(name, str)}
     if any(name.startswith("generator.progression.") for name in names):
         return (
-            "a checkpoint of rosinality's style-based-gan-pytorch, which adds biases before the blur and normalises "
+            "a checkpoint of rosinality's style-based-gan-pytorch, which adds biases before the blur and normalizes "
             "with another epsilon, so that these networks could not draw its images exactly"
         )
     if "conv1.conv.modulation.weight" in names:

@@ -51,7 +51,7 @@ def export(
     try:
         import onnx
         import onnxruntime
-        import onnxscript.optimizer
+        import onnxscript.optimizer  # noqa: F401  (for _onnx_model)
     except ImportError as error:
         raise InputError(f"ONNX files need {error.name}: pip install 'stylegan[onnx]'") from None
     if part not in get_args(Part):
@@ -61,35 +61,14 @@ def export(
     if sum(parameter.numel() for parameter in generator.parameters()) > MOST_PARAMETERS:
         raise InputError("this generator is too large for an ONNX file, which may have 2 GB")
     graph = _Graph(deepcopy(generator).cpu().eval(), part, 8 if cutoff is None else cutoff)
-
-    # torch.export fails where cuDNN must not round to tf32 (torch 2.14); on the CPU this changes nothing
-    with torch.no_grad(), in_precision("tf32"):
-        inputs, batch = graph.examples(2), torch.export.Dim("batch")
-        shapes = {name: None if name == "psi" else {0: batch} for name in inputs}
-        # strict, since otherwise every len(tensor) in the networks would fix the batch size
-        program = torch.export.export(graph, (inputs,), dynamic_shapes=(shapes,), strict=True)
-        first, *others = inputs
-        model = torch.onnx.export(
-            program,
-            dynamo=True,  # the older exporter is deprecated
-            input_names=list(inputs),
-            output_names=["w" if part == "mapping" else "images"],
-            dynamic_shapes=({first: {0: "batch"}, **dict.fromkeys(others)},),  # named once; it is one and the same
-            opset_version=OPSET,
-            optimize=False,  # its rules take the 1e-8 of the norms for zero, and a map without variance becomes NaN
-            verbose=False,
-        ).model_proto
-    # with the weights' constants multiplied in, loading takes a third of the time
-    onnxscript.optimizer.fold_constants(model, input_size_limit=NO_LIMIT, output_size_limit=NO_LIMIT)
-    onnxscript.optimizer.remove_unused_nodes(model)
-    _forget_origin(model)
+    model = _onnx_model(graph)
     description = {
         "kind": "stylegan-onnx",
         "format_version": 1,
         "part": part,
         "generator": to_dict(generator.config),
         "grown": generator.synthesis.grown._asdict(),
-        "cutoff": graph.cutoff if "psi" in inputs else None,
+        "cutoff": graph.cutoff if graph.takes_psi else None,
         "provenance": provenance or {},
     }
     onnx.helper.set_model_props(model, {"stylegan": json.dumps(description)})
@@ -108,6 +87,35 @@ def export(
     return error
 
 
+@torch.no_grad()
+def _onnx_model(graph: "_Graph") -> Any:
+    """The graph as an ONNX model."""
+    import onnxscript.optimizer
+
+    # torch.export fails where cuDNN must not round to tf32 (torch 2.14); on the CPU this changes nothing
+    with in_precision("tf32"):
+        inputs, batch = graph.examples(2), torch.export.Dim("batch")
+        shapes = {name: None if name == "psi" else {0: batch} for name in inputs}
+        # strict, since otherwise every len(tensor) in the networks would fix the batch size
+        program = torch.export.export(graph, (inputs,), dynamic_shapes=(shapes,), strict=True)
+        first, *others = inputs
+        model = torch.onnx.export(
+            program,
+            dynamo=True,  # the older exporter is deprecated
+            input_names=list(inputs),
+            output_names=["w" if graph.part == "mapping" else "images"],
+            dynamic_shapes=({first: {0: "batch"}, **dict.fromkeys(others)},),  # named once; it is one and the same
+            opset_version=OPSET,
+            optimize=False,  # its rules take the 1e-8 of the norms for zero, and a map without variance becomes NaN
+            verbose=False,
+        ).model_proto
+    # with the weights' constants multiplied in, loading takes a third of the time
+    onnxscript.optimizer.fold_constants(model, input_size_limit=NO_LIMIT, output_size_limit=NO_LIMIT)
+    onnxscript.optimizer.remove_unused_nodes(model)
+    _forget_origin(model)
+    return model
+
+
 class _Graph(nn.Module):
     """A part of a generator as a function of named tensors."""
 
@@ -115,6 +123,10 @@ class _Graph(nn.Module):
         super().__init__()
         self.generator, self.part = generator, part
         self.cutoff = min(cutoff, generator.config.num_layers)
+
+    @property
+    def takes_psi(self) -> bool:
+        return self.part != "synthesis" and self.generator.has_w and self.cutoff > 0
 
     def examples(self, count: int) -> dict[str, Tensor]:
         """Random inputs for so many images."""
@@ -127,7 +139,7 @@ class _Graph(nn.Module):
             inputs = {"z": torch.randn(count, config.z_dim, generator=stream)}
             if config.label_count:
                 inputs["labels"] = torch.arange(count) % config.label_count
-            if self.generator.has_w and self.cutoff:
+            if self.takes_psi:
                 inputs["psi"] = torch.rand((), generator=stream)
         if self.part != "mapping" and config.use_noise:
             for layer, r in enumerate(synthesis.layer_resolutions(synthesis.grown.resolution)):

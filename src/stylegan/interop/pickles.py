@@ -73,45 +73,16 @@ class _Machine:
             instruction = self.take(1)
             if instruction == op.STOP:
                 return self.stack.pop()
-            self.step(instruction)
+            if read_value := _VALUES.get(instruction):
+                self.stack.append(read_value(self))
+            else:
+                self.step(instruction)
         raise InputError(f"it has more than {MOST_INSTRUCTIONS} instructions, far more than any network")
 
     def step(self, instruction: bytes) -> None:
+        """Carry out an instruction other than one for a plain value."""
         stack = self.stack
         match instruction:
-            # numbers, texts, bytes
-            case op.NONE:
-                stack.append(None)
-            case op.NEWTRUE:
-                stack.append(True)
-            case op.NEWFALSE:
-                stack.append(False)
-            case op.BININT:
-                stack.append(self.number("<i"))
-            case op.BININT1:
-                stack.append(self.number("<B"))
-            case op.BININT2:
-                stack.append(self.number("<H"))
-            case op.LONG1:
-                stack.append(int.from_bytes(self.take(self.number("<B")), "little", signed=True))
-            case op.BINFLOAT:
-                stack.append(self.number(">d"))
-            case op.SHORT_BINUNICODE:
-                stack.append(self.text("<B"))
-            case op.BINUNICODE:
-                stack.append(self.text("<I"))
-            case op.BINUNICODE8:
-                stack.append(self.text("<Q"))
-            case op.SHORT_BINSTRING:
-                stack.append(self.take(self.number("<B")).decode("latin1"))
-            case op.BINSTRING:
-                stack.append(self.take(self.number("<I")).decode("latin1"))
-            case op.SHORT_BINBYTES:
-                stack.append(self.take(self.number("<B")))
-            case op.BINBYTES:
-                stack.append(self.take(self.number("<I")))
-            case op.BINBYTES8 | op.BYTEARRAY8:
-                stack.append(self.take(self.number("<Q")))
             # containers
             case op.MARK:
                 self.marks.append(len(stack))
@@ -187,6 +158,10 @@ class _Machine:
     def number(self, layout: str) -> Any:
         return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
 
+    def sized_bytes(self, layout: str) -> bytes:
+        """Bytes, after how many there are."""
+        return self.take(self.number(layout))
+
     def text(self, layout: str) -> str:
         length = self.number(layout)
         if length > LONGEST_TEXT:
@@ -254,3 +229,25 @@ class _Machine:
         if full not in self.known:
             raise UnknownName(full)
         return self.known[full]
+
+
+# The instructions for plain values (None, numbers, texts, bytes), and how a machine reads each.
+_VALUES: dict[bytes, Callable[[_Machine], Any]] = {
+    op.NONE: lambda machine: None,
+    op.NEWTRUE: lambda machine: True,
+    op.NEWFALSE: lambda machine: False,
+    op.BININT: lambda machine: machine.number("<i"),
+    op.BININT1: lambda machine: machine.number("<B"),
+    op.BININT2: lambda machine: machine.number("<H"),
+    op.LONG1: lambda machine: int.from_bytes(machine.sized_bytes("<B"), "little", signed=True),
+    op.BINFLOAT: lambda machine: machine.number(">d"),
+    op.SHORT_BINUNICODE: lambda machine: machine.text("<B"),
+    op.BINUNICODE: lambda machine: machine.text("<I"),
+    op.BINUNICODE8: lambda machine: machine.text("<Q"),
+    op.SHORT_BINSTRING: lambda machine: machine.sized_bytes("<B").decode("latin1"),
+    op.BINSTRING: lambda machine: machine.sized_bytes("<I").decode("latin1"),
+    op.SHORT_BINBYTES: lambda machine: machine.sized_bytes("<B"),
+    op.BINBYTES: lambda machine: machine.sized_bytes("<I"),
+    op.BINBYTES8: lambda machine: machine.sized_bytes("<Q"),
+    op.BYTEARRAY8: lambda machine: machine.sized_bytes("<Q"),
+}

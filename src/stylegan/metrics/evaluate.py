@@ -13,7 +13,7 @@ from stylegan import processes
 from stylegan.device import in_precision, pick_device
 from stylegan.errors import InputError, InputWarning
 from stylegan.metrics.metric import CLASSIFIERS, METRICS, REALS, EvaluateConfig, Evaluation, reals_settings
-from stylegan.metrics.record import add_to_record, find_line, read_record
+from stylegan.metrics.record import add_to_record, find_line, named_values, read_record
 from stylegan.metrics.subject import Pictures, checksum, open_subject
 from stylegan.networks.generator import Generator
 
@@ -28,15 +28,17 @@ def evaluate(
     record: Path | str | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Measure a generator or images in one call: {"fid": 4.4, ...}.
+    """Measure a generator or images in one call: {"fid": 4.4, ...}, or {"fid_mobilenet-v2": 4.4, ...} where another
+    network than Inception looks at the images (or another than LPIPS, for path lengths).
 
         stylegan.evaluate("run", "store", ["fid50k", "ppl_wend"])
 
     subject: a `Generator`; the name of a model, as for `stylegan.load`; a store, folder or zip file of images; or
     images, a tensor [N, C, H, W] or an array [N, H, W, C], uint8 or floats in [-1, 1]. data: the reals, of the same
-    kinds but a model; needed by fid50k, kid50k and pr50k. metrics: names of `METRICS`; those of `config` by default.
-    config: everything else. device: where a model that is read goes to; a `Generator` stays where it is. record: a
-    metrics.jsonl, in which scores are looked up before they are measured, and to which they are added.
+    kinds but a model; needed by fid50k, kid50k and pr50k. Of a store that holds images out from training, the reals
+    are these (`EvaluateConfig.reals`). metrics: names of `METRICS`; those of `config` by default. config: everything
+    else. device: where a model that is read goes to; a `Generator` stays where it is. record: a metrics.jsonl, in
+    which scores are looked up before they are measured, and to which they are added.
 
     Raises InputError where something is missing or does not fit.
     """
@@ -46,7 +48,7 @@ def evaluate(
     chosen = subject.w_avg.device if isinstance(subject, Generator) else pick_device(device)
     evaluation, provenance = open_evaluation(subject, data, config, chosen, progress=progress)[:2]
     lines = measure(evaluation, None if record is None else Path(record), provenance)
-    return {name: value for line in lines for name, value in line["values"].items()}
+    return {name: value for line in lines for name, value in named_values(line).items()}
 
 
 def open_evaluation(

@@ -1,13 +1,14 @@
 """Frozen networks that look at images: feature extractors, and perceptual distances.
 
 Inception-v3 and the VGG16 distance are torch-fidelity's. Their weights are files that `stylegan fetch` puts into the
-cache; nothing here downloads anything.
+cache; those of MobileNetV2 come with the package. Nothing here downloads anything.
 """
 
 import contextlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -20,9 +21,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from stylegan.downloads import DOWNLOADS, checksum_of, fetched
-from stylegan.errors import InputError
+from stylegan.downloads import DOWNLOADS, checksum_of, fetched, is_fetched
+from stylegan.errors import InputError, InputWarning
 from stylegan.files import read_tensors
+
+MOBILENET = Path(__file__).parents[1] / "pretrained" / "mobilenet-v2" / "features.safetensors"  # license beside it
 
 # --- feature extractors
 
@@ -61,9 +64,9 @@ class InceptionV3(Extractor):
 
 
 class MobileNetV2(Extractor):
-    """An ImageNet MobileNetV2 in a file that holds its list of operations: 1,280 features.
+    """An ImageNet MobileNetV2 (Sandler et al., 2018) in a file that holds its list of operations: 1,280 features.
 
-    A stand-in where the Inception weights cannot be had. It orders models as FID does; its numbers are its own.
+    The bundled weights are float16. Its scores order models much as Inception's do; its numbers are its own.
     """
 
     name, logit_count = "mobilenet-v2", 0
@@ -107,17 +110,30 @@ def _resize_to_224(image: np.ndarray) -> np.ndarray:
 
 
 def load_extractor(text: str) -> Extractor:
-    """The feature extractor that `text` names: "inception", or "ARCHITECTURE=FILE" with weights in safetensors.
+    """The feature extractor that `text` names: "inception" (fetched), "mobilenet-v2" (bundled), "auto", or
+    "ARCHITECTURE=FILE" with weights of either in safetensors.
 
-    Architectures: inception, mobilenet-v2. Raises InputError where a file is missing or does not fit.
+    "auto" is inception where it has been fetched, else mobilenet-v2, with a warning. Raises InputError where a file is
+    missing or does not fit.
     """
+    if text == "auto":
+        text = "inception" if is_fetched("inception") else "mobilenet-v2"
+        if text != "inception":
+            warnings.warn(
+                "Inception has not been fetched, so features of the bundled MobileNetV2 are compared, whose scores are "
+                "its own; for scores to hold against published ones: stylegan fetch inception",
+                InputWarning,
+                stacklevel=2,
+            )
     architecture, _, file = text.partition("=")
+    if text == "mobilenet-v2":
+        file = str(MOBILENET)
     if architecture == "inception" and not file:
         (path,) = fetched("inception")
         return InceptionV3(torch.load(path, map_location="cpu", weights_only=True), checksum_of([path])).eval()
     if architecture not in ("inception", "mobilenet-v2") or not file:
         raise InputError(
-            f"the extractor {text!r} is unknown; use inception, inception=FILE.safetensors or "
+            f"the extractor {text!r} is unknown; use auto, inception, mobilenet-v2, inception=FILE.safetensors or "
             "mobilenet-v2=FILE.safetensors"
         )
     path = Path(file)
@@ -181,14 +197,17 @@ class FeatureDistance(Distance):
 
 
 def load_distance(text: str) -> Distance:
-    """The distance that `text` names: "lpips", or "mobilenet-v2=FILE". Raises InputError."""
+    """The distance that `text` names: "lpips" (fetched), "mobilenet-v2" (bundled) or "mobilenet-v2=FILE".
+
+    Raises InputError where it is none of these, or where the file is missing or does not fit.
+    """
     if text == "lpips":
         paths = fetched("lpips")
         states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
         return LPIPS(*states, checksum_of(paths)).eval()
-    if text.startswith("mobilenet-v2="):
+    if text.partition("=")[0] == "mobilenet-v2":
         return FeatureDistance(load_extractor(text)).eval()
-    raise InputError(f"the distance {text!r} is unknown; use lpips or mobilenet-v2=FILE.safetensors")
+    raise InputError(f"the distance {text!r} is unknown; use lpips, mobilenet-v2 or mobilenet-v2=FILE.safetensors")
 
 
 # --- torch-fidelity

@@ -24,7 +24,7 @@ from stylegan.metrics.extractors import Distance, Extractor, load_distance, load
 from stylegan.metrics.path_length import EPSILON, mean_without_outliers, path_length
 from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Images, Sampler
-from stylegan.metrics.subject import Pictures, open_images
+from stylegan.metrics.subject import Pictures, Which, open_images
 from stylegan.networks.generator import Generator
 
 
@@ -36,11 +36,11 @@ class EvaluateConfig:
     """Some of fid50k kid50k pr50k is50k ppl_zfull ppl_zend ppl_wfull ppl_wend ls, or all."""
     count: Annotated[int, at_least(2)] | None = None
     """Number of samples; scores of another number do not compare. Default: each metric's own."""
-    extractor: str = "inception"
-    """Network whose features fid, kid, pr and is compare: inception (fetched), or inception=FILE, mobilenet-v2=FILE
-    (safetensors)."""
+    extractor: str = "auto"
+    """Network whose features fid, kid, pr and is compare: inception (fetched), mobilenet-v2 (bundled), inception=FILE,
+    mobilenet-v2=FILE (safetensors), or auto, which is inception where it has been fetched, else mobilenet-v2."""
     distance: str = "lpips"
-    """Perceptual distance of path lengths: lpips (fetched), or mobilenet-v2=FILE."""
+    """Perceptual distance of path lengths: lpips (fetched), mobilenet-v2 (bundled), or mobilenet-v2=FILE."""
     classifiers: str | None = None
     """Attribute classifiers of ls: a file of `stylegan classifiers`, a bundled one, or a folder of the official
     pickles. Default: the bundled ones of the store's attributes."""
@@ -55,6 +55,8 @@ class EvaluateConfig:
     takes some forty times as long."""
     mix: Annotated[int, at_least(1)] = 1
     """Number of latents mixed into each image, at random layers, for fid, kid, pr and is (table 2)."""
+    reals: Which = "auto"
+    """Images of a store that are the reals: held-out, training, or auto, which is held-out where the store has some."""
     mirror: bool | None = None
     """Flip half of the reals. Default: as the model's training did, where its run.json is beside it."""
     seed: int = 0
@@ -132,7 +134,7 @@ class Evaluation:
         """A store's at the size of what is measured, where it has that."""
         size = self.size
         level = size[0] if size and size[0] == size[1] else None
-        return open_images(self._need_data(), mirror=bool(self.config.mirror), resolution=level)
+        return open_images(self._need_data(), self.config.reals, mirror=bool(self.config.mirror), resolution=level)
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -337,7 +339,7 @@ def _classifier_settings(evaluation: Evaluation, count: int) -> dict[str, Any]:
 
 def _lacks_logits(evaluation: Evaluation) -> str:
     has = evaluation.extractor.logit_count
-    return "" if has else f"the extractor {evaluation.config.extractor} has no logits for is50k; use inception"
+    return "" if has else f"the extractor {evaluation.extractor.name} has no logits for is50k; use inception"
 
 
 def _lacks_generator(evaluation: Evaluation) -> str:

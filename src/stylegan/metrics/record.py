@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from stylegan.errors import InputWarning
 
+USUAL_NETWORKS = ("inception-v3", "vgg16-lpips")  # those that the names of metrics mean
 # what lines of one kind may differ in: the model and the outcome
 _VARYING = ("images_seen", "model", "model_checksum", "values", "seconds")
 
@@ -51,6 +52,16 @@ def add_to_record(path: Path | str, line: dict[str, Any]) -> None:
 def find_line(record: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any] | None:
     """The first line that was measured with exactly these settings, or None."""
     return next((line for line in record if {key: line.get(key) for key in settings} == settings), None)
+
+
+def named_values(line: dict[str, Any]) -> dict[str, float]:
+    """The values of a line by names that say which network looked, where it is not the usual one: `fid_mobilenet-v2`.
+
+    A FID in other features than Inception's, and a path length by another distance than LPIPS, must not pass for one.
+    """
+    tool = line.get("extractor") or line.get("distance")
+    suffix = f"_{str(tool).split()[0]}" if tool and tool not in USUAL_NETWORKS else ""
+    return {f"{name}{suffix}": value for name, value in line["values"].items()}
 
 
 def is_best(line: dict[str, Any], record: list[dict[str, Any]], better: Literal["lower", "higher"] = "lower") -> bool:

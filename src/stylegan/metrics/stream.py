@@ -109,12 +109,12 @@ def images_of_generator(sampler: Sampler) -> Images:
 
 
 def to_rgb(images: Tensor) -> Tensor:
-    """Grey images [N, 1, H, W] as three equal channels; of RGBA the colours."""
+    """Gray images [N, 1, H, W] as three equal channels; of RGBA the colors."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
-    """Images with the channels that a network wants: grey as RGB; of RGBA the colours."""
+    """Images with the channels that a network wants: gray as RGB; of RGBA the colors."""
     return to_rgb(images) if channels == 3 else images
 
 

@@ -4,9 +4,9 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from stylegan.randomness import draw_uniform
 
 Pictures = Path | str | Tensor | np.ndarray
 """A store, a folder or a zip file of images; or images: a tensor [N, C, H, W], an array [N, H, W, C]."""
+
+Which = Literal["auto", "held-out", "training"]
+"""Which images of a store: those held out from training, those trained on, or the former where there are some."""
 
 SHEET_NAME = "grid.png"  # of the sheet that `stylegan generate` puts beside its images
 T = TypeVar("T")
@@ -91,7 +94,7 @@ def _subject_of_images(images: Images) -> Subject:
 
 
 def _tell_growth(generator: Generator) -> None:
-    grown, full = generator.synthesis.grown[0], generator.config.resolution
+    grown, full = generator.synthesis.grown.resolution, generator.config.resolution
     if grown < full:
         _warn(f"the model has grown to {grown} x {grown} only; its images are enlarged to {full} x {full}")
 
@@ -112,19 +115,30 @@ def checksum(generator: Generator) -> str:
 # --- images that can be asked for by number
 
 
-def open_images(what: Pictures, *, mirror: bool = False, resolution: int | None = None) -> Images:
+def open_images(
+    what: Pictures, which: Which = "training", *, mirror: bool = False, resolution: int | None = None
+) -> Images:
     """A store, a folder or zip file of images, or an array of images.
 
-    mirror: flip half of them at random; for stores only. resolution: the level of a store, where it has that; else,
-    and for all others, their own size. Raises InputError where it is none of these.
+    which: of the images of a store. mirror: flip half of them at random; for stores only. resolution: the level of a
+    store, where it has that; else, and for all others, their own size. Raises InputError where it is none of these.
     """
     if isinstance(what, Tensor | np.ndarray):
         images = images_of_array(what)
     elif (Path(what) / "dataset.json").exists() and (Path(what) / "images-0004.npy").exists():
         store = open_store(what)
-        return images_of_store(store, mirror=mirror, resolution=resolution if resolution in store.resolutions else None)
+        level = resolution if resolution in store.resolutions else None
+        held_out = None if which == "training" else store.held_out()
+        if held_out is not None:
+            images = images_of_store(held_out, mirror=mirror, resolution=level)
+            return replace(images, name=f"{store.path.name}/{held_out.path.name}")
+        if which == "held-out":
+            raise InputError(f"{what} has no held-out images; prepare it with --hold-out, or set reals to auto")
+        return images_of_store(store, mirror=mirror, resolution=level)
     else:
         images = images_of_source(what)
+    if which == "held-out":
+        raise InputError(f"{images.name} is no store, and only stores have held-out images; set reals to auto")
     if mirror:
         raise InputError(f"{images.name} is no store, and only stores are mirrored; set mirror to False")
     return images

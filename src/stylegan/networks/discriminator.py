@@ -32,9 +32,9 @@ class DiscriminatorConfig:
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (grey), 3 (RGB) or 4 (RGBA)."""
+    """1 (gray), 3 (RGB) or 4 (RGBA)."""
     label_count: Annotated[int, at_least(0)] = 0
-    """Number of classes; 0 for unlabelled images, or to score images without regard to their class."""
+    """Number of classes; 0 for unlabeled images, or to score images without regard to their class."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
     """Width of the network."""
     group_size: Annotated[int, at_least(1)] = 4
@@ -48,7 +48,7 @@ class DiscriminatorConfig:
     activation: Activation = "lrelu"
     """Leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalised learning rate."""
+    """Equalized learning rate."""
 
     def __post_init__(self) -> None:
         check(self)

@@ -58,15 +58,15 @@ class GeneratorConfig:
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (grey), 3 (RGB) or 4 (RGBA)."""
+    """1 (gray), 3 (RGB) or 4 (RGBA)."""
     label_count: Annotated[int, at_least(0)] = 0
-    """Number of classes; 0 for unlabelled images."""
+    """Number of classes; 0 for unlabeled images."""
     z_dim: Annotated[int, at_least(1)] = 512
     """Size of the latent z."""
     w_dim: Annotated[int, at_least(1)] = 512
     """Size of the intermediate latent w."""
     mapping_layers: Annotated[int, between(0, 100)] = 8
-    """Depth of the mapping network; 0 makes w the normalised z (table 4)."""
+    """Depth of the mapping network; 0 makes w the normalized z (table 4)."""
     mapping_width: Annotated[int, at_least(1)] = 512
     """Width of its hidden layers."""
     mapping_lr_multiplier: Annotated[float, above(0)] = 0.01
@@ -86,15 +86,15 @@ class GeneratorConfig:
     use_noise: bool = True
     """Per-layer noise inputs (config e)."""
     use_instance_norm: bool = True
-    """Normalise before the style is applied: AdaIN, eq. 1."""
+    """Normalize before the style is applied: AdaIN, eq. 1."""
     use_pixel_norm: bool = False
-    """Normalise feature vectors as the Progressive GAN does (configs a and b)."""
+    """Normalize feature vectors as the Progressive GAN does (configs a and b)."""
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
     activation: Activation = "lrelu"
     """The synthesis network's nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalised learning rate."""
+    """Equalized learning rate."""
     aspect: Annotated[tuple[int, ...], between(1, 10_000)] = (1, 1)
     """Width to height of what is seen of an image: 4 3 for images padded above and below to a square."""
 
@@ -138,7 +138,7 @@ class GeneratorConfig:
 
 
 class MappingNetwork(nn.Module):
-    """f: Z -> W, an MLP (figure 1b, left). Labels are joined to z first. Without layers w is the normalised z."""
+    """f: Z -> W, an MLP (figure 1b, left). Labels are joined to z first. Without layers w is the normalized z."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -329,7 +329,7 @@ class Generator(nn.Module):
 
     @property
     def has_w(self) -> bool:
-        """Whether there is an intermediate latent space to truncate in; else w is the normalised z and no more."""
+        """Whether there is an intermediate latent space to truncate in; else w is the normalized z and no more."""
         return self.config.use_styles or self.config.mapping_layers > 0
 
     def forward(

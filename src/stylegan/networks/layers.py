@@ -1,4 +1,4 @@
-"""The layers that generator and discriminator are made of, with an equalised learning rate (appendix C).
+"""The layers that generator and discriminator are made of, with an equalized learning rate (appendix C).
 
 Weights are stored as N(0, 1) and multiplied by their He constant when they are used, so that Adam, whose steps do
 not depend on the scale of the gradient, moves all layers at the same relative speed.
@@ -56,7 +56,7 @@ def check_image_shape(resolution: int, channels: int) -> None:
     """Refuse what no network here can be built for."""
     check_resolution(resolution)
     if channels not in (1, 3, 4):
-        raise InputError(f"channels is {channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
+        raise InputError(f"channels is {channels}; use 1 (gray), 3 (RGB) or 4 (RGBA)")
 
 
 def one_hot(labels: Tensor | None, label_count: int, batch: int, like: Tensor) -> Tensor:

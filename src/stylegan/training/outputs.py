@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan import processes, sampling, weights
+from stylegan import processes, weights
 from stylegan.data.loader import Loader
 from stylegan.data.store import Store
 from stylegan.errors import InputError, InputWarning
@@ -17,6 +17,7 @@ from stylegan.metrics.evaluate import measure
 from stylegan.metrics.metric import METRICS, Evaluation
 from stylegan.metrics.record import is_best, read_record
 from stylegan.networks import ops
+from stylegan.recipe import Recipe, batches
 from stylegan.training import run_folder
 from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means, peak_memory_mb
@@ -53,9 +54,8 @@ def reals_sheet(config: TrainingConfig, store: Store) -> Tensor:
 
 def fakes_sheet(state: TrainState) -> Tensor:
     """The moving average's images of the first seeds, without truncation, classes in turn: uint8 [C, H, W]."""
-    seeds, classes = range(state.config.grid[0] * state.config.grid[1]), state.config.generator.label_count
-    labels = torch.arange(len(seeds)) % classes if classes else None
-    fakes = torch.cat([batch.cpu() for batch in sampling.generate(state.g_ema, seeds, labels=labels)])
+    seeds = range(state.config.grid[0] * state.config.grid[1])
+    fakes = torch.cat([batch.cpu() for batch in batches(state.g_ema, Recipe(seeds, psi=1.0))])
     return _sheet(state.config, fakes)
 
 

@@ -7,21 +7,102 @@ Each video is a function that yields frames: an image uint8 [C, H, W], a grid of
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from stylegan import recipe as recipes
+from stylegan import sampling
+from stylegan.config import above, at_least, check
 from stylegan.errors import InputError
-from stylegan.files import atomic_file
-from stylegan.images import enlarge, grid, to_pil
+from stylegan.files import atomic_file, check_output
+from stylegan.images import enlarge, grid, on_white, to_pil
 from stylegan.networks.generator import Generator, NoiseInput
+from stylegan.recipe import Recipe
 from stylegan.sampling import Route, draw, mixing_table, noise_of_seeds, through
 
 Frame = tuple[Tensor, str]
+Kind = Literal["interpolation", "style-mixing", "noise", "truncation"]
+MOVING = ("interpolation", "style-mixing")  # whose images are on their way
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """What moves, and how long."""
+
+    path: Route | None = None
+    """cubic: smooth, and returns to the beginning; linear: straight through W to the last latent; spherical: along
+    arcs through Z (to close these two, repeat the first seed at the end). Default: cubic."""
+    grid: Annotated[tuple[int, int], at_least(1)] | None = None
+    """Columns and rows, in images. Default: 1 1, or 4 3 for style-mixing, sources not counted."""
+    destinations: recipes.Seeds = None
+    """Seeds of the left column of style-mixing. Default: 100, 101, ..."""
+    styles: Literal["coarse", "middle", "fine"] | None = None
+    """The styles that style-mixing takes from the top row. Default: coarse."""
+    seconds: Annotated[float, above(0)] | None = None
+    """Length of the whole. Default: 2 for each latent on the way, 1 for each layer of noise, 6 for truncation."""
+    fps: Annotated[float, above(0)] = 30.0
+    """Frames a second."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.fps > 1000:
+            raise InputError(f"fps is {self.fps}; give 1000 at most")
+        if self.seconds is not None and self.seconds * self.fps > 1e6:
+            raise InputError(f"seconds is {self.seconds}; a video has a million frames at most")
+
+
+def make(
+    generator: Generator, kind: Kind, recipe: Recipe, config: VideoConfig | None = None
+) -> tuple[int, Iterator[Frame]]:
+    """The number of frames of a video, and the frames: what `stylegan video` writes.
+
+    recipe: the first images fill the grid (of style-mixing the top row); the next as many are where these go, and so
+    on. The first frame is what `recipe.draw` draws of it; its noise planes stand still but in "noise". Raises
+    InputError where the images cannot be shared out, and for options that this kind of video does not have.
+    """
+    config = config or VideoConfig()
+    for name, kinds in (("path", MOVING), ("destinations", ("style-mixing",)), ("styles", ("style-mixing",))):
+        if getattr(config, name) is not None and kind not in kinds:
+            raise InputError(f"the video {kind} takes no --{name}")
+    columns, rows = config.grid or ((4, 3) if kind == "style-mixing" else (1, 1))
+    count = columns if kind == "style-mixing" else columns * rows
+    recipe = recipes.opened(recipe.of(range(4 * count if kind in MOVING else count)), generator)
+    if config.grid is None and kind not in MOVING:
+        columns, count = None, len(recipe)
+    if len(recipe) % count or (kind not in MOVING and len(recipe) != count):
+        many = f"a multiple of {count}" if kind in MOVING else count
+        raise InputError(f"{len(recipe)} latents cannot be shared out among {count} images; give {many}")
+    path = config.path or "cubic"
+    if path == "spherical" and (recipe.is_w or recipe.mix != 1):
+        raise InputError("arcs are for one z an image; use --path linear or cubic for w, and for mixed latents")
+
+    first = recipes.resolve(recipe, generator, slice(0, 1 if kind == "style-mixing" else count))
+    psi, cutoff = recipes.truncation_of(recipe, generator)
+    if path == "spherical":
+        every = recipes.resolve(recipe, generator)
+        keys = every.z.unflatten(0, (-1, count)).to(generator.w_avg.device)
+    else:
+        keys = recipes.untruncated_w(recipe, generator).unflatten(0, (-1, count))
+    layers = len(generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution))
+    usual = {"noise": layers, "truncation": 6}.get(kind, 2 * len(keys))
+    frames = max(1, round((config.seconds or usual) * config.fps))
+    how = {"path": path, "psi": psi, "cutoff": cutoff, "noise": first.noise}
+    if kind == "interpolation":
+        return frames, interpolation(generator, keys, frames, labels=first.labels, columns=columns, **how)
+    if kind == "style-mixing":
+        left = Recipe(config.destinations or range(100, 100 + rows), label=recipe.label)
+        styles = sampling.style_ranges(generator.synthesis.grown.resolution)[config.styles or "coarse"]
+        return frames, style_mixing(generator, keys, recipes.untruncated_w(left, generator), styles, frames, **how)
+    if kind == "noise":
+        return frames, noise(generator, first.w, frames, columns=columns, seeds=recipe.numbers)
+    return frames, truncation(generator, keys[0], frames, noise=first.noise, columns=columns)
+
 
 # --- the videos
 
@@ -123,10 +204,17 @@ def _times(keys: int, frames: int, path: Route) -> Iterator[Tensor]:
 # --- files
 
 
+def check_file(path: Path) -> None:
+    """Refuse, before the work, a file that `write` could not write. Raises InputError."""
+    check_output(path)
+    if path.suffix not in FORMATS:
+        raise InputError(f"{path}: videos are written as .mp4 or .gif")
+
+
 def write(path: Path | str, frames: Iterable[Frame], *, fps: float = 30.0, factor: int | None = None) -> None:
     """Write frames to an MP4 (H.264) or GIF file, one after the other; nothing is left of a video that fails.
 
-    fps: frames a second; GIF viewers go up to 50. factor: enlarge by so much; unless given, as far as 512 pixels allow.
+    fps: frames a second; GIF viewers go up to 50. factor: enlarge by so much; as far as 512 pixels allow by default.
     Captions stand below the pictures. Raises InputError for another ending, and where imageio-ffmpeg is not installed.
     """
     path = Path(path)
@@ -165,12 +253,13 @@ CAPTION = 22  # pixels
 
 
 def _picture(frame: Frame, factor: int | None) -> Image.Image:
-    """A frame as RGB, enlarged, with its caption, and with even sides, which H.264 wants."""
+    """A frame as RGB, enlarged, with its caption, and with even sides, which H.264 wants. Films have no alpha: white
+    shows through."""
     image, caption = frame
     image = enlarge(image, factor or max(1, 512 // max(image.shape[1:])))
     height, width = image.shape[1] + (CAPTION if caption else 0), image.shape[2]
     picture = Image.new("RGB", (width + width % 2, height + height % 2), "white")
-    picture.paste(to_pil(image).convert("RGB"))
+    picture.paste(to_pil(on_white(image)))
     if caption:
         text = ImageFont.load_default(14)
         ImageDraw.Draw(picture).text((width / 2, image.shape[1] + CAPTION / 2), caption, "black", text, anchor="mm")

@@ -1,32 +1,34 @@
 """Projection: the w, or one w for each layer (w+), whose image is closest to a given one.
 
 The course is that of Karras et al., 2020 (appendix D: the start, the noise on w, the learning rate, the noise planes
-and their regularisation). Ours are the coordinates, in which W has unit variance in all directions, the start from the
+and their regularization). Ours are the coordinates, in which W has unit variance in all directions, the start from the
 nearest of many samples, and a pixel loss beside the perceptual one.
 """
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.config import check_finite
+from stylegan import sampling, videos, weights
+from stylegan.config import above, at_least, check
 from stylegan.data.fitting import Fit, Fitting, decode
 from stylegan.data.items import Unusable
 from stylegan.downloads import DOWNLOADS, cache_folder
 from stylegan.errors import InputError
-from stylegan.files import read_tensors, write_tensors
-from stylegan.images import from_uint8
+from stylegan.files import printable
+from stylegan.images import contact_sheet, from_uint8, grid, save_image
 from stylegan.metrics.extractors import Distance, load_distance
 from stylegan.metrics.stream import to_rgb
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator, NoiseInput
+from stylegan.recipe import shown
 from stylegan.weights import Provenance
 
 
@@ -36,31 +38,27 @@ class ProjectConfig:
 
     space: Literal["w", "w+"] = "w+"
     """One w for all layers, or one for each; a traditional generator has one input, and both are the same."""
-    noise: Literal["const", "none", "optimised"] = "const"
-    """The network's planes, none, or planes that are optimised too."""
+    noise: Literal["const", "none", "optimized", "optimised"] = "const"
+    """The network's planes, none, or planes that are optimized too (`optimised` is the old spelling)."""
     distance: str = "auto"
     """Beside the pixels: lpips, mobilenet-v2=FILE, none, or auto, which is lpips where it has been fetched."""
     start: Literal["best", "average"] = "best"
     """The sample nearest to the image, or the average of W."""
-    candidates: int = 500
+    candidates: Annotated[int, at_least(1)] = 500
     """Samples that the best is chosen of."""
-    steps: int = 500
+    steps: Annotated[int, at_least(1)] = 500
     """Steps of Adam."""
-    learning_rate: float = 0.2
+    learning_rate: Annotated[float, above(0)] = 0.2
     """Its highest rate, in standard deviations of W; it rises over the first 5 % and falls over the last half."""
-    perturbation: float = 0.05
+    perturbation: Annotated[float, at_least(0)] = 0.05
     """Deviation of the noise on w at the start, in standard deviations of W; none after three quarters of the steps."""
-    noise_weight: float = 1e5
-    """How much autocorrelation of the optimised planes counts."""
+    noise_weight: Annotated[float, at_least(0)] = 1e5
+    """How much autocorrelation of the optimized planes counts."""
     seed: int = 0
     """Of the samples and the noise on w."""
 
     def __post_init__(self) -> None:
-        check_finite(self)
-        if min(self.candidates, self.steps) < 1 or self.learning_rate <= 0:
-            raise InputError("candidates and steps must be 1 or more, and learning_rate above 0")
-        if min(self.perturbation, self.noise_weight) < 0:
-            raise InputError("perturbation and noise_weight must be 0 or more")
+        check(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +67,31 @@ class Projection:
 
     step: int
     w: Tensor  # [N, num_layers, w_dim]
-    noise: NoiseInput  # as `generator.synthesis` takes it: the optimised planes, "const" or "none"
+    noise: NoiseInput  # as `generator.synthesis` takes it: the optimized planes, "const" or "none"
     images: Tensor  # [N, C, R, R] in about [-1, 1], drawn from w and noise
     loss: Tensor  # [N]
 
 
 def project(
-    generator: Generator, targets: Tensor, config: ProjectConfig | None = None, *, label: int | None = None
+    model: Generator | Path | str,
+    images: Tensor | Path | str | Sequence[Path | str],
+    config: ProjectConfig | None = None,
+    *,
+    label: int | None = None,
+    fit: Fit | None = None,
 ) -> Projection:
-    """The projection of images; `projecting` says more."""
-    return deque(projecting(generator, targets, config, label=label), maxlen=1).pop()
+    """The projection of images: image files, or targets as `projecting` takes them.
+
+    model: a generator, or what `stylegan.load` takes. fit: how files become square, see `read_image`. Raises InputError
+    as `projecting` and `read_image` do.
+    """
+    if not isinstance(model, Generator):
+        loaded = weights.load_model(model)
+        model, fit = loaded.generator, fit or fit_of(loaded.provenance)
+    if not isinstance(images, Tensor):
+        files = [images] if isinstance(images, str | Path) else images
+        images = torch.cat([read_image(file, model, fit) for file in files])
+    return deque(projecting(model, images, config, label=label), maxlen=1).pop()
 
 
 def projecting(
@@ -97,14 +110,14 @@ def projecting(
 
     # coordinates v of w = middle + spread v, and where to begin
     draws = torch.Generator().manual_seed(config.seed)
-    pool = _sample_w(generator, 10_000, label, draws)
+    pool = sampling.sample_w(generator, 10_000, draws, label)
     middle, spread = _coordinates(pool)
     nearest = _nearest(generator, pool[: config.candidates], targets, config) if config.start == "best" else middle
     v = torch.linalg.solve(spread, (nearest - middle).expand(len(targets), -1).T).T
     v = v[:, None].repeat(1, generator.config.num_layers if config.space == "w+" else 1, 1).requires_grad_()
-    planes = _fresh_planes(generator, targets, draws) if config.noise == "optimised" else []
-    optimised = [v, *planes]
-    adam = torch.optim.Adam(optimised)
+    planes = _fresh_planes(generator, targets, draws) if config.noise.startswith("optimi") else []
+    optimized = [v, *planes]
+    adam = torch.optim.Adam(optimized)
 
     for step in range(config.steps + 1):
         # the images of a w near by, and in the last quarter of w itself
@@ -125,7 +138,7 @@ def projecting(
         total = loss.sum() + config.noise_weight * sum(autocorrelation(plane).sum() for plane in planes)
         adam.param_groups[0]["lr"] = config.learning_rate * _rate((step + 0.5) / config.steps)
         adam.zero_grad()
-        total.backward(inputs=optimised)
+        total.backward(inputs=optimized)
         adam.step()
         with torch.no_grad():
             for plane in planes:
@@ -154,7 +167,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _check(generator: Generator, targets: Tensor, label: int | None) -> None:
-    resolution, config = generator.synthesis.grown[0], generator.config
+    resolution, config = generator.synthesis.grown.resolution, generator.config
     if targets.shape[1:] != (config.channels, resolution, resolution) or not len(targets):
         raise InputError(
             f"images of shape {list(targets.shape)} cannot be projected; this generator draws "
@@ -174,16 +187,6 @@ def _distance(text: str, targets: Tensor) -> Distance | None:
     if text == "lpips" and small:
         raise InputError("lpips wants images of 16 x 16 or more; use the distance none")
     return None if text == "none" else load_distance(text).to(targets.device).requires_grad_(False)
-
-
-@torch.no_grad()
-def _sample_w(generator: Generator, count: int, label: int | None, draws: torch.Generator) -> Tensor:
-    """w [count, w_dim]; of a conditional generator those of the class, or of all classes in turn."""
-    z = torch.randn(count, generator.config.z_dim, generator=draws).to(generator.w_avg)
-    labels = None
-    if classes := generator.config.label_count:
-        labels = torch.arange(count, device=z.device) % classes if label is None else z.new_full((count,), label).long()
-    return generator.mapping(z, labels)[:, 0]
 
 
 def _coordinates(pool: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,7 +230,7 @@ def _loss(images: Tensor, targets: Tensor, distance: Distance | None) -> Tensor:
 
 
 def _fresh_planes(generator: Generator, targets: Tensor, draws: torch.Generator) -> list[Tensor]:
-    """Planes to optimise, the same for each image: [N, 1, R, R], one a layer; none where there are no noise inputs."""
+    """Planes to optimize, the same for each image: [N, 1, R, R], one a layer; none where there are no noise inputs."""
     if not generator.config.use_noise:
         return []
     sizes = generator.synthesis.layer_resolutions(targets.shape[3])
@@ -264,7 +267,7 @@ def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -
     """
     config = generator.config
     fit = fit or ("wide" if tuple(config.aspect) == (4, 3) else "crop")
-    fitting = Fitting(generator.synthesis.grown[0], fit, config.channels, allow_upscale=True)
+    fitting = Fitting(generator.synthesis.grown.resolution, fit, config.channels, allow_upscale=True)
     try:
         pixels = decode(Path(path).read_bytes(), fitting)
     except Unusable as reason:
@@ -272,23 +275,43 @@ def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -
     return from_uint8(torch.tensor(pixels).permute(2, 0, 1)[None])
 
 
-def save(path: Path | str, w: Tensor, noise: NoiseInput) -> None:
-    """Write w [N, num_layers, w_dim], and planes [N, 1, R, R] as `noise0`, `noise1`, ..., as safetensors."""
-    planes = [] if isinstance(noise, str) else noise
-    tensors = {"w": w} | {f"noise{i}": plane for i, plane in enumerate(planes)}
-    write_tensors(path, tensors)
+def project_files(
+    model: weights.Model,
+    files: Sequence[Path],
+    folder: Path,
+    config: ProjectConfig,
+    *,
+    fit: Fit | None = None,
+    label: int | None = None,
+    video: Path | None = None,
+    progress: Callable[[Iterator[Projection]], Iterable[Projection]] = iter,
+) -> list[float]:
+    """Project image files, each by itself, and write what was found into a folder; the PSNR of each in dB.
 
-
-def load_noise(path: Path | str, generator: Generator) -> list[Tensor] | None:
-    """The planes in a file of `save`, for the images of its w; None where a file of latents has none.
-
-    Raises InputError where they do not fit the generator.
+    It gets each file's target and projection, comparison.png (targets above), and latents.safetensors: w, and the noise
+    planes if they were optimized. fit, label: as for `project`. video: of the way there, .mp4 or .gif. progress: takes
+    the steps and yields them again, such as a bar. Raises InputError.
     """
-    if Path(path).suffix != ".safetensors":
-        return None
-    _, tensors = read_tensors(path, "a file of latents")
-    planes = [tensors[f"noise{i}"] for i in range(len(tensors)) if f"noise{i}" in tensors]
-    sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown[0])
-    if planes and [tuple(plane.shape) for plane in planes] != [(len(tensors["w"]), 1, r, r) for r in sizes]:
-        raise InputError(f"the noise planes in {path} are those of another model")
-    return [plane.to(generator.w_avg) for plane in planes] or None
+    generator = model.generator
+    targets = torch.cat([read_image(file, generator, fit or fit_of(model.provenance)) for file in files])
+    wanted = shown(generator, targets)
+    frames, every = [], max(1, config.steps // 150)
+    for result in progress(projecting(generator, targets, config, label=label)):
+        if video is not None and (result.step % every == 0 or result.step == config.steps):
+            frames.append(shown(generator, result.images))
+    found = shown(generator, result.images)
+    decibels = psnr(found, wanted).tolist()
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, file in enumerate(files):
+        name = file.stem if len({f.stem for f in files}) == len(files) else f"{file.stem}-{i}"
+        save_image(wanted[i], folder / f"{name}-target.png")
+        save_image(found[i], folder / f"{name}-projected.png")
+    titles = [printable(file.stem) for file in files] + [f"{db:.1f} dB" for db in decibels]
+    sheet = contact_sheet(torch.cat([wanted, found]), titles, columns=len(files))
+    save_image(sheet, folder / "comparison.png", sheet=True)
+    sampling.save_latents(folder / "latents.safetensors", w=result.w, noise=result.noise, model=generator)
+    if video is not None:
+        sheets = (grid(torch.cat([wanted, frame]), columns=len(files)) for frame in frames + [found] * 30)
+        videos.write(video, ((sheet, "") for sheet in sheets), fps=30)
+    return decibels

@@ -1,0 +1,100 @@
+"""The `stylegan` program: a table of commands. Each is a function that parses, calls the library and prints.
+
+The table is plain text, and only the module of the command that runs is imported, so that help comes at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from stylegan import __version__
+from stylegan.allocator import keep_freed_memory
+from stylegan.errors import InputError
+from stylegan.terminal import well_behaved
+from stylegan.threads import leave_busy_cores, limit_spinning
+
+COMMANDS = {
+    "prepare": ("data", "Turn images (a folder, a zip, TFRecords, ..., or the built-in portraits) into a store."),
+    "train": ("train", "Train on a store, or go on with a run: repeat its command."),
+    "generate": ("draw", "Draw images from a model."),
+    "figure": ("draw", "Draw a figure of the paper: style mixing, noise, truncation, entanglement, training, ..."),
+    "video": ("draw", "Make a video: interpolation, style mixing, noise, truncation."),
+    "directions": ("edit", "Find editing directions (SVM, labels, PCA, SeFa, boundaries), or show what they do."),
+    "edit": ("edit", "Move images along directions: smiling=2 hat=-1."),
+    "project": ("edit", "Find the w, or w+, of an image: to edit it, to mix it, to walk from it."),
+    "explore": ("edit", "Steer a model in the browser: sample, mix, edit, walk, project, compare."),
+    "evaluate": ("measure", "Measure a generator, or images, against a store: FID, KID, path lengths, separability."),
+    "classifiers": ("measure", "Train attribute classifiers, for linear separability, on a store with attributes."),
+    "fetch": ("files", "Download weights: inception and lpips for metrics, faces to find them in photographs."),
+    "import": ("files", "Turn a network file of another program into a model file; its code is not run."),
+    "export": ("files", "Write a model for other programs: ONNX, or safetensors in half precision."),
+    "push": ("files", "Publish a model on the Hugging Face Hub, with samples and a model card."),
+    "bench": ("measure", "Measure how fast this machine samples and trains, and how long a training would take."),
+    "info": ("files", "Describe a model, training state, store or run."),
+    "demo": ("train", "Run everything once, in ten minutes: portraits, training, samples, style mixing."),
+    "presets": ("train", "List the named run configurations."),
+}
+"""By the name of each command: the module it is in, and a line of help."""
+
+USAGE = f"""usage: stylegan COMMAND [OPTIONS]
+
+A style-based generator architecture for generative adversarial networks: prepare images, train, sample, measure.
+
+commands:
+{chr(10).join(f"  {name:<12} {line}" for name, (_, line) in COMMANDS.items())}
+
+`stylegan COMMAND --help` describes the options. `stylegan --version` prints {__version__}.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. Exit code 2 and one sentence for what the user can mend."""
+    with well_behaved():
+        _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> None:
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return
+    name, *options = arguments
+    if name in ("-V", "--version"):
+        print(f"stylegan {__version__}")
+        return
+    if name not in COMMANDS:
+        _refuse(f"there is no command {name!r}; use one of: {', '.join(COMMANDS)}")
+    keep_freed_memory()
+    limit_spinning()
+    if name in ("train", "demo"):
+        leave_busy_cores()
+    try:
+        sys.exit(command(name)(options))
+    except (InputError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and not error.filename:
+            raise
+        _refuse(_sentence(error))
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error):
+            raise
+        option = {"train": "--micro-batch (4, say), and set --recompute-from 64 if that is not enough"}
+        _refuse(f"memory ran out; lower {option.get(name, '--batch')}")
+    except KeyboardInterrupt:
+        print("\nstylegan: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def command(name: str):
+    """The function of a command: it takes the arguments and returns an exit code or None."""
+    return getattr(import_module(f"stylegan.cli.{COMMANDS[name][0]}"), "import_" if name == "import" else name)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error)
+
+
+def _refuse(sentence: str) -> None:
+    print(f"stylegan: {sentence}", file=sys.stderr)
+    sys.exit(2)

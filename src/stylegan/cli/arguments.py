@@ -1,0 +1,47 @@
+"""What the commands share: how a function becomes a command, and the arguments that many of them take."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro import cli
+from tyro.conf import Positional, arg
+
+from stylegan.files import printable
+
+Model = Annotated[str, Positional, arg(metavar="MODEL")]
+Store = Annotated[str, Positional, arg(metavar="STORE")]
+Device = Annotated[str, arg(help="cpu, cuda, mps, xpu, or auto.")]
+Flat = arg(name="")  # an options' dataclass whose fields are options of the command itself
+
+# what options were called in version 0.1
+ALIASES = {"--licence": "--license"}
+
+
+def command(function: Callable[..., int | None]) -> Callable[[Sequence[str]], int | None]:
+    """A command of a function: its signature is the options, its docstring the help."""
+    name = function.__name__.removesuffix("_")  # import_
+
+    @wraps(function)
+    def run(arguments: Sequence[str]) -> int | None:
+        return parse(function, name, arguments)
+
+    return run
+
+
+def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> Any:
+    """Call a function with what the arguments say."""
+    return cli(function, args=renamed(arguments), prog=f"stylegan {name}")
+
+
+def renamed(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the present names of options."""
+    parts = [argument.partition("=") for argument in arguments]
+    return [f"{ALIASES.get(option, option)}{equals}{value}" for option, equals, value in parts]
+
+
+def say_next(*words: Path | str) -> str:
+    """The command to run next, which can be pasted into a shell."""
+    return printable(shlex.join(["stylegan", *map(str, words)]))

@@ -1,0 +1,215 @@
+"""The commands that edit: directions, edit, project, explore."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from tqdm import tqdm
+from tyro.conf import Positional, arg
+from tyro.extras import subcommand_cli_from_dict
+
+from stylegan import directions as library
+from stylegan import projection, sampling, videos, weights
+from stylegan.cli.arguments import Device, Flat, Model, command, renamed, say_next
+from stylegan.data.fitting import Fit
+from stylegan.device import pick_device
+from stylegan.errors import InputError
+from stylegan.files import check_output, check_output_folder
+from stylegan.images import contact_sheet, save_image
+from stylegan.recipe import Recipe, opened, resolve
+
+KIND = "stylegan-directions"
+
+
+def find(
+    model: Model,
+    file: Annotated[Path, Positional, arg(metavar="FILE")],
+    config: Annotated[library.FindConfig, Flat],
+    device: Device = "auto",
+) -> None:
+    """Find editing directions in W and write them to a file (safetensors).
+
+    Args:
+        model: Model file, run's folder, or bundled model.
+        file: File to write.
+    """
+    check_output(file, KIND, config.latents, config.labels)
+    found = library.find_directions(model, config, device=pick_device(device))
+    library.save(file, found)
+    print(
+        f"{len(found.names)} directions in {file}: {', '.join(found.names)}. "
+        f"Next: {say_next('directions', 'show', model, file)}"
+    )
+
+
+def show(
+    model: Model,
+    file: Annotated[Path, Positional, arg(metavar="FILE")],
+    shown: Annotated[Recipe, Flat],
+    out: Path = Path("directions.png"),
+    names: tuple[str, ...] = (),
+    strengths: tuple[float, ...] = (-3, -2, -1, 0, 1, 2, 3),
+    layers: str | None = None,
+    hold: tuple[str, ...] = (),
+    device: Device = "auto",
+) -> None:
+    """Draw what each direction does: a strip of images, from one side to the other, for each seed (default: 0).
+
+    Args:
+        model: Model that the directions belong to.
+        file: File of `stylegan directions find`.
+        out: Picture to write.
+        names: Only these directions.
+        strengths: Strengths, in standard deviations of w along the direction.
+        layers: Change only these layers, such as 0-3. Default: all, or those that the file names.
+        hold: Directions that the others must leave alone (conditional editing).
+    """
+    check_output(out)
+    generator = weights.load(model, pick_device(device))
+    found = library.load(file, generator)
+    start = resolve(shown.of((0,)), generator)
+    chosen = library.layers_of(layers, generator.config.num_layers)
+    options = {"names": names, "noise": start.noise, "strengths": strengths, "hold": hold, "layers": chosen}
+    save_image(library.strips(generator, found, start.w, **options), out, sheet=True)
+    print(out)
+
+
+def directions(arguments: Sequence[str]) -> None:
+    """Find directions, or show them."""
+    subcommand_cli_from_dict({"find": find, "show": show}, args=renamed(arguments), prog="stylegan directions")
+
+
+@command
+def edit(
+    model: Model,
+    file: Annotated[Path, Positional, arg(metavar="FILE")],
+    changes: Annotated[tuple[str, ...], Positional, arg(metavar="NAME=STRENGTH")],
+    *,
+    edited: Annotated[Recipe, Flat],
+    layers: str | None = None,
+    hold: tuple[str, ...] = (),
+    out: Path = Path("edited"),
+    device: Device = "auto",
+) -> None:
+    """Move images along directions: of seeds (default: 0-7), or of latents such as those of `stylegan project`.
+
+    Args:
+        model: Model that the directions belong to.
+        file: File of `stylegan directions find`.
+        changes: What to change and how far, in standard deviations of w along the direction: smiling=2 hat=-1
+        layers: Change only these layers, such as 0-3. Default: all, or those that the file names.
+        hold: Directions that the changes must leave alone (conditional editing).
+        out: Folder for edited0000.png and so on, comparison.png (before and, below, after) and latents.safetensors.
+    """
+    check_output_folder(out, file, edited.latents)
+    generator = weights.load(model, pick_device(device))
+    found, chosen = library.load(file, generator), library.layers_of(layers, generator.config.num_layers)
+    edited = opened(edited.of(range(8)), generator)
+    result = library.edit(generator, found, dict(map(_change, changes)), edited, layers=chosen, hold=hold)
+    out.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(result.images):
+        save_image(image, out / f"edited{i:04d}.png")
+    titles = [*edited.names, *(" ".join(changes) for _ in result.images)]
+    pairs = torch.cat([result.before, result.images])
+    save_image(contact_sheet(pairs, titles, columns=len(edited)), out / "comparison.png", sheet=True)
+    sampling.save_latents(out / "latents.safetensors", w=result.w, noise=result.noise, model=generator)
+    print(f"{len(result.images)} images, comparison.png and latents.safetensors in {out}")
+
+
+def _change(text: str) -> tuple[str, float]:
+    """ "smiling=2" -> ("smiling", 2.0). Raises InputError for anything else."""
+    name, _, number = text.rpartition("=")
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    if not name or not math.isfinite(strength):
+        raise InputError(f"{text!r} is no change; write a direction and a strength, such as smiling=2")
+    return name, strength
+
+
+@command
+def project(
+    model: Model,
+    files: Annotated[tuple[Path, ...], Positional, arg(metavar="IMAGE")],
+    config: Annotated[projection.ProjectConfig, Flat],
+    *,
+    out: Path = Path("projected"),
+    fit: Fit | None = None,
+    class_: Annotated[int | None, arg(name="class")] = None,
+    video: Path | None = None,
+    device: Device = "auto",
+) -> None:
+    """Find the w whose image is closest to a given one, for each of some image files.
+
+    Args:
+        model: Model file, run's folder, or bundled model.
+        files: Image files.
+        out: Folder for comparison.png (targets above, projections below), each image's target and projection, and
+            latents.safetensors (w, and the noise planes if they were optimized), which the other commands take.
+        fit: How an image becomes square, as for `stylegan prepare`; face, which finds and aligns the largest, for a
+            model of faces aligned as FFHQ's are. Default: as the model's training images did, where its file says;
+            else crop, or wide for 4:3 models.
+        class_: Class (for a conditional model). Default: samples of all classes.
+        video: Video of the way there, .mp4 or .gif, to write too.
+    """
+    if not files:
+        raise InputError("name an image file, or several")
+    if video is not None:
+        videos.check_file(video)
+    loaded = weights.load_model(model)
+    loaded.generator.to(pick_device(device))
+    total = config.steps + 1
+
+    def progress(steps):
+        with tqdm(steps, total=total, unit="step", disable=None) as bar:
+            for result in bar:
+                bar.set_postfix(loss=f"{result.loss.mean():.4f}", refresh=False)
+                yield result
+
+    how = {"fit": fit, "label": class_, "video": video, "progress": progress}
+    for file, decibels in zip(files, projection.project_files(loaded, files, out, config, **how), strict=True):
+        print(f"{file}: {decibels:.1f} dB")
+    words = ("edit", model, "DIRECTIONS", "NAME=STRENGTH", "--latents", out / "latents.safetensors")
+    print(f"latents.safetensors and comparison.png in {out}. Next: {say_next(*words)}")
+
+
+@command
+def explore(
+    model: Model = "",
+    *,
+    data: Path | None = None,
+    directions: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    space: Path | None = None,
+    device: Device = "auto",
+) -> None:
+    """Steer a model in the browser: sample, mix, edit, walk, project, compare. Ctrl-C ends it.
+
+    Args:
+        model: Model file, run's folder or bundled model. Default: the bundled portraits.
+        data: Store it was trained on, to see the training images that are nearest to a picture.
+        directions: File of `stylegan directions find`: what can be edited. Default: the principal components of W.
+        host: Address to serve at. Only this machine reaches the default; 0.0.0.0 lets others in.
+        port: Port. Default: the first free one from 7860 on.
+        space: Serve nothing; write a folder that is a Hugging Face Space, and runs anywhere with `python app.py`.
+    """
+    model = model or weights.DEFAULT_MODEL
+    if space is not None:
+        from stylegan.explorer.space import write_space
+
+        if data is not None:
+            raise InputError("--space takes no --data: the training images would be for everybody to see")
+        write_space(space, model, directions)
+        print(f"{space}: a Space to push as it is, or to try with: python {space / 'app.py'}")
+        return
+    from stylegan.explorer import page, picture
+
+    page.import_gradio()  # before the model is read, and measured
+    explorer = picture.open_explorer(model, data=data, directions_file=directions, device=pick_device(device))
+    blocks = page.serve(explorer, host=host, port=port)
+    print(f"{explorer.name} is at {blocks.local_url} (Ctrl-C ends it)", flush=True)
+    blocks.block_thread()

@@ -1,0 +1,169 @@
+"""The commands for files: fetch, import, export, push, info."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from stylegan import share, weights
+from stylegan.classifiers.model import load_classifiers, save_classifiers
+from stylegan.cli.arguments import Model, command, say_next
+from stylegan.data.store import check_target
+from stylegan.describe import describe
+from stylegan.downloads import fetch as download
+from stylegan.errors import InputError
+from stylegan.files import check_output
+from stylegan.interop import hub, onnx
+
+License = Annotated[str | None, arg(name="license")]
+
+
+@command
+def fetch(
+    name: Annotated[str, Positional, arg(metavar="NAME")],
+    source: Path | None = None,
+) -> None:
+    """Download weights into the cache ($STYLEGAN_CACHE, or ~/.cache/stylegan), and check them.
+
+    Args:
+        name: inception (for fid, kid, pr and is), lpips (for path lengths) or faces (to find them, `--fit face`).
+        source: Folder that holds the files already, for machines without network.
+    """
+    for path in download(name, source):
+        print(path)
+
+
+@command
+def import_(
+    file: Annotated[Path, Positional, arg(metavar="FILE")],
+    out: Annotated[Path, Positional, arg(metavar="OUT.safetensors")],
+    *,
+    classifiers: bool = False,
+    data: str = "",
+    license_: License = None,
+) -> None:
+    """Read networks of another program, as data: no code in the file is run. Write them as a model file.
+
+    Args:
+        file: Official pickle of StyleGAN or Progressive GAN networks, or checkpoint of genforce.
+        out: File to write.
+        classifiers: FILE is an official attribute classifier, or a folder of them.
+        data: What it was trained on, for the file's provenance.
+        license_: License of the weights, for the file's provenance.
+    """
+    if out.suffix != ".safetensors":
+        raise InputError(f"{out}: give the file to write a name that ends with .safetensors")
+    check_output(out, "stylegan-classifiers" if classifiers else "stylegan-model", file)
+    if classifiers:
+        found = load_classifiers(file)
+        save_classifiers(out, found, notes=f"read from {file.name}; {license_ or ''}".removesuffix("; "))
+        words = ("evaluate", "MODEL", "--metrics", "ls", "--classifiers", out)
+    else:
+        model = weights.load_model(file)
+        told = {name: text for name, text in (("data", data), ("licence", license_)) if text}
+        weights.save(out, replace(model, provenance=replace(model.provenance, **told)))
+        words = ("generate", out, "--out", "pictures")
+    print(f"done: {out}. Next: {say_next(*words)}")
+
+
+@command
+def export(
+    model: Model,
+    out: Annotated[Path, Positional, arg(metavar="FILE")],
+    *,
+    part: Literal["all", "mapping", "synthesis"] = "all",
+    cutoff: int | None = None,
+    half: bool = False,
+    only_ema: bool = False,
+    license_: License = None,
+) -> None:
+    """Write a model as an ONNX file, which needs nothing of ours to run, or as a smaller model file.
+
+    Inputs of the ONNX graph, for any number N of images: z [N, z_dim], labels int64 [N] (of a model with classes),
+    psi [] (truncation, 1 for none), noise0, noise1, ... [N, 1, R, R] (standard normal, one a layer); its output:
+    images [N, C, H, W] in about [-1, 1]. The part mapping takes z, labels and psi to w [N, layers, w_dim]; the
+    part synthesis takes w and the noise to images. The file is kept if it draws what this program does.
+
+    Args:
+        model: Model file, run's folder, bundled model, or hf://user/model.
+        out: File to write: FILE.onnx or FILE.safetensors.
+        part: ONNX: the whole generator from z to images, or one of its two networks.
+        cutoff: ONNX: number of layers that psi works on. Default: all up to 32 x 32.
+        half: safetensors: store float16, half the size.
+        only_ema: safetensors: leave out what only further training needs (the raw generator, the discriminator).
+        license_: License of the weights to note in the file, such as CC-BY-4.0.
+    """
+    if out.suffix not in (".onnx", ".safetensors"):
+        raise InputError(f"{out} must end in .onnx or .safetensors; pickles are not written, they can hold code")
+    if out.suffix == ".onnx" and (half or only_ema):
+        raise InputError("--half and --only-ema are for .safetensors; an ONNX file is float32 and EMA anyway")
+    if out.suffix == ".safetensors" and (part != "all" or cutoff is not None):
+        raise InputError("--part and --cutoff are for .onnx; leave them out")
+    source = weights.find(model)
+    check_output(out, "stylegan-model", source)
+    found = weights.to_share(weights.load_model(source), licence=license_, only_ema=only_ema)
+    if out.suffix == ".safetensors":
+        weights.save(out, found, half=half)
+        print(f"{out}, {out.stat().st_size / 1e6:.1f} MB")
+        return
+    error = onnx.export(out, found.generator, part=part, cutoff=cutoff, provenance=asdict(found.provenance))
+    print(f"{out}, {out.stat().st_size / 1e6:.1f} MB; with onnxruntime it deviates by {error:.1e} from this program")
+
+
+@command
+def push(
+    model: Model,
+    repository: Annotated[str, Positional, arg(metavar="USER/NAME")],
+    *,
+    license_: License = None,
+    data: str | None = None,
+    private: bool = False,
+    half: bool = False,
+    only_ema: bool = True,
+    dry_run: Path | None = None,
+) -> None:
+    """Publish a model on the Hugging Face Hub, for `stylegan generate hf://USER/NAME` and others.
+
+    Sends the model, its configuration, a picture of samples, and a model card with data set, images seen, scores
+    of metrics.jsonl beside the model, and license. Log in first: hf auth login.
+
+    Args:
+        model: Model file, run's folder, or bundled model.
+        repository: Repository to send to, or hf://USER/NAME; it is made if there is none.
+        license_: License of the weights, such as CC-BY-4.0. Default: the model file's own.
+        data: What it was trained on, USER/NAME if that is on the hub. Default: the name of the store.
+        private: Make a repository that only you can see.
+        half: Store float16, half the size.
+        only_ema: Leave out what only further training needs (the raw generator, the discriminator).
+        dry_run: Folder to write everything into instead; nothing is sent.
+    """
+    if hub.repo_of(repository).revision is not None:
+        raise InputError(f"{repository}: models are sent to the main branch; leave the revision out")
+    found = weights.find(model)
+    shared = weights.to_share(weights.load_model(found), licence=license_, data=data, only_ema=only_ema)
+    record = found.parent / "metrics.jsonl" if Path(model).exists() else None
+    if dry_run is not None:
+        check_target(dry_run)
+        dry_run.mkdir(parents=True, exist_ok=True)
+        share.write_folder(dry_run, shared, repository, record, half=half)
+        print(f"nothing was sent; {dry_run} holds what would be")
+        return
+    with TemporaryDirectory() as folder:
+        share.write_folder(Path(folder), shared, repository, record, half=half)
+        address = hub.upload(Path(folder), repository, private=private)
+    print(f"{address}. Next: {say_next('generate', f'hf://{hub.repo_of(repository).id}', '--out', 'pictures')}")
+
+
+@command
+def info(path: Annotated[str, Positional, arg(metavar="FILE")]) -> None:
+    """Describe a file or folder.
+
+    Args:
+        path: Model, training state, store or run; name of a bundled model; hf://user/model; or a file that
+            `stylegan import` takes.
+    """
+    for name, value in describe(path).items():
+        print(f"{name:<16} {json.dumps(value) if isinstance(value, dict | list) else value}")

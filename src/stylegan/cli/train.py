@@ -1,0 +1,155 @@
+"""The commands that train: train, demo, presets."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro import cli
+from tyro.conf import Positional, arg
+
+from stylegan import demo as library
+from stylegan import presets as configurations
+from stylegan.cli.arguments import Flat, Store, command, parse, say_next
+from stylegan.config import to_dict
+from stylegan.errors import InputError
+from stylegan.training.config import TrainingConfig
+from stylegan.training.loop import Outcome
+from stylegan.training.loop import train as start
+
+HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What decides the defaults of a training's options."""
+
+    store: Store = ""
+    """Folder that `stylegan prepare` made."""
+    preset: str = "small"
+    """Run configuration to begin with; `stylegan presets` lists them. Options below change single values."""
+    resolution: int | None = None
+    """Resolution. Default: the store's."""
+    labels: bool = False
+    """Train a class-conditional network on the store's labels."""
+    gpus: int | None = None
+    """The paper's batch sizes for 1, 2, 4 or 8 GPUs (presets of the paper). Default: 1."""
+    start_from: str = ""
+    """Model file, or one that `stylegan import` takes, whose networks the run begins with: their weights, at the
+    resolution that they have grown to. The preset then decides everything else."""
+
+    def config(self) -> TrainingConfig:
+        """The configuration that options change single values of."""
+        return configurations.preset(
+            self.preset,
+            self.store,
+            resolution=self.resolution,
+            labels=self.labels,
+            gpus=self.gpus,
+            start_from=self.start_from,
+        )
+
+
+@dataclass(frozen=True)
+class Training(Basis):
+    run: Annotated[str, Positional, arg(metavar="RUN")] = ""
+    """Folder of the run. One that holds a run is resumed, with the options that it began with."""
+    preset: str | None = None
+    """Run configuration to begin with; `stylegan presets` lists them. Options below change single values. Default:
+    small."""
+    dry_run: bool = False
+    """Print the whole configuration and stop."""
+
+    def config(self) -> TrainingConfig:
+        return configurations.default_config(
+            self.run,
+            self.store,
+            self.preset,
+            resolution=self.resolution,
+            labels=self.labels,
+            gpus=self.gpus,
+            start_from=self.start_from,
+        )
+
+
+def train(arguments: Sequence[str]) -> int | None:
+    """Train, or go on: the preset, the store and an earlier run decide the defaults of all other options."""
+    arguments = list(arguments)
+    if HELP & set(arguments):
+        return parse(_short, "train", ["--help"])
+    if HELP_ALL in arguments:
+        default, arguments = configurations.PRESETS["small"](configurations.Shape(64)), ["--help"]
+    else:
+        chosen, _ = cli(Training, args=arguments, add_help=False, return_unknown_args=True)
+        if not chosen.store or not chosen.run:
+            raise InputError("train needs a store and a folder for the run: stylegan train STORE RUN")
+        default = chosen.config()
+
+    def run(
+        basis: Annotated[Training, Flat],
+        config: Annotated[TrainingConfig, Flat] = default,
+    ) -> int | None:
+        """Train on a store and keep everything in the folder RUN. To resume: the same command, or no options at all."""
+        if basis.dry_run:
+            print(json.dumps(to_dict(config), indent=2))
+            return None
+        outcome = start(config, basis.run)
+        return _end(outcome, f"done: {outcome.model}. Next: {say_next('generate', outcome.model, '--out', 'pictures')}")
+
+    return parse(run, "train", arguments)
+
+
+def _short(
+    basis: Annotated[Training, Flat],
+    mirror: bool = True,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+) -> None:
+    """Train on a store and keep everything in the folder RUN. To resume, run the same command again.
+
+    These are the options that people use; `stylegan train --help-all` has every option.
+
+    Args:
+        mirror: Flip images at random.
+        seed: Seed of every random number of the run.
+        device: cpu, cuda, mps, xpu, or auto for the best there is.
+        precision: float32, tf32, bf16, or auto: the fastest that serves on this machine.
+    """
+
+
+def _end(outcome: Outcome, sentence: str) -> int | None:
+    """The exit code of a training, and what to say of one that came to its end."""
+    if outcome.stopped_by is not None:
+        return 128 + outcome.stopped_by
+    print(sentence)
+    return None
+
+
+@command
+def demo(
+    out: Annotated[Path, Positional, arg(metavar="FOLDER")] = Path("demo"),
+    *,
+    count: int = 4000,
+) -> int | None:
+    """Make portraits, train a small StyleGAN on them and draw pictures: some ten minutes on two CPU cores.
+
+    Args:
+        out: Folder for everything; repeat the command to go on after an interruption.
+        count: Number of portraits to train on.
+    """
+    more = say_next("generate", out / "run", "--seeds", "100-163", "--psi", "0.8", "--out", "more")
+    return _end(
+        library.demo(out, count),
+        f"Pictures are in {out}: reals.png (the training images), progress.png (the same eight seeds from first to "
+        f"last), samples.png, style-mixing.png (pose and shape from the column, colors from the row). "
+        f"Next: {more}, or stylegan prepare YOUR_IMAGES store",
+    )
+
+
+@command
+def presets() -> None:
+    """List the named run configurations, one a line."""
+    for name in configurations.PRESETS:
+        print(f"{name:<14} {configurations.summary(name)}")

@@ -1,0 +1,45 @@
+"""The whole way in some minutes: portraits, training, samples, style mixing. `stylegan demo` is this function."""
+
+from pathlib import Path
+
+import torch
+
+from stylegan import figures, presets, recipe, sampling, weights
+from stylegan.data.prepare import prepare_portraits
+from stylegan.data.store import open_store
+from stylegan.errors import InputError
+from stylegan.images import contact_sheet, enlarge, save_image
+from stylegan.training.loop import Outcome, train
+
+SAMPLES = recipe.Recipe(range(32), psi=0.8)
+
+
+def demo(folder: Path, count: int = 4000) -> Outcome:
+    """Make portraits, train a small StyleGAN on them and draw pictures, all in a folder; the outcome of the training.
+
+    count: number of portraits. What an interrupted call has done is not done again. Raises InputError where the folder
+    holds another number of portraits.
+    """
+    store, run = folder / "portraits-32", folder / "run"
+    if not store.exists():
+        print(f"drawing {count} portraits")
+        prepare_portraits(store, count=count, resolution=32)
+    if open_store(store).count != count:
+        raise InputError(f"{store} holds another number of portraits; remove {folder} or choose another folder")
+    outcome = train(presets.preset("demo", str(store)), run)
+    if outcome.stopped_by is not None:
+        return outcome
+
+    generator = weights.load(outcome.model)
+    w = sampling.w_of_seeds(generator, range(9))
+    mixed = sampling.mixing_table(generator, *w.split([5, 4]), [range(4)] * 4, psi=0.7)
+    reals = torch.tensor(open_store(store).images()[:32]).permute(0, 3, 1, 2)
+    pictures = {
+        "reals.png": contact_sheet(reals, columns=8),
+        "samples.png": contact_sheet(recipe.draw(generator, SAMPLES), [f"seed {seed}" for seed in range(32)], 8),
+        "style-mixing.png": enlarge(mixed, 3),
+        "progress.png": figures.progress(sorted(run.glob("fakes-*.png")), height=32),
+    }
+    for name, picture in pictures.items():
+        save_image(picture, folder / name, sheet=True)
+    return outcome

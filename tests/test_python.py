@@ -1,0 +1,56 @@
+"""The Python door: docs/python.md runs as it stands, and names are what type checkers see."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import tiny_generator, write_store
+
+import stylegan
+from stylegan import weights
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/python.md").read_text()
+    scope: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, scope)
+    assert scope["images"].shape == (8, 3, 32, 32) and scope["scores"]["fid"] > 0
+    assert scope["same"]["fid"] == pytest.approx(0, abs=1e-3)
+    assert not torch.distributed.is_initialized()
+    for name in ("prepare_portraits", "open_store", "preset", "train", "load", "draw", "evaluate", "find_directions"):
+        assert f"stylegan.{name}(" in text
+    assert "stylegan.edit(" in text and "stylegan.project(" in text and "stylegan.Recipe(" in text
+
+
+def test_static_names_are_the_lazy_ones():
+    tree = ast.parse(Path(stylegan.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    static = {alias.name: node.module for node in block.body for alias in node.names}
+    modules = {name for name, home in static.items() if home == "stylegan"}
+    assert modules == set(stylegan._MODULES)
+    assert {name: home for name, home in static.items() if name not in modules} == stylegan._HOME
+    assert (Path(stylegan.__file__).parent / "py.typed").exists()
+    for name in stylegan.__all__:
+        assert getattr(stylegan, name).__doc__, name
+
+
+def test_a_loaded_model_tracks_no_gradients(tmp_path):
+    weights.save(tmp_path / "m.safetensors", weights.Model(tiny_generator()))
+    generator = stylegan.load(tmp_path / "m.safetensors")
+    assert not generator(torch.randn(2, 8)).requires_grad
+    loaded = weights.load_model(tmp_path / "m.safetensors")
+    assert not any(parameter.requires_grad for parameter in loaded.generator.parameters())
+    loaded.generator.requires_grad_()  # asked for
+    assert loaded.generator(torch.randn(2, 8)).requires_grad
+
+
+def test_images_are_measured_without_files(tmp_path):
+    store = write_store(tmp_path / "store")
+    images = stylegan.open_store(store).images()
+    assert stylegan.evaluate(images, str(store), "fid50k", progress=False)["fid"] == pytest.approx(0, abs=1e-3)
