@@ -40,7 +40,7 @@ def test_the_options_of_a_run(tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps(to_dict(config)))
     facts = describe(tmp_path)
     assert facts["started from"] == "base.safetensors"
-    assert facts["options"] == {"start_from": "base.safetensors", "loss.r1_gamma": 3.0, "grid": (4, 2)}
+    assert facts["options"] == {"loss.r1_gamma": 3.0, "grid": (4, 2)}
     assert run("info", tmp_path) == 0 and '"loss.r1_gamma": 3.0' in capsys.readouterr().out
 
 

@@ -42,7 +42,11 @@ def describe_run(folder: Path) -> dict[str, Any]:
         "models": [file.name for file in sorted(folder.glob("model-*.safetensors"))],
         "states": [file.name for file in sorted(folder.glob("state-*.pt"))],
         "last report": _last_report(folder / "stats.jsonl") or "none yet",
-        "options": {name: value for name, value in options(config).items() if value != defaults[name]},
+        "options": {
+            name: value
+            for name, value in options(config).items()
+            if value != defaults[name] and name not in ("data", "preset", "start_from")
+        },
     }
 
 
