@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 import torch.distributed as dist
+from conftest import tiny_config
 
 from stylegan import processes
 from stylegan.device import pick_device
@@ -41,15 +42,23 @@ def test_a_group_is_left_by_whoever_joined_it(torchrun):
     assert not dist.is_initialized()
 
 
-def test_training_from_python_leaves_no_group(torchrun, store, tmp_path):
-    from test_training import tiny_config
-
+def test_training_from_python_leaves_no_group(torchrun, store, tmp_path, monkeypatch):
+    from stylegan.training import steps
     from stylegan.training.loop import train
 
     train(tiny_config(store), tmp_path / "run", progress=False)
     assert not dist.is_initialized()
     with pytest.raises(InputError):
         train(tiny_config(tmp_path / "nowhere"), tmp_path / "other", progress=False)
+    assert not dist.is_initialized()
+
+    def broken(*_):
+        assert dist.is_initialized()
+        raise RuntimeError("in the middle of it")
+
+    monkeypatch.setattr(steps, "step_generator", broken)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        train(tiny_config(store), tmp_path / "broken", progress=False)
     assert not dist.is_initialized()
 
 

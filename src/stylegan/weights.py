@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stylegan.config import check_finite, from_dict, to_dict
+from stylegan.config import check, from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
 from stylegan.interop import checkpoints, hub, nvidia, nvidia_files, torch_files
@@ -234,7 +234,7 @@ class _Truncation:
     cutoff: int | None
 
     def __post_init__(self) -> None:
-        check_finite(self)
+        check(self)
 
 
 def _load_pickle(path: Path) -> Model:

@@ -54,9 +54,23 @@ class Basis:
 @dataclass(frozen=True)
 class Training(Basis):
     run: Annotated[str, Positional, arg(metavar="RUN")] = ""
-    """Folder of the run; one that exists is resumed."""
+    """Folder of the run. One that holds a run is resumed, with the options that it began with."""
+    preset: str | None = None
+    """Run configuration to begin with; `stylegan presets` lists them. Options below change single values. Default:
+    small."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
+
+    def config(self) -> TrainingConfig:
+        return configurations.default_config(
+            self.run,
+            self.store,
+            self.preset,
+            resolution=self.resolution,
+            labels=self.labels,
+            gpus=self.gpus,
+            start_from=self.start_from,
+        )
 
 
 def train(arguments: Sequence[str]) -> int | None:
@@ -76,7 +90,7 @@ def train(arguments: Sequence[str]) -> int | None:
         basis: Annotated[Training, Flat],
         config: Annotated[TrainingConfig, Flat] = default,
     ) -> int | None:
-        """Train on a store and keep everything in the folder RUN. To resume, run the same command again."""
+        """Train on a store and keep everything in the folder RUN. To resume: the same command, or no options at all."""
         if basis.dry_run:
             print(json.dumps(to_dict(config), indent=2))
             return None

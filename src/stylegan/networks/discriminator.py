@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from stylegan.config import at_least, check
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.layers import (
@@ -31,13 +33,13 @@ class DiscriminatorConfig:
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
     """1 (gray), 3 (RGB) or 4 (RGBA)."""
-    label_count: int = 0
+    label_count: Annotated[int, at_least(0)] = 0
     """Number of classes; 0 for unlabeled images, or to score images without regard to their class."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
     """Width of the network."""
-    group_size: int = 4
+    group_size: Annotated[int, at_least(1)] = 4
     """Images in a group of the minibatch standard deviation; 1 leaves that layer out."""
-    stddev_features: int = 1
+    stddev_features: Annotated[int, at_least(1)] = 1
     """Maps that the minibatch standard deviation appends."""
     use_blur: bool = True
     """Binomial filter before each downsampling (bilinear resampling, appendix C)."""
@@ -49,9 +51,8 @@ class DiscriminatorConfig:
     """Equalized learning rate."""
 
     def __post_init__(self) -> None:
-        check_image_shape(self.resolution, self.channels, self.label_count)
-        if self.group_size < 1 or self.stddev_features < 1:
-            raise InputError("group_size and stddev_features must be 1 or more")
+        check(self)
+        check_image_shape(self.resolution, self.channels)
         if self.feature_maps(4) % self.stddev_features:
             raise InputError(f"stddev_features is {self.stddev_features}; it must divide {self.feature_maps(4)} maps")
 

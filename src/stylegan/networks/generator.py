@@ -8,12 +8,12 @@ layers the "traditional 8" of table 4.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from stylegan.config import check_finite
+from stylegan.config import above, at_least, between, check
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.layers import (
@@ -59,17 +59,17 @@ class GeneratorConfig:
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
     """1 (gray), 3 (RGB) or 4 (RGBA)."""
-    label_count: int = 0
+    label_count: Annotated[int, at_least(0)] = 0
     """Number of classes; 0 for unlabeled images."""
-    z_dim: int = 512
+    z_dim: Annotated[int, at_least(1)] = 512
     """Size of the latent z."""
-    w_dim: int = 512
+    w_dim: Annotated[int, at_least(1)] = 512
     """Size of the intermediate latent w."""
-    mapping_layers: int = 8
+    mapping_layers: Annotated[int, between(0, 100)] = 8
     """Depth of the mapping network; 0 makes w the normalized z (table 4)."""
-    mapping_width: int = 512
+    mapping_width: Annotated[int, at_least(1)] = 512
     """Width of its hidden layers."""
-    mapping_lr_multiplier: float = 0.01
+    mapping_lr_multiplier: Annotated[float, above(0)] = 0.01
     """Learning rate of the mapping network relative to the rest (appendix C)."""
     mapping_activation: Activation = "lrelu"
     """Its nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
@@ -95,23 +95,19 @@ class GeneratorConfig:
     """The synthesis network's nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
     """Equalized learning rate."""
-    aspect: tuple[int, ...] = (1, 1)
+    aspect: Annotated[tuple[int, ...], between(1, 10_000)] = (1, 1)
     """Width to height of what is seen of an image: 4 3 for images padded above and below to a square."""
 
     def __post_init__(self) -> None:
-        check_image_shape(self.resolution, self.channels, self.label_count)
-        if len(self.aspect) != 2 or not all(1 <= number <= 10_000 for number in self.aspect):
-            raise InputError("aspect must be two numbers from 1 to 10000, such as 4 3")
+        check(self)
+        check_image_shape(self.resolution, self.channels)
+        if len(self.aspect) != 2:
+            raise InputError(f"aspect has {len(self.aspect)} numbers; give two, such as 4 3")
         if self.const_input and not self.use_styles:
             raise InputError("a traditional generator (use_styles off) needs its latent as input: turn const_input off")
         mapped = self.z_dim + self.label_width
         if self.mapping_layers == 0 and self.w_dim != mapped:
             raise InputError(f"without mapping layers w is z itself: set w_dim to {mapped}, not {self.w_dim}")
-        check_finite(self)
-        if self.mapping_lr_multiplier <= 0:
-            raise InputError(f"mapping_lr_multiplier is {self.mapping_lr_multiplier}; give a number above 0")
-        if not 0 <= self.mapping_layers <= 100 or min(self.z_dim, self.w_dim, self.mapping_width) < 1:
-            raise InputError("mapping_layers must be 0 to 100, and z_dim, w_dim and mapping_width 1 or more")
 
     @property
     def num_layers(self) -> int:
