@@ -30,7 +30,7 @@ class DiscriminatorConfig:
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (gray), 3 (RGB) or 4 (RGBA)."""
+    """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA)."""
     label_count: int = 0
     """Number of classes; 0 for unlabeled images, or to score images without regard to their class."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
@@ -44,9 +44,9 @@ class DiscriminatorConfig:
     activate_first: bool = False
     """Downsample after the nonlinearity instead of before it, as an unfused Progressive GAN does."""
     activation: Activation = "lrelu"
-    """Leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalized learning rate."""
+    """Equalized learning rate (appendix C)."""
 
     def __post_init__(self) -> None:
         check_image_shape(self.resolution, self.channels, self.label_count)

@@ -43,7 +43,7 @@ class Growth(NamedTuple):
 
 
 class Truncation(NamedTuple):
-    """How w is truncated (appendix B), see `Generator.truncate`."""
+    """Truncation of w (appendix B), see `Generator.truncate`."""
 
     psi: float
     """1 for all variety, 0 for the average image."""
@@ -58,7 +58,7 @@ class GeneratorConfig:
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (gray), 3 (RGB) or 4 (RGBA)."""
+    """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA)."""
     label_count: int = 0
     """Number of classes; 0 for unlabeled images."""
     z_dim: int = 512
@@ -68,11 +68,11 @@ class GeneratorConfig:
     mapping_layers: int = 8
     """Depth of the mapping network; 0 makes w the normalized z (table 4)."""
     mapping_width: int = 512
-    """Width of its hidden layers."""
+    """Width of the mapping network's hidden layers."""
     mapping_lr_multiplier: float = 0.01
     """Learning rate of the mapping network relative to the rest (appendix C)."""
     mapping_activation: Activation = "lrelu"
-    """Its nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity of the mapping network: leaky ReLU of slope 0.2, or ReLU."""
     normalize_z: bool = True
     """Scale z, with what stands for the label, to unit mean square before the mapping network."""
     embed_labels: bool = True
@@ -92,11 +92,11 @@ class GeneratorConfig:
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
     activation: Activation = "lrelu"
-    """The synthesis network's nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity of the synthesis network: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalized learning rate."""
+    """Equalized learning rate (appendix C)."""
     aspect: tuple[int, ...] = (1, 1)
-    """Width to height of what is seen of an image: 4 3 for images padded above and below to a square."""
+    """Width to height of the part of an image that is shown: 4 3 for images padded above and below to a square."""
 
     def __post_init__(self) -> None:
         check_image_shape(self.resolution, self.channels, self.label_count)
