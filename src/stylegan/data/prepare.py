@@ -39,8 +39,8 @@ class PrepareConfig:
     resolution: int = 256
     """Width and height of the prepared images in pixels: a power of two from 4 to 1024."""
     fit: Fit = "crop"
-    """Way to make images square: crop (to the center), pad (with black), wide (cropped to 4:3, then padded above and below,
-    for LSUN Car), stretch, face (the largest face, turned upright and cropped as FFHQ's images were) or celeba
+    """Way to make images square: crop (to the center), pad (with black), wide (cropped to 4:3, then padded above and
+    below, for LSUN Car), stretch, face (the largest face, turned upright and cropped as FFHQ's images were) or celeba
     (128 x 128 around the face, for CelebA's aligned images)."""
     channels: Literal[1, 3, 4] = 3
     """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA). With 1 and 3, transparent parts become white."""
