@@ -60,7 +60,7 @@ def pick_precision(name: Precision, device: torch.device) -> Precision:
 
 @lru_cache
 def bfloat16_gain() -> float:
-    """How many times as fast as in float32 this CPU computes a convolution and its derivatives in bfloat16.
+    """Speed of a convolution and its derivatives in bfloat16 on this CPU, relative to float32.
 
     3 to 8 where it has AMX, and below 1, down to 1/60, where it must imitate bfloat16.
     """

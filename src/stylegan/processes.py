@@ -29,7 +29,7 @@ def start(device: torch.device, patience: timedelta | None = None) -> None:
 
 
 def _backend(device: torch.device) -> str:
-    """What tensors of a device are sent by: the GPUs' own way, else gloo, which every system has."""
+    """Backend for tensors of a device: the GPUs' own, else gloo, which every system has."""
     if device.type == "cuda" and dist.is_nccl_available():
         return "nccl"
     return "xccl" if device.type == "xpu" and dist.is_xccl_available() else "gloo"
@@ -59,7 +59,7 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 

@@ -34,7 +34,7 @@ FETCH_MEMORY = 1536 * 2**20  # bytes, for reading parquet and arrow files
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """What `stylegan prepare` makes of a source."""
+    """Options of `stylegan prepare`."""
 
     resolution: int = 256
     """Width and height of the prepared images in pixels: a power of two from 4 to 1024."""
@@ -74,7 +74,7 @@ class PrepareReport:
     seconds: float
     """Time it took."""
     labels: str = "no labels"
-    """What was found about class labels, in words."""
+    """Origin of the class labels, in words."""
     has_labels: bool = False
     """Whether the images have classes."""
     held_out_count: int = 0
@@ -264,7 +264,7 @@ def _check_config(config: PrepareConfig) -> None:
 
 
 def _check_numbers(resolution: int, seed: int, **counts: int | None) -> None:
-    """What both sources share; each of `counts` is None or at least 1."""
+    """The part that both sources share; each of `counts` is None or at least 1."""
     check_resolution(resolution)
     if not 0 <= seed < 2**32:
         raise InputError(f"seed is {seed}; use 0 to {2**32 - 1}")
@@ -298,7 +298,7 @@ class _Fetch:
     seed: int
     progress: bool
     memory: int | None = None
-    """How many bytes it may take."""
+    """Largest size in bytes."""
 
     def __call__(self, source: Path | str) -> Source | str:
         if self.memory is not None:

@@ -25,7 +25,7 @@ from stylegan.resolutions import resolutions
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """What a discriminator is made of. The defaults are the paper's."""
+    """Architecture of a discriminator. The defaults are the paper's."""
 
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
@@ -57,7 +57,7 @@ class DiscriminatorConfig:
 
     @property
     def size(self) -> int:
-        """How many numbers a discriminator holds."""
+        """Number of parameters of a discriminator."""
         maps, hidden, outputs = self.feature_maps(4), self.feature_maps.at_stage(0), max(self.label_count, 1)
         extra = self.stddev_features if self.group_size > 1 else 0
         total = 9 * (maps + extra) * maps + maps + (16 * maps + 1) * hidden + (hidden + 1) * outputs

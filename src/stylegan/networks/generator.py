@@ -34,7 +34,7 @@ NoiseInput = Literal["random", "const", "none"] | Sequence[Tensor]
 
 
 class Growth(NamedTuple):
-    """How far training has taken a network."""
+    """Resolution and fade that training has brought a network to."""
 
     resolution: int
     """Height and width of its images."""
@@ -53,7 +53,7 @@ class Truncation(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What a generator is made of. The defaults are the paper's (config f at 1024 x 1024)."""
+    """Architecture of a generator. The defaults are the paper's (config f at 1024 x 1024)."""
 
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
@@ -120,12 +120,12 @@ class GeneratorConfig:
 
     @property
     def label_width(self) -> int:
-        """How many numbers stand for the label in the mapping network's input."""
+        """Size of the label in the mapping network's input."""
         return self.z_dim if self.label_count and self.embed_labels else self.label_count
 
     @property
     def size(self) -> int:
-        """How many numbers a generator holds: weights, noise planes and w average."""
+        """Number of values in a generator: weights, noise planes and w average."""
         w, hidden, layers = self.w_dim, self.mapping_width, self.mapping_layers
         total = w + (self.label_count * self.z_dim if self.embed_labels else 0)
         if layers:  # a matrix and a vector each
@@ -173,7 +173,7 @@ class MappingNetwork(nn.Module):
 
 
 class LayerEpilogue(nn.Module):
-    """What follows each convolution: noise, bias, nonlinearity, AdaIN (figure 1b), or pixel norm for it (1a)."""
+    """The layers after each convolution: noise, bias, nonlinearity, AdaIN (figure 1b), or pixel norm for it (1a)."""
 
     def __init__(self, config: GeneratorConfig, maps: int) -> None:
         super().__init__()
