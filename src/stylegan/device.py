@@ -39,6 +39,10 @@ def pick_device(name: str) -> torch.device:
         usable = ", ".join(kind for kind, count in counts.items() if count)
         raise InputError(f"device {name} is not available here; use auto or one of: {usable}")
     if name in ("cuda", "xpu") and "LOCAL_RANK" in os.environ:
+        if int(os.environ["LOCAL_RANK"]) >= counts[name]:
+            raise InputError(
+                f"this machine has {counts[name]} {name} devices, one for each process; start no more of them"
+            )
         name = f"{name}:{os.environ['LOCAL_RANK']}"
     return torch.device(name)
 

@@ -14,15 +14,23 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stylegan.errors import InputError
+
 T = TypeVar("T")
 
 
 def start(device: torch.device, patience: timedelta | None = None) -> None:
     """Join the group that torchrun has set up, if it has and this process is in none.
 
-    patience: how long to wait for the others at most. Whoever starts stops; `joined` does both.
+    patience: how long to wait for the others at most. Whoever starts stops; `joined` does both. Raises InputError
+    where the environment says half of what a group needs, as some clusters' does.
     """
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+            raise InputError(
+                f"the environment says that there are {os.environ['WORLD_SIZE']} processes (WORLD_SIZE), but has no "
+                f"{', '.join(missing)}; start them with torchrun, or unset WORLD_SIZE"
+            )
         if device.type in ("cuda", "xpu"):
             getattr(torch, device.type).set_device(device)
         dist.init_process_group(_backend(device), timeout=patience)

@@ -29,7 +29,7 @@ from stylegan.networks.generator import Generator
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Options of measuring. The defaults are the official code's, but for labels, the noise of path lengths and the SVM."""
+    """Options of measuring. The defaults are the official code's but for labels, path lengths' noise and the SVM."""
 
     metrics: tuple[str, ...] = ("fid50k",)
     """Some of fid50k kid50k pr50k is50k ppl_zfull ppl_zend ppl_wfull ppl_wend ls, or all."""
