@@ -51,7 +51,7 @@ def uncurated(generator: Generator, recipe: Recipe = USUAL) -> Tensor:
     if len(recipe) < MOSAIC_COUNT:
         raise InputError(f"this figure shows {MOSAIC_COUNT} images; give as many latents, not {len(recipe)}")
     if recipe.cutoff is None:
-        recipe = replace(recipe, cutoff=style_ranges(generator.synthesis.grown[0])["fine"].start)
+        recipe = replace(recipe, cutoff=style_ranges(generator.synthesis.grown.resolution)["fine"].start)
     some = resolve(recipe, generator, slice(MOSAIC_COUNT))
     return mosaic(draw(generator, some.w, some.noise))
 
@@ -103,7 +103,7 @@ def style_mixing(
         raise InputError(f"style mixing has three ranges of styles; give three or more destinations, not {rows}")
     middle, fine = max(1, rows // 3), max(1, rows // 6)
     counts = {"coarse": rows - middle - fine, "middle": middle, "fine": fine}
-    ranges = style_ranges(generator.synthesis.grown[0])
+    ranges = style_ranges(generator.synthesis.grown.resolution)
     layers = [ranges[name] for name, count in counts.items() for _ in range(count)]
     recipe = opened(recipe.of((639, 701, 687, 615, 2268)), generator)
     left = replace(recipe, seeds=destinations, latents=None)
@@ -217,7 +217,7 @@ def noise_layers(generator: Generator, recipe: Recipe = USUAL) -> "Figure":
     without noise inputs.
     """
     _need_noise(generator)
-    resolutions = generator.synthesis.layer_resolutions(generator.synthesis.grown[0])
+    resolutions = generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution)
     fine = style_ranges(resolutions[-1])["fine"].start
     chosen = {
         "(a) All layers": range(len(resolutions)),
@@ -268,7 +268,7 @@ def progress(grids: Sequence[Path], height: int, *, rows: int = 10, factor: int 
 
 def _gap(generator: Generator) -> int:
     """Pixels between the images of a table."""
-    return max(1, generator.synthesis.grown[0] // 64)
+    return max(1, generator.synthesis.grown.resolution // 64)
 
 
 def _span(resolutions: Sequence[int]) -> str:

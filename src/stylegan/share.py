@@ -92,7 +92,7 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
 
 
 def _python_use(model: weights.Model, repo: str) -> str:
-    channels, resolution = model.generator.config.channels, model.generator.synthesis.grown[0]
+    channels, resolution = model.generator.config.channels, model.generator.synthesis.grown.resolution
     return "\n".join(
         [
             "```python",
@@ -106,7 +106,7 @@ def _python_use(model: weights.Model, repo: str) -> str:
 
 
 def _psi(model: weights.Model) -> float:
-    return model.generator.truncation[0]
+    return model.generator.truncation.psi
 
 
 def _front_matter(provenance: weights.Provenance) -> str:

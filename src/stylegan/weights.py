@@ -17,7 +17,7 @@ from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
 from stylegan.interop import checkpoints, hub, nvidia, nvidia_files, torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
-from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.networks.generator import Generator, GeneratorConfig, Growth, Truncation
 from stylegan.networks.layers import build
 
 FORMAT_VERSION = 1
@@ -72,14 +72,13 @@ def save(path: Path | str, model: Model, *, half: bool = False) -> None:
 
 def header_of(model: Model) -> dict[str, Any]:
     """Header of a model file: configuration, growth, provenance."""
-    resolution, fade = model.generator.synthesis.grown
     return {
         "kind": "stylegan-model",
         "format_version": FORMAT_VERSION,
         "generator": to_dict(model.generator.config),
         "discriminator": to_dict(model.discriminator.config) if model.discriminator else None,
-        "grown": {"resolution": resolution, "fade": fade},
-        "truncation": {"psi": model.generator.truncation[0], "cutoff": model.generator.truncation[1]},
+        "grown": model.generator.synthesis.grown._asdict(),
+        "truncation": model.generator.truncation._asdict(),
         "provenance": asdict(model.provenance),
     } | ({"label_names": list(model.label_names)} if model.label_names else {})
 
@@ -210,8 +209,8 @@ def _load_safetensors(path: Path) -> Model:
         raise InputError(f"{path} cannot be read: {error}") from error
     for each in (generator, raw):
         if each is not None:
-            each.synthesis.grown = (grown.resolution, grown.fade)
-            each.truncation = (truncation.psi, truncation.cutoff) if truncation else each.truncation
+            each.synthesis.grown = Growth(grown.resolution, grown.fade)
+            each.truncation = Truncation(truncation.psi, truncation.cutoff) if truncation else each.truncation
     return Model(generator, provenance, raw, discriminator, label_names)
 
 

@@ -174,7 +174,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["psi"] = gr.Slider(
         -1,
         1.5,
-        value=generator.truncation[0],
+        value=generator.truncation.psi,
         step=0.01,
         label="Truncation ψ",
         info="1: full variety; 0: the average; below: its opposite"
@@ -186,7 +186,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["cutoff"] = gr.Slider(
         0,
         layers,
-        value=min(8 if generator.truncation[1] is None else generator.truncation[1], layers),
+        value=min(8 if generator.truncation.cutoff is None else generator.truncation.cutoff, layers),
         step=1,
         precision=0,
         label="Truncated layers, from the coarsest",
@@ -408,7 +408,7 @@ def _figures(*pictures: tuple[Image.Image, str]) -> str:
 
 
 def _layer_resolutions(explorer: Explorer) -> list[int]:
-    return explorer.generator.synthesis.layer_resolutions(explorer.generator.synthesis.grown[0])
+    return explorer.generator.synthesis.layer_resolutions(explorer.generator.synthesis.grown.resolution)
 
 
 @contextmanager

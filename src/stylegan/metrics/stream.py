@@ -74,7 +74,7 @@ class Sampler:
         """Fresh planes for each image."""
         if not self.generator.config.use_noise:
             return "none"
-        sizes = self.generator.synthesis.layer_resolutions(self.generator.synthesis.grown[0])
+        sizes = self.generator.synthesis.layer_resolutions(self.generator.synthesis.grown.resolution)
         areas = [size * size for size in sizes]
         planes = draw((sum(areas),), self.seed, 0, "noise of metrics", self._index(numbers)).split(areas, dim=1)
         return [plane.reshape(-1, 1, size, size) for plane, size in zip(planes, sizes, strict=True)]
