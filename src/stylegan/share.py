@@ -1,4 +1,4 @@
-"""What a model's page on the Hugging Face Hub shows: samples and a model card, beside the model itself."""
+"""A model's page on the Hugging Face Hub: samples and a model card, beside the model itself."""
 
 import json
 import re
@@ -110,7 +110,7 @@ def _psi(model: weights.Model) -> float:
 
 
 def _front_matter(provenance: weights.Provenance) -> str:
-    """What the hub's pages and search read: YAML, of which JSON's values are a part."""
+    """Metadata for the hub's pages and search: YAML, of which JSON's values are a part."""
     fields: dict[str, Any] = {}
     if provenance.licence.lower() in LICENSES:
         fields["license"] = provenance.licence.lower()

@@ -34,7 +34,7 @@ NoiseInput = Literal["random", "const", "none"] | Sequence[Tensor]
 
 
 class Growth(NamedTuple):
-    """How far training has taken a network."""
+    """Resolution and fade that training has brought a network to."""
 
     resolution: int
     """Height and width of its images."""
@@ -43,7 +43,7 @@ class Growth(NamedTuple):
 
 
 class Truncation(NamedTuple):
-    """How w is truncated (appendix B), see `Generator.truncate`."""
+    """Truncation of w (appendix B), see `Generator.truncate`."""
 
     psi: float
     """1 for all variety, 0 for the average image."""
@@ -53,12 +53,12 @@ class Truncation(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What a generator is made of. The defaults are the paper's (config f at 1024 x 1024)."""
+    """Architecture of a generator. The defaults are the paper's (config f at 1024 x 1024)."""
 
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (gray), 3 (RGB) or 4 (RGBA)."""
+    """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA)."""
     label_count: Annotated[int, at_least(0)] = 0
     """Number of classes; 0 for unlabeled images."""
     z_dim: Annotated[int, at_least(1)] = 512
@@ -68,11 +68,11 @@ class GeneratorConfig:
     mapping_layers: Annotated[int, between(0, 100)] = 8
     """Depth of the mapping network; 0 makes w the normalized z (table 4)."""
     mapping_width: Annotated[int, at_least(1)] = 512
-    """Width of its hidden layers."""
+    """Width of the mapping network's hidden layers."""
     mapping_lr_multiplier: Annotated[float, above(0)] = 0.01
     """Learning rate of the mapping network relative to the rest (appendix C)."""
     mapping_activation: Activation = "lrelu"
-    """Its nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity of the mapping network: leaky ReLU of slope 0.2, or ReLU."""
     normalize_z: bool = True
     """Scale z, with what stands for the label, to unit mean square before the mapping network."""
     embed_labels: bool = True
@@ -92,11 +92,11 @@ class GeneratorConfig:
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
     activation: Activation = "lrelu"
-    """The synthesis network's nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity of the synthesis network: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalized learning rate."""
+    """Equalized learning rate (appendix C)."""
     aspect: Annotated[tuple[int, ...], between(1, 10_000)] = (1, 1)
-    """Width to height of what is seen of an image: 4 3 for images padded above and below to a square."""
+    """Width to height of the part of an image that is shown: 4 3 for images padded above and below to a square."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -116,12 +116,12 @@ class GeneratorConfig:
 
     @property
     def label_width(self) -> int:
-        """How many numbers stand for the label in the mapping network's input."""
+        """Size of the label in the mapping network's input."""
         return self.z_dim if self.label_count and self.embed_labels else self.label_count
 
     @property
     def size(self) -> int:
-        """How many numbers a generator holds: weights, noise planes and w average."""
+        """Number of values in a generator: weights, noise planes and w average."""
         w, hidden, layers = self.w_dim, self.mapping_width, self.mapping_layers
         total = w + (self.label_count * self.z_dim if self.embed_labels else 0)
         if layers:  # a matrix and a vector each
@@ -169,7 +169,7 @@ class MappingNetwork(nn.Module):
 
 
 class LayerEpilogue(nn.Module):
-    """What follows each convolution: noise, bias, nonlinearity, AdaIN (figure 1b), or pixel norm for it (1a)."""
+    """The layers after each convolution: noise, bias, nonlinearity, AdaIN (figure 1b), or pixel norm for it (1a)."""
 
     def __init__(self, config: GeneratorConfig, maps: int) -> None:
         super().__init__()
