@@ -75,6 +75,24 @@ class _AdaIN(torch.autograd.Function):
         return of_x, of_scale[:, :, 0, 0] * count, mean_g[:, :, 0, 0] * count
 
 
+def demodulate(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """Divide what a convolution gives by the deviation to be expected of it, and let its mean square be 2, as the
+    rectifier that follows halves it (Karras et al., 2020, eq. 3).
+
+    y: [N, O, H, W]. weight: of the convolution, [O, I, k, k]. scale: [N, I], what its maps have been multiplied by,
+    which are taken to have had unit deviation before.
+    """
+    expected = scale.square() @ weight.square().sum(dim=(2, 3)).T + EPSILON  # variance, [N, O]
+    return y * (expected / 2).rsqrt()[:, :, None, None].to(y.dtype)
+
+
+def demodulated_conv_reference(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """Scale maps [N, I, H, W], convolve them and `demodulate`, with kernels for each image, as eqs. 1 and 3 read."""
+    kernels = weight * scale[:, None, :, None, None]  # [N, O, I, 3, 3]
+    kernels = kernels * ((kernels.square().sum(dim=(2, 3, 4), keepdim=True) + EPSILON) / 2).rsqrt()
+    return torch.cat([F.conv2d(image[None], kernel, padding=1) for image, kernel in zip(x, kernels, strict=True)])
+
+
 def _centered(x: Tensor) -> tuple[Tensor, Tensor]:
     """x without the mean of each feature map, and one over each map's deviation [N, C, 1, 1]."""
     centered = _minus(x, _mean_of_maps(x))

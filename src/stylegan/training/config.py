@@ -105,6 +105,8 @@ class TrainingConfig:
             raise InputError(f"threads is {self.threads}; give 1 or more")
         if self.graphs and (self.compile or self.micro_batch):
             raise InputError("graphs can be combined neither with compile nor with micro_batch; leave out one of them")
+        if self.graphs and self.loss.gamma_end is not None:
+            raise InputError("graphs hold loss.r1_gamma as it was recorded: leave out graphs, or loss.gamma_end")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}; use 0 to {2**63 - 1}")
         if not all(0 <= beta < 1 for beta in (self.adam_beta1, self.adam_beta2)) or not 0 <= self.w_avg_beta <= 1:

@@ -52,6 +52,14 @@ class LossConfig:
     penalty_interval: int = 1
     """Penalise gradients only in every so many steps, with as many times the weight: saves time, at some loss of
     stability (lazy regularisation; Karras et al., 2020, appendix B). 1 in the paper."""
+    penalty_corrects_adam: bool = False
+    """With a penalty_interval n above 1, D's Adam has n / (n + 1) times its rate, and its betas to that power, so that
+    it moves and forgets as fast as without (appendix B of the same)."""
+    gamma_end: float | None = None
+    """Weight of R1 after gamma_kimg: it falls to this from r1_gamma, by the same factor for each image, and R2's with
+    it (Huang et al., 2024, lower it tenfold in the first fifth of a run). Default: r1_gamma, as in the paper."""
+    gamma_kimg: float = 0.0
+    """Thousands of images over which the weight falls to gamma_end."""
 
     def __post_init__(self) -> None:
         check_finite(self)
@@ -59,6 +67,21 @@ class LossConfig:
             raise InputError(
                 "r1_gamma, r2_gamma, gp_weight and drift_weight must be 0 or more, penalty_interval 1 or more"
             )
+        if self.gamma_end is not None and min(self.r1_gamma, self.gamma_end, self.gamma_kimg) <= 0:
+            raise InputError("gamma_end needs r1_gamma, gamma_end and gamma_kimg above 0")
+
+    @property
+    def adam_power(self) -> float:
+        """What D's rate is multiplied by, and its betas are raised to."""
+        lazy = self.penalty_corrects_adam and self.penalty_interval > 1
+        return self.penalty_interval / (self.penalty_interval + 1) if lazy else 1.0
+
+    def at(self, images_seen: int) -> "LossConfig":
+        """The losses after so many images: with a gamma_end, the weights that R1 and R2 have fallen to."""
+        if self.gamma_end is None:
+            return self
+        factor = (self.gamma_end / self.r1_gamma) ** min(images_seen / (1000 * self.gamma_kimg), 1.0)
+        return replace(self, r1_gamma=self.r1_gamma * factor, r2_gamma=self.r2_gamma * factor, gamma_end=None)
 
     def at_step(self, step: int) -> "LossConfig":
         """The losses of one step of the discriminator: with lazy regularisation, penalties heavier or none."""

@@ -65,6 +65,8 @@ class ScheduleConfig:
     """Images in a batch, by resolution; an entry holds until the next higher one."""
     learning_rate: Numbers = field(default_factory=lambda: dict(LEARNING_RATES))
     """Learning rate of both networks, by resolution."""
+    decay_kimg: float = 0.0
+    """Thousands of images at the end over which the learning rate falls to 0, in a straight line; 0 in the paper."""
     tick_kimg: Numbers = field(default_factory=lambda: dict(TICK_KIMG))
     """Thousands of images between reports, by resolution."""
     repeats: int = 4
@@ -73,8 +75,10 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         check_finite(self)
         check_resolution(self.initial_resolution, "initial_resolution")
-        if min(self.stable_kimg, self.fade_kimg) < 0 or self.total_kimg <= 0 or self.repeats < 1:
-            raise InputError("stable_kimg and fade_kimg must be 0 or more, total_kimg above 0, repeats 1 or more")
+        if min(self.stable_kimg, self.fade_kimg, self.decay_kimg) < 0 or self.total_kimg <= 0 or self.repeats < 1:
+            raise InputError(
+                "stable_kimg, fade_kimg and decay_kimg must be 0 or more, total_kimg above 0, repeats 1 or more"
+            )
         for name in ("batch_size", "learning_rate", "tick_kimg"):
             table = getattr(self, name)
             if not table or min(table) > self.initial_resolution or min(table.values()) <= 0:
@@ -114,12 +118,15 @@ def state_at(config: ScheduleConfig, resolution: int, images_seen: int) -> State
         lod -= max(kimg - phase * phase_kimg - config.stable_kimg, 0.0) / config.fade_kimg
     lod = max(lod, 0.0)
 
+    left = config.total_kimg - kimg
+    decay = max(left, 0.0) / config.decay_kimg if left < config.decay_kimg else 1.0
+
     at = resolution >> floor(lod)
     return State(
         resolution=at,
         fade=lod - floor(lod),
         batch_size=from_there_on(config.batch_size, at),
-        learning_rate=from_there_on(config.learning_rate, at),
+        learning_rate=from_there_on(config.learning_rate, at) * decay,
         tick_images=from_there_on(config.tick_kimg, at) * 1000,
     )
 
