@@ -1,5 +1,5 @@
 """Faces: the square around one against arithmetic, the cut against functions that are known everywhere, and, where
-MediaPipe's weights have been fetched, real photographs. Elsewhere a finder of coloured dots stands in for it."""
+MediaPipe's weights have been fetched, real photographs. Elsewhere a finder of colored dots stands in for it."""
 
 import io
 import sys
@@ -40,15 +40,15 @@ def plane(width, height, right=1.0, down=0.5) -> Image.Image:
 def dots(size=200, degrees=0.0, scale=1.0, shift=(0.0, 0.0)) -> Image.Image:
     """A picture of a face, for `find_dots`: an eye red, the other green, the mouth blue."""
     pixels = np.full((size, size, 3), 90, np.uint8)
-    for point, colour in ((EYE, RED), (OTHER_EYE, GREEN), (MOUTH, BLUE)):
+    for point, color in ((EYE, RED), (OTHER_EYE, GREEN), (MOUTH, BLUE)):
         x, y = np.rint(turn(degrees) @ (point - 50) * scale + size / 2 + shift).astype(int)
-        pixels[y - 3 : y + 3, x - 3 : x + 3] = colour
+        pixels[y - 3 : y + 3, x - 3 : x + 3] = color
     return Image.fromarray(pixels)
 
 
 def find_dots(pixels: np.ndarray) -> list:
     """Stands in for MediaPipe."""
-    places = [np.argwhere((pixels == colour).all(axis=2)) for colour in (RED, GREEN, BLUE)]
+    places = [np.argwhere((pixels == color).all(axis=2)) for color in (RED, GREEN, BLUE)]
     return (
         [] if any(len(place) == 0 for place in places) else [tuple(place.mean(axis=0)[::-1] + 0.5 for place in places)]
     )
@@ -62,7 +62,7 @@ def finds_dots(monkeypatch):
 
 def test_the_square_of_an_upright_face():
     square = face_square(EYE, OTHER_EYE, MOUTH)  # the eyes are 20 apart, the mouth is 25 below them
-    assert np.allclose(square.centre, (50, 52.5)) and np.allclose(square.right, (45, 0)) and square.side == 90
+    assert np.allclose(square.center, (50, 52.5)) and np.allclose(square.right, (45, 0)) and square.side == 90
     assert np.allclose(square.corners, [(5, 7.5), (95, 7.5), (95, 97.5), (5, 97.5)])
     wide = face_square(EYE - (10, 0), OTHER_EYE + (10, 0), MOUTH)
     assert wide.side == pytest.approx(160)  # 4 times the distance of the eyes is more now
@@ -206,7 +206,7 @@ def test_real_faces(capfd):
             compared += 1
             upright, other = face_square(*faces[0]), face_square(*turned[0])
             assert faces[0][0][0] < faces[0][1][0] and faces[0][2][1] > faces[0][0][1]
-            moved = Square(turn(20) @ (upright.centre - 64) + 64, turn(20) @ upright.right)
+            moved = Square(turn(20) @ (upright.center - 64) + 64, turn(20) @ upright.right)
             assert np.abs(moved.corners - other.corners).max() < 0.2 * upright.side
     assert compared >= 14
     assert capfd.readouterr().err == ""  # native code has been kept quiet

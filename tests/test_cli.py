@@ -1,7 +1,9 @@
 """The program as a user meets it: what it prints, and one sentence with exit code 2 for everything they can mend."""
 
+import contextlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -501,3 +503,69 @@ def test_programming_errors_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(cli, "_info", broken)
     with pytest.raises(ZeroDivisionError):
         cli.main(["info"])
+
+
+# --- what is written never replaces what is read, or something else
+
+
+def test_outputs_are_never_inputs(model, tmp_path, capsys):
+    directions, latents = tmp_path / "d.safetensors", tmp_path / "out" / "latents.safetensors"
+    assert run("directions", "find", model, directions, "--method", "sefa", "--components", "2") == 0
+    assert run("edit", model, directions, "sefa0=1", "--seeds", "0,1", "--out", tmp_path / "out") == 0
+    before = latents.read_bytes()
+    edited = ("edit", model, directions, "sefa0=1", "--latents", latents)
+    assert "choose another folder" in refused(capsys, *edited, "--out", tmp_path / "out")
+    assert "choose another folder" in refused(
+        capsys, "generate", model, "--latents", latents, "--out", tmp_path / "out"
+    )
+    again = ("generate", model, "--latents", latents, "--save-latents", latents, "--out", tmp_path / "other")
+    assert "what is read" in refused(capsys, *again)
+    assert latents.read_bytes() == before and not (tmp_path / "other").exists()
+    assert run(*edited, "--out", tmp_path / "other") == 0
+
+    assert "what is read" in refused(capsys, "export", model, model)
+    assert run("project", model, tmp_path / "out" / "edited0000.png", "--steps", "1", "--candidates", "2",
+               "--distance", "none", "--out", tmp_path / "projected") == 0  # fmt: skip
+    words = shlex.split(capsys.readouterr().out.split("Next: ")[1])  # can be pasted, and does not undo its own work
+    assert words[:3] == ["stylegan", "edit", str(model)] and "--out" not in words
+    found = (tmp_path / "projected" / "latents.safetensors").read_bytes()
+    paste = [{"DIRECTIONS": str(directions), "NAME=STRENGTH": "sefa0=1"}.get(word, word) for word in words[1:]]
+    with contextlib.chdir(tmp_path):
+        assert run(*paste) == 0
+    assert (tmp_path / "projected" / "latents.safetensors").read_bytes() == found
+
+
+def test_only_what_is_ours_is_replaced(model, tmp_path, capsys):
+    photograph, notes = tmp_path / "photograph.png", tmp_path / "other.safetensors"
+    Image.new("RGB", (8, 8)).save(photograph)
+    directions = tmp_path / "d.safetensors"
+    assert run("directions", "find", model, directions, "--method", "sefa", "--components", "2") == 0
+    assert run("directions", "find", model, directions, "--method", "sefa", "--components", "3") == 0  # once more
+    notes.write_bytes(model.read_bytes())
+    kept = {path: path.read_bytes() for path in (photograph, notes, directions)}
+    for command in (
+        ("figure", "uncurated", model, "--out", photograph),
+        ("directions", "show", model, directions, "--out", photograph),
+        ("directions", "find", model, notes, "--method", "sefa"),
+        ("export", model, directions),
+        ("generate", model, "--save-latents", notes, "--out", tmp_path / "out"),
+    ):
+        assert "is something else" in refused(capsys, *command)
+    assert all(path.read_bytes() == content for path, content in kept.items()) and not (tmp_path / "out").exists()
+    assert run("figure", "uncurated", model, "--out", tmp_path / "u.png") == 0
+    assert run("figure", "uncurated", model, "--out", tmp_path / "u.png") == 0  # our own sheet
+    assert "is a file" in refused(capsys, "generate", model, "--out", photograph)
+    assert "make it first" in refused(capsys, "figure", "uncurated", model, "--out", tmp_path / "no" / "u.png")
+
+
+def test_old_names_of_options(model, tmp_path):
+    assert run("export", model, tmp_path / "a.safetensors", "--licence", "MIT") == 0
+    assert run("export", model, tmp_path / "b.safetensors", "--license=MIT") == 0
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_paths_in_printed_commands_are_quoted(photographs, tmp_path, capsys):
+    store = tmp_path / "my store"
+    assert run("prepare", photographs, store, "--resolution", "16", "--allow-upscale") == 0
+    words = shlex.split(capsys.readouterr().out.split("Next: ")[1])
+    assert words[:4] == ["stylegan", "train", str(store), "RUN"]

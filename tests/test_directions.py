@@ -78,12 +78,12 @@ def test_a_step_is_one_deviation_and_may_hold_others():
 def test_pca_is_that_of_numpy():
     g = tiny_generator()
     found = directions.by_pca(g, 3, count=2000)
-    w = directions.sample_w(g, 2000).double().numpy()
+    w = sampling.sample_w(g, 2000).double().numpy()
     assert w.shape == (2000, 8)
     truth = np.linalg.svd(w - w.mean(axis=0), full_matrices=False)[2][:3]
     assert np.abs((found.vectors.numpy() * truth).sum(axis=1)) == pytest.approx(1, abs=1e-6)
     assert all(row[np.abs(row).argmax()] > 0 for row in found.vectors.numpy())
-    more = directions.sample_w(g).double().numpy()
+    more = sampling.sample_w(g).double().numpy()
     assert found.scales.numpy() == pytest.approx((more @ found.vectors.numpy().T).std(axis=0, ddof=1), rel=1e-5)
     assert (np.diff(found.scales) < 0).all() and found.names == ("pca0", "pca1", "pca2")
     assert (more @ found.vectors.numpy().T).mean(axis=0) + found.offsets.numpy() == pytest.approx(0, abs=1e-5)
@@ -123,7 +123,7 @@ def test_sefa_of_a_traditional_generator_is_that_of_its_input_layer():
 
 def test_labels_give_the_normal_of_their_plane():
     g = tiny_generator()
-    w = directions.sample_w(g, 3000).double()
+    w = sampling.sample_w(g, 3000).double()
     white = (w - w.mean(dim=0)) / w.std(dim=0)
     truth = unit(torch.linspace(-1, 1, 8))
     above = (white @ torch.from_numpy(truth) > 0.3).double()

@@ -68,13 +68,13 @@ def test_inception_score_equals_torch_fidelity(splits):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("neighbours", [1, 3, 5])
-def test_precision_recall_equals_torch_fidelity(dtype, neighbours):
+@pytest.mark.parametrize("neighbors", [1, 3, 5])
+def test_precision_recall_equals_torch_fidelity(dtype, neighbors):
     fakes, reals = draw(700, 8, 4, shift=0.2, scale=0.8).to(dtype), draw(900, 8, 5).to(dtype)
     theirs = pytest.importorskip("torch_fidelity.metric_prc").prc_features_to_metric(
-        fakes, reals, prc_neighborhood=neighbours, prc_batch_size=10_000, save_cpu_ram=False, verbose=False
+        fakes, reals, prc_neighborhood=neighbors, prc_batch_size=10_000, save_cpu_ram=False, verbose=False
     )
-    ours = precision_recall(fakes, reals, neighbours=neighbours)
+    ours = precision_recall(fakes, reals, neighbors=neighbors)
     assert 0.1 < min(ours) < max(ours) < 1  # neither is trivial
     assert ours == pytest.approx((theirs["precision"], theirs["recall"]), rel=1e-6)
 
@@ -128,7 +128,7 @@ def test_frechet_to_itself_is_zero_however_ill_conditioned(decay):
 
 @pytest.mark.parametrize(("n", "m"), [(50, 50), (50, 80), (50, 1000), (2, 30)])
 def test_frechet_of_fewer_samples_than_dimensions(n, m):
-    """For features as they are, tr((S_a S_b)^(1/2)) is the sum of the singular values of X Y^T, centred."""
+    """For features as they are, tr((S_a S_b)^(1/2)) is the sum of the singular values of X Y^T, centered."""
     x, y = draw(n, 200, 7), draw(m, 200, 8, shift=0.1, scale=1.5)
     a, b = moments(x), moments(y)
     cross = (x - x.mean(dim=0)) @ (y - y.mean(dim=0)).T / ((n - 1) * (m - 1)) ** 0.5
@@ -215,7 +215,7 @@ one = Moments(torch.zeros(4).double(), torch.eye(4).double(), 10)
         (lambda: inception_score(x, splits=0), "take at least 1"),
         (lambda: precision_recall(x, wide), "4 and 5 dimensions"),
         (lambda: precision_recall(x, x[:3]), "the reals' features hold 3 samples; give at least 4"),
-        (lambda: precision_recall(x, x, neighbours=0), "take at least 1 of each"),
+        (lambda: precision_recall(x, x, neighbors=0), "take at least 1 of each"),
     ],
 )
 def test_refusals(call, message):

@@ -21,6 +21,7 @@ from stylegan.classifiers.model import load_classifiers
 from stylegan.config import from_dict
 from stylegan.data.store import open_store
 from stylegan.images import to_uint8
+from stylegan.networks.generator import Growth
 from stylegan.training import state_file
 from stylegan.training.config import TrainingConfig
 from stylegan.training.loop import train
@@ -64,7 +65,7 @@ def test_a_store_by_the_page(tmp_path, options):
 def test_a_model_by_the_page(tmp_path, options):
     """Not only its tensors: the images that they stand for, in mid-growth, and as they come out of a half-size file."""
     generator = tiny_generator(**options)
-    generator.synthesis.grown = (8, 0.25)
+    generator.synthesis.grown = Growth(8, 0.25)
     weights.save(tmp_path / "m.safetensors", weights.Model(generator, discriminator=tiny_discriminator()))
     weights.save(tmp_path / "half.safetensors", weights.Model(generator), half=True)
     about, tensors = format_reader.read_safetensors(tmp_path / "m.safetensors")

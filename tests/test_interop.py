@@ -28,7 +28,7 @@ from stylegan.errors import InputError
 from stylegan.interop import nvidia, nvidia_files
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
-from stylegan.networks.generator import Generator
+from stylegan.networks.generator import Generator, Growth
 
 TRADITIONAL = {"use_styles": False, "const_input": False, "use_noise": False}
 TRADITIONAL |= {"use_instance_norm": False, "use_pixel_norm": True, "mapping_layers": 0}
@@ -454,7 +454,7 @@ def test_genforce(tmp_path, zipped):
 
 def test_genforce_without_all_its_networks(tmp_path):
     g = tiny_generator(mapping_lr_multiplier=0.01, label_count=3, channels=1)
-    g.synthesis.grown = (8, 0.5)
+    g.synthesis.grown = Growth(8, 0.5)
     state = genforce_generator(g) | {"synthesis.lod": torch.tensor(1.5)}
     torch.save({"generator": state}, tmp_path / "x.pth")
     model = weights.load_model(tmp_path / "x.pth")

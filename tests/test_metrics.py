@@ -33,6 +33,7 @@ from stylegan.metrics.extractors import InceptionV3, load_distance, load_extract
 from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation, Need
 from stylegan.metrics.path_length import mean_without_outliers, path_length, prepare_images
 from stylegan.metrics.record import is_best, named_values, read_record
+from stylegan.networks.generator import Growth
 from stylegan.networks.layers import FeatureMaps
 from stylegan.training.loop import train
 
@@ -474,7 +475,7 @@ def test_strict_float32_is_for_the_moment(store, network_file, tmp_path):
 
 def test_a_growing_generator_is_measured_at_full_size(store, network_file, tmp_path):
     g = tiny_generator()
-    g.synthesis.grown = (4, 0.0)
+    g.synthesis.grown = Growth(4, 0.0)
     assert stream.Sampler(g).draw(np.arange(2)).shape == (2, 3, 16, 16)
     config = EvaluateConfig(("fid50k", "ppl_wend"), count=8, extractor=network_file, distance=network_file, crop="none")
     assert all(math.isfinite(value) for value in figures(config, store, tmp_path, g).values())
@@ -882,7 +883,7 @@ def test_two_sizes_are_not_compared_without_a_word(kind, store, network_file, tm
 
 def test_a_model_grown_half_way_is_said_to_be(model, tmp_path):
     grown = weights.load_model(model)
-    grown.generator.synthesis.grown = (8, 0.5)
+    grown.generator.synthesis.grown = Growth(8, 0.5)
     weights.save(tmp_path / "m.safetensors", grown)
     with pytest.warns(InputWarning, match="grown to 8 x 8 only"):
         subject.open_subject(tmp_path / "m.safetensors")

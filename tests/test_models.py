@@ -14,13 +14,14 @@ from safetensors.torch import save_file
 from stylegan import sampling, weights
 from stylegan.errors import InputError
 from stylegan.images import crop_padding, grid, save_image, to_uint8
+from stylegan.networks.generator import Growth
 from stylegan.recipe import Recipe, batches, untruncated_w
 from stylegan.weights import Model, Provenance
 
 
 def test_model_file_round_trip(tmp_path):
     g, d = tiny_generator(label_count=3), tiny_discriminator(label_count=3)
-    g.synthesis.grown = (8, 0.25)
+    g.synthesis.grown = Growth(8, 0.25)
     provenance = Provenance(data="portraits", preset="demo", images_seen=123, licence="Apache-2.0")
     weights.save(tmp_path / "m.safetensors", Model(g, provenance, tiny_generator(label_count=3), d))
     model = weights.load_model(tmp_path / "m.safetensors")
@@ -161,7 +162,7 @@ def test_crossed_latents():
         assert (changes.sum(dim=1) == latents - 1).all()
         assert latents == 6 or len(changes.unique(dim=0)) > 1  # not always at the same layers
         assert torch.allclose(sampling.w_of_crossed_seeds(g, [7], latents)[0], w[7], atol=1e-6)
-    g.synthesis.grown = (8, 0.0)  # only layers in use are crossed
+    g.synthesis.grown = Growth(8, 0.0)  # only layers in use are crossed
     w = sampling.w_of_crossed_seeds(g, range(20), 4)
     assert torch.equal(w[:, 3], w[:, 5])
     for latents in (0, 5):
@@ -311,7 +312,7 @@ def test_fingerprints(tmp_path):
     with torch.no_grad():
         g.mapping.layers[0].bias[:2] = torch.tensor([-1e-9, -0.0])  # rounded, both are -0
         g.w_avg += 1
-    g.synthesis.grown = (8, 0.5)
+    g.synthesis.grown = Growth(8, 0.5)
     assert weights.fingerprint(g) == before
     for name, _ in g.named_parameters():
         changed = copy.deepcopy(g)

@@ -12,7 +12,7 @@ from stylegan.config import from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.networks import layers, ops
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
-from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.networks.generator import Generator, GeneratorConfig, Growth
 from stylegan.networks.layers import FeatureMaps, build
 from stylegan.training import losses
 from stylegan.training.losses import LossConfig
@@ -338,8 +338,11 @@ def test_fade_is_the_weight_of_the_coarser_image():
 def test_what_has_been_grown_is_drawn_by_default():
     g = tiny_generator()
     w = g.mapping(torch.randn(1, 8))
-    g.synthesis.grown = (8, 0.5)
+    g.synthesis.grown = Growth(8, 0.5)
     assert torch.equal(g.synthesis(w, noise="const"), g.synthesis(w, resolution=8, fade=0.5, noise="const"))
+    sharp = g.synthesis(w, resolution=8, noise="const")  # what is asked for is drawn, 0 as well
+    assert torch.equal(g.synthesis(w, fade=0.0, noise="const"), sharp)
+    assert not torch.equal(g.synthesis(w, noise="const"), sharp)
 
 
 def test_labels_select_the_score():

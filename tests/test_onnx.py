@@ -15,7 +15,7 @@ from stylegan import weights
 from stylegan.device import set_precision
 from stylegan.errors import InputError
 from stylegan.interop import onnx
-from stylegan.networks.generator import Generator
+from stylegan.networks.generator import Generator, Growth
 
 TRADITIONAL = {"use_styles": False, "const_input": False, "use_instance_norm": False, "use_pixel_norm": True}
 
@@ -47,7 +47,7 @@ def truth_of(generator: Generator, part: str, batch: int, psi: float, cutoff: in
         labels = inputs["labels"] = torch.randint(config.label_count, (batch,), generator=random)
     noise = {
         f"noise{i}": torch.randn(batch, 1, r, r, generator=random)
-        for i, r in enumerate(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+        for i, r in enumerate(generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution))
         if config.use_noise
     }
     w = generator.mapping(inputs["z"], labels)
@@ -66,7 +66,7 @@ def truth_of(generator: Generator, part: str, batch: int, psi: float, cutoff: in
 
 def test_files_for_strangers(tmp_path):
     growing = tiny_generator(label_count=3)
-    growing.synthesis.grown = (8, 0.25)
+    growing.synthesis.grown = Growth(8, 0.25)
     with torch.no_grad():  # a map without variance, where the norms' epsilon decides
         growing.synthesis.blocks["4"].const[0] = 1
         growing.synthesis.blocks["4"].layer0.noise.strength[0] = 0

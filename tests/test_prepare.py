@@ -80,7 +80,7 @@ def good_files(count: int, side: int = 16) -> dict[str, bytes]:
 # --- One image: modes --------------------------------------------------------------------------
 
 
-def grey(value: int) -> list[list[int]]:
+def gray(value: int) -> list[list[int]]:
     return [[value] * 3]
 
 
@@ -94,22 +94,22 @@ def sixteen_bits(dtype: str, value: int) -> Image.Image:
 
 MODES = {
     "RGB": (encode(flat("RGB", (10, 20, 30))), [[10, 20, 30]]),
-    "grey": (encode(flat("L", 77)), grey(77)),
-    "1 bit": (encode(flat("1", 1)), grey(255)),
-    "16 bits, not clipped": (encode(sixteen_bits("u2", 30_000)), grey(117)),  # 30000 / 257 = 116.7
-    "16 bits, white": (encode(sixteen_bits("u2", 65_535)), grey(255)),
-    "16 bits, big-endian TIFF": (encode(flat("I;16B", 30_000), "TIFF"), grey(117)),
-    "32-bit integers in a 16-bit range": (encode(flat("I", 30_000), "TIFF"), grey(117)),
-    "16 bits in PGM": (b"P5 8 8 65535\n" + b"\x75\x30" * 64, grey(117)),
-    "float in [0, 1]": (encode(flat("F", 0.5), "TIFF"), grey(128)),
-    "float in [0, 255]": (encode(flat("F", 99.6), "TIFF"), grey(100)),
+    "gray": (encode(flat("L", 77)), gray(77)),
+    "1 bit": (encode(flat("1", 1)), gray(255)),
+    "16 bits, not clipped": (encode(sixteen_bits("u2", 30_000)), gray(117)),  # 30000 / 257 = 116.7
+    "16 bits, white": (encode(sixteen_bits("u2", 65_535)), gray(255)),
+    "16 bits, big-endian TIFF": (encode(flat("I;16B", 30_000), "TIFF"), gray(117)),
+    "32-bit integers in a 16-bit range": (encode(flat("I", 30_000), "TIFF"), gray(117)),
+    "16 bits in PGM": (b"P5 8 8 65535\n" + b"\x75\x30" * 64, gray(117)),
+    "float in [0, 1]": (encode(flat("F", 0.5), "TIFF"), gray(128)),
+    "float in [0, 255]": (encode(flat("F", 99.6), "TIFF"), gray(100)),
     "palette": (encode(flat("RGB", (10, 20, 30)).quantize(4)), [[10, 20, 30]]),
-    "palette, transparent": (encode(flat("P", 0), transparency=0), grey(255)),
-    "grey with a transparent value": (encode(flat("L", 5), transparency=5), grey(255)),
-    "LA": (encode(flat("LA", (100, 0))), grey(255)),
+    "palette, transparent": (encode(flat("P", 0), transparency=0), gray(255)),
+    "gray with a transparent value": (encode(flat("L", 5), transparency=5), gray(255)),
+    "LA": (encode(flat("LA", (100, 0))), gray(255)),
     "RGBA over white": (encode(flat("RGBA", (255, 0, 0, 51))), [[255, 204, 204]]),
     "CMYK": (encode(flat("CMYK", (255, 0, 0, 0)), "TIFF"), [[0, 255, 255]]),
-    "LAB": (encode(flat("LAB", (255, 128, 128)), "TIFF"), grey(255)),
+    "LAB": (encode(flat("LAB", (255, 128, 128)), "TIFF"), gray(255)),
     "GIF of one frame": (encode(flat("RGB", (255, 0, 0)), "GIF"), [[255, 0, 0]]),
     "BMP": (encode(flat("RGB", (10, 20, 30)), "BMP"), [[10, 20, 30]]),
 }
@@ -139,7 +139,7 @@ def test_channels():
     np.testing.assert_array_equal(decode(encode(rgba), fitting(channels=4)), rgba)
 
 
-def test_transparent_pixels_do_not_leak_colour_when_reduced():
+def test_transparent_pixels_do_not_leak_color_when_reduced():
     image = np.zeros((16, 16, 4), np.uint8)
     image[:, 0::2] = (255, 0, 0, 255)  # red beside transparent black
     for side in (16, 15):  # box filter, Lanczos
@@ -173,7 +173,7 @@ def test_exif_rotation(kind, orientation):
     np.testing.assert_allclose(image.astype(int), expected, atol=40 if kind == "JPEG" else 1)
 
 
-def test_colour_profiles_become_srgb():
+def test_color_profiles_become_srgb():
     image = flat("RGB", (200, 50, 50))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     np.testing.assert_array_equal(decode(encode(image, icc_profile=srgb.tobytes()), fitting())[0, 0], (200, 50, 50))
@@ -191,7 +191,7 @@ def test_colour_profiles_become_srgb():
 
 
 @pytest.mark.parametrize("profile", [b"no profile", b"\0" * 200])
-def test_broken_colour_profiles_and_exif_are_ignored(profile):
+def test_broken_color_profiles_and_exif_are_ignored(profile):
     image = noise(8, 8)
     np.testing.assert_array_equal(decode(encode(image, icc_profile=profile), fitting()), image)
     np.testing.assert_array_equal(decode(encode(image, exif=b"Exif\0\0MM\0*\xff\xff"), fitting()), image)
@@ -216,7 +216,7 @@ def test_modes_without_a_meaning_are_refused_by_name():
 # --- One image: fit ----------------------------------------------------------------------------
 
 
-def test_crop_takes_the_centre():
+def test_crop_takes_the_center():
     image = noise(8, 13)
     np.testing.assert_array_equal(decode(encode(image), fitting(8)), image[:, 2:10])
     image = noise(13, 8)
@@ -241,7 +241,7 @@ def test_other_reductions_are_lanczos():
 
 
 @pytest.mark.parametrize("height, width", [(16, 8), (8, 16), (16, 5), (100, 1)])
-def test_pad_centres_on_black(height, width):
+def test_pad_centers_on_black(height, width):
     image = decode(encode(np.full((height, width, 3), 200, np.uint8)), fitting(8, fit="pad"))
     longer = max(height, width)
     rows, columns = (max(1, round(side * 8 / longer)) for side in (height, width))
@@ -698,7 +698,7 @@ def test_existing_store_is_refused_before_the_work(tmp_path, monkeypatch):
     [
         ({"resolution": 100}, "^resolution is 100; use a power of two from 4 to 1024$"),
         ({"fit": "squeeze"}, "^fit is 'squeeze'; use one of: crop, pad, wide, stretch, face, celeba$"),
-        ({"channels": 2}, r"^channels is 2; use 1 \(grey\), 3 \(RGB\) or 4 \(RGBA\)$"),
+        ({"channels": 2}, r"^channels is 2; use 1 \(gray\), 3 \(RGB\) or 4 \(RGBA\)$"),
         ({"classes": "some"}, "^classes is 'some'; use auto, folders or none$"),
         ({"limit": 0}, "^limit is 0; use 1 or more$"),
         ({"seed": -1}, "^seed is -1; use 0 to 4294967295$"),

@@ -13,6 +13,7 @@ from test_cli import refused, run
 from stylegan import projection, recipe, sampling, weights
 from stylegan.errors import InputError
 from stylegan.images import from_uint8, to_uint8
+from stylegan.networks.generator import Growth
 from stylegan.projection import ProjectConfig
 
 SHORT = ProjectConfig(steps=60, candidates=32, distance="none")
@@ -47,7 +48,7 @@ def test_the_start_is_the_best_of_the_samples(generator):
         for start in ("best", "average")
     )
     assert best.loss < average.loss
-    w = projection._sample_w(generator, 10_000, None, torch.Generator().manual_seed(0))
+    w = sampling.sample_w(generator)
     losses = [((sampling.draw(generator, one.expand(1, 6, -1)).float() - to_uint8(goal)) ** 2).mean() for one in w[:32]]
     assert int(np.argmin(losses)) in np.argsort([float((best.w[0, 0] - one).norm()) for one in w[:32]])[:3]
 
@@ -118,7 +119,7 @@ def test_a_traditional_generator_is_projected_onto_the_sphere_of_z():
 
 def test_a_class_and_a_growing_network():
     g = tiny_generator(16, label_count=3)
-    g.synthesis.grown = (8, 0.0)
+    g.synthesis.grown = Growth(8, 0.0)
     with torch.no_grad():
         goal = g.synthesis(sampling.w_of_seeds(g, [1], torch.tensor([2])), noise="const")
     assert goal.shape[3] == 8

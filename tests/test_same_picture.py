@@ -13,6 +13,7 @@ import stylegan
 from stylegan import cli, directions, figures, recipe, sampling, share, videos, weights
 from stylegan.explorer import picture
 from stylegan.explorer.picture import Explorer
+from stylegan.networks.generator import Growth, Truncation
 
 TRADITIONAL = {"use_styles": False, "const_input": False, "use_noise": False, "mapping_layers": 0}
 KINDS = {
@@ -29,9 +30,9 @@ SEEDS = [5, 0]
 def model(request, tmp_path: Path) -> Path:
     generator = tiny_generator(**KINDS[request.param])
     if generator.has_w:
-        generator.truncation = (0.4, 3)
+        generator.truncation = Truncation(0.4, 3)
     if request.param == "half grown":
-        generator.synthesis.grown = (8, 0.25)
+        generator.synthesis.grown = Growth(8, 0.25)
     weights.save(tmp_path / "m.safetensors", weights.Model(generator))
     found = directions.by_pca(generator, 2, count=200) if generator.has_w else directions.by_sefa(generator, 2)
     directions.save(tmp_path / "d.safetensors", found)
@@ -74,7 +75,7 @@ def test_explorer(model, truth):
     g = weights.load(model)
     explorer = Explorer("m", g, directions.by_sefa(g, 1))
     for i, seed in enumerate(SEEDS):
-        said = picture.Recipe(seed=seed, label=i if g.config.label_count else None, psi=g.truncation[0])
+        said = picture.Recipe(seed=seed, label=i if g.config.label_count else None, psi=g.truncation.psi)
         assert torch.equal(picture.draw(explorer, said)[0], truth[i])
 
 
@@ -106,7 +107,7 @@ def test_figures(model, truth, monkeypatch):
     monkeypatch.setattr(sampling, "draw", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
     if g.config.use_noise:
         pytest.importorskip("matplotlib")
-        if g.synthesis.grown[0] >= 16:
+        if g.synthesis.grown.resolution >= 16:
             figures.noise_layers(g, latents=SEEDS)
             assert torch.equal(drawn[0], truth)
             drawn.clear()
@@ -132,7 +133,7 @@ def test_an_explicit_fade_of_0_counts_in_mid_growth():
     g = tiny_generator()
     w = sampling.w_of_seeds(g, [1])
     whole = g.synthesis(w, noise="const", resolution=8)
-    g.synthesis.grown = (8, 0.5)
+    g.synthesis.grown = Growth(8, 0.5)
     assert torch.equal(g.synthesis(w, noise="const", fade=0.0), whole)
     assert not torch.equal(g.synthesis(w, noise="const"), whole)
     assert torch.equal(g.synthesis(w, noise="const"), g.synthesis(w, noise="const", resolution=8, fade=0.5))

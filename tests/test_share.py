@@ -17,6 +17,7 @@ from stylegan import share, weights
 from stylegan.errors import InputError
 from stylegan.interop import hub as hub_module
 from stylegan.metrics.subject import checksum
+from stylegan.networks.generator import Growth
 from stylegan.weights import Model, Provenance
 
 # The library reads its settings when it is imported, so the program runs in a process of its own; several commands in
@@ -186,10 +187,10 @@ def test_dry_run_sends_nothing(model, tmp_path, capsys, monkeypatch):
 def test_cards_of_other_models(licence):
     traditional = {"use_styles": False, "const_input": False, "use_instance_norm": False, "use_pixel_norm": True}
     generator = tiny_generator(mapping_layers=0, label_count=3, w_dim=16, channels=1, **traditional)
-    generator.synthesis.grown = (8, 0.25)
+    generator.synthesis.grown = Growth(8, 0.25)
     model = Model(generator, Provenance(licence=licence))
     text = share.card(model, "hf://user/x", [])
-    assert "traditional" in text and "8 x 8 grey" in text and "75%" in text and "classes" in text and "psi=1" in text
+    assert "traditional" in text and "8 x 8 gray" in text and "75%" in text and "classes" in text and "psi=1" in text
     front = text.split("---\n")[1]
     assert ('license_name: "my-licence-ask-me-first"' in front) if licence else ("license" not in front)
     scope = {}

@@ -23,7 +23,7 @@ from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.networks import layers
 from stylegan.networks.discriminator import DiscriminatorConfig
-from stylegan.networks.generator import GeneratorConfig
+from stylegan.networks.generator import GeneratorConfig, Growth
 from stylegan.randomness import draw, draw_uniform
 from stylegan.training import ema, run_folder, state_file, steps
 from stylegan.training.config import TrainingConfig
@@ -410,7 +410,7 @@ def test_what_cannot_be_started_from(store, tmp_path):
         with pytest.raises(InputError, match="leave out"):
             presets.preset("small", str(store), start_from=str(tmp_path / "x.pkl"), **options)
     model = weights.load_model(tmp_path / "x.pkl")
-    model.generator.synthesis.grown = (16, 0.25)
+    model.generator.synthesis.grown = Growth(16, 0.25)
     weights.save(tmp_path / "fading.safetensors", model)
     config = presets.continuing(tiny_config(store), str(tmp_path / "fading.safetensors"))
     assert config.schedule.initial_resolution == 8

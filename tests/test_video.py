@@ -206,3 +206,14 @@ def test_nothing_is_left_of_a_video_that_fails(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"stylegan\[video\]"):
         videos.write(tmp_path / "v.mp4", ramp(3))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_white_shows_through_where_an_image_is_transparent(channels):
+    image = torch.full((channels, 8, 8), 100, dtype=torch.uint8)
+    if channels == 4:
+        image[3] = 0
+        image[3, :4] = 51
+    shown = np.asarray(videos._picture((image, ""), 1))
+    top, bottom = {4: (224, 255)}.get(channels, (100, 100))  # 255 + (100 - 255) / 5
+    assert (shown[:4] == top).all() and (shown[4:] == bottom).all()

@@ -96,6 +96,6 @@ def describe_model(name: Path | str) -> dict[str, Any]:
         "draws": f"{resolution} x {resolution}" + (f", fading in ({1 - fade:.0%})" if fade else ""),
         **{key: value for key, value in vars(model.provenance).items() if value},
         "parameters": {k: sum(p.numel() for p in n.parameters()) for k, n in networks.items() if n is not None},
-        "truncation": dict(zip(("psi", "cutoff"), model.generator.truncation, strict=True)),
+        "truncation": model.generator.truncation._asdict(),
         "generator": to_dict(model.generator.config),
     }

@@ -27,7 +27,7 @@ from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Sampler, numbers_in_batches, to_channels
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.recipe import Recipe, resolve, seeds_of, untruncated_w
-from stylegan.sampling import draw, noise_of_seeds
+from stylegan.sampling import draw, noise_of_seeds, sample_w
 from stylegan.weights import check_fingerprint, fingerprint
 
 FORMAT_VERSION = 1
@@ -274,7 +274,7 @@ def by_pca(generator: Generator, components: int = 10, *, count: int = 10_000, s
             "a traditional generator without mapping layers has no W, and its Z is alike in all directions"
         )
     _check_components(generator, components)
-    w = sample_w(generator, count, seed).double()
+    w = sample_w(generator, count, seed).cpu().double()
     vectors = torch.linalg.eigh(torch.cov(w.T)).eigenvectors.T.flip(0)[:components]
     return _directions(generator, _numbered("pca", components), _with_sign(vectors), "pca")
 
@@ -323,13 +323,6 @@ def of_hyperplanes(generator: Generator, names: Sequence[str], found: Separabili
         raise InputError("all samples have the same attributes: there is no hyperplane between them")
     kept = tuple(name for name, is_there in zip(names, there.tolist(), strict=True) if is_there)
     return _directions(generator, kept, found.normals[there], "svm", offsets=found.offsets[there])
-
-
-def sample_w(generator: Generator, count: int = 10_000, seed: int = 0) -> Tensor:
-    """w [count, w_dim] of fresh samples, not truncated, on the CPU; of all classes in turn by chance."""
-    sampler = _sampler(generator, seed)
-    parts = numbers_in_batches(count, 1000, "w", progress=False)
-    return torch.cat([sampler.w(numbers)[:, 0].cpu() for numbers in parts])
 
 
 def style_matrix(generator: Generator, layers: Sequence[int] | None = None) -> Tensor:
@@ -386,7 +379,7 @@ def _directions(
 ) -> Directions:
     """With lengths of 1, and the spread of w along them."""
     vectors = vectors.double() / vectors.double().norm(dim=1, keepdim=True)
-    along = sample_w(generator).double() @ vectors.T
+    along = sample_w(generator).cpu().double() @ vectors.T
     offsets = -along.mean(dim=0) if offsets is None else offsets
     return Directions(
         names,

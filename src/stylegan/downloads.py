@@ -20,7 +20,7 @@ class Download:
 
     url: str
     sha256: str
-    licence: str
+    license: str
 
     @property
     def name(self) -> str:

@@ -20,8 +20,7 @@ from stylegan import weights
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.files import atomic_file
-from stylegan.images import crop_padding, enlarge, from_uint8, grid, save_image, to_uint8
-from stylegan.metrics.stream import to_rgb
+from stylegan.images import crop_padding, enlarge, from_uint8, grid, on_white, save_image, to_uint8
 from stylegan.networks.generator import Generator
 from stylegan.plots import WIDTH, entanglement, page, training
 from stylegan.recipe import Recipe, Seeds, opened, resolve, truncation_of, untruncated_w
@@ -52,7 +51,7 @@ def uncurated(generator: Generator, recipe: Recipe = USUAL) -> Tensor:
     if len(recipe) < MOSAIC_COUNT:
         raise InputError(f"this figure shows {MOSAIC_COUNT} images; give as many latents, not {len(recipe)}")
     if recipe.cutoff is None:
-        recipe = replace(recipe, cutoff=style_ranges(generator.synthesis.grown[0])["fine"].start)
+        recipe = replace(recipe, cutoff=style_ranges(generator.synthesis.grown.resolution)["fine"].start)
     some = resolve(recipe, generator, slice(MOSAIC_COUNT))
     return mosaic(draw(generator, some.w, some.noise))
 
@@ -104,7 +103,7 @@ def style_mixing(
         raise InputError(f"style mixing has three ranges of styles; give three or more destinations, not {rows}")
     middle, fine = max(1, rows // 3), max(1, rows // 6)
     counts = {"coarse": rows - middle - fine, "middle": middle, "fine": fine}
-    ranges = style_ranges(generator.synthesis.grown[0])
+    ranges = style_ranges(generator.synthesis.grown.resolution)
     layers = [ranges[name] for name, count in counts.items() for _ in range(count)]
     recipe = opened(recipe.of((639, 701, 687, 615, 2268)), generator)
     left = replace(recipe, seeds=destinations, latents=None)
@@ -162,13 +161,13 @@ def noise_detail(
     _need_noise(generator)
     some = resolve(recipe.of((1157, 1012)), generator)
     w, deviation = some.w, noise_deviation(generator, some.w, count)
-    images, (height, width) = to_rgb(draw(generator, w, some.noise)), deviation.shape[1:]
+    images, (height, width) = on_white(draw(generator, w, some.noise)), deviation.shape[1:]
     maps = (deviation * (255 / deviation.max().clamp_min(1e-6))).round().to(torch.uint8)[:, None].expand_as(images)
     change = torch.nn.functional.avg_pool2d(deviation[:, None], (height // 4, width // 4), stride=1)[:, 0]
     cells, corners = [], []
     for one, image, map_, spread in zip(w[:, None], images, maps, change, strict=True):
         y, x = divmod(int(spread.argmax()), spread.shape[1])
-        again = to_rgb(draw(generator, one.expand(4, -1, -1), noise_of_seeds(range(4), generator)))
+        again = on_white(draw(generator, one.expand(4, -1, -1), noise_of_seeds(range(4), generator)))
         details = grid(enlarge(again[:, :, y : y + height // 4, x : x + width // 4], 2), columns=2)
         rest = (0, width - details.shape[2], 0, height - details.shape[1])  # where a side is no multiple of four
         cells += [image, torch.nn.functional.pad(details, rest, value=255), map_]
@@ -218,7 +217,7 @@ def noise_layers(generator: Generator, recipe: Recipe = USUAL) -> "Figure":
     without noise inputs.
     """
     _need_noise(generator)
-    resolutions = generator.synthesis.layer_resolutions(generator.synthesis.grown[0])
+    resolutions = generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution)
     fine = style_ranges(resolutions[-1])["fine"].start
     chosen = {
         "(a) All layers": range(len(resolutions)),
@@ -229,7 +228,7 @@ def noise_layers(generator: Generator, recipe: Recipe = USUAL) -> "Figure":
     some, columns = resolve(replace(recipe.of((1967, 1555)), noise="random"), generator), []
     w, planes = some.w, some.noise
     for layers in chosen.values():
-        columns.append(to_rgb(draw(generator, w, [plane * (i in layers) for i, plane in enumerate(planes)])))
+        columns.append(on_white(draw(generator, w, [plane * (i in layers) for i, plane in enumerate(planes)])))
     images = torch.stack(columns, dim=1)  # [N, 4, C, H, W]
     difference = images.float() - images[:, 1:2].float()
     gain = 2 ** int(math.log2(127 / float(difference.abs().max().clamp(1, 127))))
@@ -269,7 +268,7 @@ def progress(grids: Sequence[Path], height: int, *, rows: int = 10, factor: int 
 
 def _gap(generator: Generator) -> int:
     """Pixels between the images of a table."""
-    return max(1, generator.synthesis.grown[0] // 64)
+    return max(1, generator.synthesis.grown.resolution // 64)
 
 
 def _span(resolutions: Sequence[int]) -> str:
@@ -289,7 +288,7 @@ def _labelled(
     Its pixels stay what they are: each becomes a square of whole pixels.
     """
     factor = max(1, round(1400 / picture.shape[2]))
-    pixels = enlarge(to_rgb(picture[None])[0] if len(picture) == 1 else picture, factor).permute(1, 2, 0).numpy()
+    pixels = enlarge(on_white(picture), factor).permute(1, 2, 0).numpy()
     dpi = round(pixels.shape[1] / WIDTH)
     top, side = round(0.25 * dpi), round(0.4 * dpi) if left else 0
     height, width = pixels.shape[0] + top, pixels.shape[1] + side

@@ -52,9 +52,9 @@ def grid(images: Tensor, columns: int | None = None, *, gap: int = 0) -> Tensor:
 
 
 def crop_padding(images: Tensor, aspect: Sequence[int]) -> Tensor:
-    """The part of square images [N, C, R, R] that is not padding: the centre, of width to height `aspect`.
+    """The part of square images [N, C, R, R] that is not padding: the center, of width to height `aspect`.
 
-    Images of 512 x 384 padded to 512 x 512 (LSUN Car) have aspect (4, 3). The centre's edges are rounded outwards.
+    Images of 512 x 384 padded to 512 x 512 (LSUN Car) have aspect (4, 3). The center's edges are rounded outwards.
     """
     side, (width, height) = images.shape[3], aspect
     rows, columns = side * min(1, height / width), side * min(1, width / height)
@@ -73,6 +73,16 @@ def save_image(image: Tensor | Image.Image, path: Path | str, *, sheet: bool = F
         marks.add_text(*SHEET_MARK)
     with atomic_file(path) as file:
         picture.save(file, "PNG", pnginfo=marks)
+
+
+def on_white(images: Tensor) -> Tensor:
+    """Images uint8 [..., C, H, W] as RGB: gray ones in three equal channels, RGBA over a white ground."""
+    if images.shape[-3] == 1:
+        return images.expand(*images.shape[:-3], 3, -1, -1)
+    if images.shape[-3] == 3:
+        return images
+    alpha = images[..., 3:, :, :].float() / 255
+    return (255 + (images[..., :3, :, :].float() - 255) * alpha).round().to(torch.uint8)
 
 
 def enlarge(image: Tensor, factor: int) -> Tensor:
@@ -114,6 +124,7 @@ def labelled_table(images: Tensor, rows: Sequence[str], columns: Sequence[str]) 
 
     A title that is the same as that of the row before is left out. Small images are enlarged.
     """
+    images = on_white(images)
     _, _, _, height, width = images.shape
     factor = max(1, SMALLEST_IN_A_SHEET // width)
     height, width = height * factor, width * factor

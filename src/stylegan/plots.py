@@ -15,9 +15,9 @@ from torch import Tensor
 from stylegan.classifiers.model import AttributeClassifiers, bundled_classifiers, load_classifiers
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
-from stylegan.images import enlarge, from_uint8, grid, to_uint8
+from stylegan.images import enlarge, from_uint8, grid, on_white, to_uint8
 from stylegan.metrics.record import read_record
-from stylegan.metrics.stream import to_channels, to_rgb
+from stylegan.metrics.stream import to_channels
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator
 from stylegan.recipe import Recipe, resolve
@@ -159,7 +159,7 @@ def _drawn_panels(panels: Sequence[_Panel], attributes: Sequence[str]) -> "Figur
                     distance = (place - torch.tensor([column, row])).norm(dim=1)
                     if distance.min() < 0.5:
                         cells[(places - 1 - row) * places + column] = images[distance.argmin()]
-            sheet = to_rgb(grid(torch.stack(cells), places)[None])[0]
+            sheet = on_white(grid(torch.stack(cells), places))
             axes[1, i].imshow(enlarge(sheet, 2).permute(1, 2, 0).numpy(), interpolation="antialiased")
             axes[1, i].set_axis_off()
     return figure

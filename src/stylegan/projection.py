@@ -114,7 +114,7 @@ def projecting(
 
     # coordinates v of w = middle + spread v, and where to begin
     draws = torch.Generator().manual_seed(config.seed)
-    pool = _sample_w(generator, 10_000, label, draws)
+    pool = sampling.sample_w(generator, 10_000, draws, label)
     middle, spread = _coordinates(pool)
     nearest = _nearest(generator, pool[: config.candidates], targets, config) if config.start == "best" else middle
     v = torch.linalg.solve(spread, (nearest - middle).expand(len(targets), -1).T).T
@@ -171,7 +171,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _check(generator: Generator, targets: Tensor, label: int | None) -> None:
-    resolution, config = generator.synthesis.grown[0], generator.config
+    resolution, config = generator.synthesis.grown.resolution, generator.config
     if targets.shape[1:] != (config.channels, resolution, resolution) or not len(targets):
         raise InputError(
             f"images of shape {list(targets.shape)} cannot be projected; this generator draws "
@@ -191,16 +191,6 @@ def _distance(text: str, targets: Tensor) -> Distance | None:
     if text == "lpips" and small:
         raise InputError("lpips wants images of 16 x 16 or more; use the distance none")
     return None if text == "none" else load_distance(text).to(targets.device).requires_grad_(False)
-
-
-@torch.no_grad()
-def _sample_w(generator: Generator, count: int, label: int | None, draws: torch.Generator) -> Tensor:
-    """w [count, w_dim]; of a conditional generator those of the class, or of all classes in turn."""
-    z = torch.randn(count, generator.config.z_dim, generator=draws).to(generator.w_avg)
-    labels = None
-    if classes := generator.config.label_count:
-        labels = torch.arange(count, device=z.device) % classes if label is None else z.new_full((count,), label).long()
-    return generator.mapping(z, labels)[:, 0]
 
 
 def _coordinates(pool: Tensor) -> tuple[Tensor, Tensor]:
@@ -281,7 +271,7 @@ def read_image(path: Path | str, generator: Generator, fit: Fit | None = None) -
     """
     config = generator.config
     fit = fit or ("wide" if tuple(config.aspect) == (4, 3) else "crop")
-    fitting = Fitting(generator.synthesis.grown[0], fit, config.channels, allow_upscale=True)
+    fitting = Fitting(generator.synthesis.grown.resolution, fit, config.channels, allow_upscale=True)
     try:
         pixels = decode(Path(path).read_bytes(), fitting)
     except Unusable as reason:

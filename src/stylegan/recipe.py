@@ -263,7 +263,7 @@ def noise_of_file(path: Path | str, generator: Generator) -> NoiseInput | None:
         header = json.loads(metadata.get("stylegan", "{}"))
         said = header.get("noise") if isinstance(header, dict) else None
         return said if said in ("const", "none") else None
-    sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown[0])
+    sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution)
     if [tuple(plane.shape) for plane in planes] != [(len(tensors["w"]), 1, r, r) for r in sizes]:
         raise InputError(f"the noise planes in {path} are those of another model")
     return [plane.to(generator.w_avg) for plane in planes]

@@ -30,7 +30,9 @@ def z_of_seeds(seeds: Sequence[int], z_dim: int) -> Tensor:
 
 def noise_of_seeds(seeds: Sequence[int], generator: Generator, resolution: int | None = None) -> list[Tensor]:
     """One noise plane [N, 1, H, W] for each layer; every seed has its own, whatever the batch and resolution."""
-    sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown[0] if resolution is None else resolution)
+    sizes = generator.synthesis.layer_resolutions(
+        generator.synthesis.grown.resolution if resolution is None else resolution
+    )
     planes = []
     for layer, size in enumerate(sizes):
         rows = [np.random.RandomState([seed, layer]).randn(1, size, size).astype(np.float32) for seed in seeds]
@@ -79,19 +81,28 @@ def noise_input(generator: Generator, noise: Noise, seeds: Sequence[int]) -> Noi
 
 
 @torch.no_grad()
-def w_center(generator: Generator, count: int = 10_000, seed: int = 0, labels: Tensor | None = None) -> Tensor:
-    """The centre of mass of W from `count` fresh samples, [w_dim]: E_z[f(z)] of appendix B.
+def sample_w(
+    generator: Generator, count: int = 10_000, stream: torch.Generator | int = 0, label: int | None = None
+) -> Tensor:
+    """w [count, w_dim] of fresh z, not truncated: of one class, or all in turn.
 
-    The generator's own `w_avg` is the running average of training; this one belongs to the weights as they are.
-    labels: one label [1] or row [1, label_count] for the centre of a class.
+    stream: a generator of random numbers on the CPU, or the seed of one. Raises InputError as `labels_in_turn`.
     """
-    device, total = generator.w_avg.device, torch.zeros(generator.config.w_dim, dtype=torch.float64)
-    stream = torch.Generator().manual_seed(seed)
+    stream = torch.Generator().manual_seed(stream) if isinstance(stream, int) else stream
+    labels, parts = labels_in_turn(generator, label, count), []
     for start in range(0, count, 1000):
         z = torch.randn(min(1000, count - start), generator.config.z_dim, generator=stream)
-        given = None if labels is None else labels.to(device).expand(len(z), *labels.shape[1:])
-        total += generator.mapping(z.to(device), given)[:, 0].cpu().double().sum(dim=0)
-    return (total / count).to(generator.w_avg)
+        some = None if labels is None else labels[start : start + len(z)]
+        parts.append(w_of_z(generator, z, some)[:, 0])
+    return torch.cat(parts)
+
+
+def w_center(generator: Generator, count: int = 10_000, seed: int = 0, label: int | None = None) -> Tensor:
+    """The center of mass of W from `count` fresh samples, [w_dim]: E_z[f(z)] of appendix B; of a class, or of all.
+
+    The generator's own `w_avg` is the running average of training; this one belongs to the weights as they are.
+    """
+    return sample_w(generator, count, seed, label).double().mean(dim=0).to(generator.w_avg)
 
 
 def mix(w_a: Tensor, w_b: Tensor, layers: slice | Sequence[int]) -> Tensor:
@@ -141,7 +152,7 @@ def cross(ws: Sequence[Tensor], crossovers: Tensor) -> Tensor:
 
 def layers_in_use(generator: Generator, latents: int) -> int:
     """How many style inputs a generator has at what it has been grown to. Raises InputError if `latents` is more."""
-    grown = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+    grown = len(generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution))
     layers = min(grown, generator.config.num_layers)
     if not 1 <= latents <= layers:
         raise InputError(f"{latents} latents cannot be mixed: this generator has {layers} style inputs in use")

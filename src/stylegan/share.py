@@ -20,8 +20,8 @@ SAMPLES_FILE = "samples.png"
 SEEDS = range(16)
 LARGEST_SAMPLE, SMALLEST_SAMPLE = 256, 96  # pixels
 
-# identifiers of licences that the hub knows
-LICENCES = (
+# identifiers of licenses that the hub knows
+LICENSES = (
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "unlicense",
     "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0",
     "openrail", "creativeml-openrail-m", "odbl", "pddl",
@@ -58,7 +58,7 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
     config, provenance, repo = model.generator.config, model.provenance, repo_of(name).id
     resolution, fade = model.generator.synthesis.grown
     kind = "A style-based generator" if config.use_styles else "A traditional (progressively grown) generator"
-    colours = {1: "grey", 3: "RGB", 4: "RGBA"}[config.channels]
+    colors = {1: "gray", 3: "RGB", 4: "RGBA"}[config.channels]
     training = {
         "data set": provenance.data,
         "images seen": f"{provenance.images_seen:,}" if provenance.images_seen else "",
@@ -70,7 +70,7 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
     parts = [
         _front_matter(provenance),
         f"# {repo.split('/')[1]}",
-        f"{kind} of {resolution} x {resolution} {colours} images "
+        f"{kind} of {resolution} x {resolution} {colors} images "
         "(Karras, Laine, Aila: *A Style-Based Generator Architecture for Generative Adversarial Networks*, 2018).",
         f"![Samples]({SAMPLES_FILE})",
         f"*Seeds {SEEDS[0]} to {SEEDS[-1]}, truncation psi {_psi(model):g}; none chosen.*",
@@ -84,15 +84,15 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
     if figures:
         header = ("metric", "value", "samples", "compared with", "looked at with")
         parts += ["## Figures", _table([header, *map(_figure, figures)])]
-    licence = f"The weights: {provenance.licence}." if provenance.licence else "Whoever published this states none."
-    parts += ["## Licence", licence]
+    license = f"The weights: {provenance.licence}." if provenance.licence else "Whoever published this states none."
+    parts += ["## License", license]
     if provenance.notes:
         parts += ["## Notes", provenance.notes]
     return "\n\n".join(parts) + "\n"
 
 
 def _python_use(model: weights.Model, repo: str) -> str:
-    channels, resolution = model.generator.config.channels, model.generator.synthesis.grown[0]
+    channels, resolution = model.generator.config.channels, model.generator.synthesis.grown.resolution
     return "\n".join(
         [
             "```python",
@@ -106,13 +106,13 @@ def _python_use(model: weights.Model, repo: str) -> str:
 
 
 def _psi(model: weights.Model) -> float:
-    return model.generator.truncation[0]
+    return model.generator.truncation.psi
 
 
 def _front_matter(provenance: weights.Provenance) -> str:
     """What the hub's pages and search read: YAML, of which JSON's values are a part."""
     fields: dict[str, Any] = {}
-    if provenance.licence.lower() in LICENCES:
+    if provenance.licence.lower() in LICENSES:
         fields["license"] = provenance.licence.lower()
     elif provenance.licence:
         fields |= {"license": "other", "license_name": re.sub(r"[^a-z0-9.]+", "-", provenance.licence.lower())}

@@ -21,7 +21,7 @@ from stylegan import sampling
 from stylegan.config import check_finite
 from stylegan.errors import InputError
 from stylegan.files import atomic_file, check_output
-from stylegan.images import enlarge, grid, to_pil
+from stylegan.images import enlarge, grid, on_white, to_pil
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.recipe import Recipe
 from stylegan.sampling import Route, draw, mixing_table, noise_of_seeds, through
@@ -89,7 +89,7 @@ def make(
         keys = every.z.unflatten(0, (-1, count)).to(generator.w_avg.device)
     else:
         keys = recipes.untruncated_w(recipe, generator).unflatten(0, (-1, count))
-    layers = len(generator.synthesis.layer_resolutions(generator.synthesis.grown[0]))
+    layers = len(generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution))
     usual = {"noise": layers, "truncation": 6}.get(kind, 2 * len(keys))
     frames = max(1, round((config.seconds or usual) * config.fps))
     how = {"path": path, "psi": psi, "cutoff": cutoff, "noise": first.noise}
@@ -97,7 +97,7 @@ def make(
         return frames, interpolation(generator, keys, frames, labels=first.labels, columns=columns, **how)
     if kind == "style-mixing":
         left = Recipe(config.destinations or range(100, 100 + rows), label=recipe.label)
-        styles = sampling.style_ranges(generator.synthesis.grown[0])[config.styles or "coarse"]
+        styles = sampling.style_ranges(generator.synthesis.grown.resolution)[config.styles or "coarse"]
         return frames, style_mixing(generator, keys, recipes.untruncated_w(left, generator), styles, frames, **how)
     if kind == "noise":
         return frames, noise(generator, first.w, frames, columns=columns, seeds=recipe.numbers)
@@ -253,12 +253,13 @@ CAPTION = 22  # pixels
 
 
 def _picture(frame: Frame, factor: int | None) -> Image.Image:
-    """A frame as RGB, enlarged, with its caption, and with even sides, which H.264 wants."""
+    """A frame as RGB, enlarged, with its caption, and with even sides, which H.264 wants. Films have no alpha: white
+    shows through."""
     image, caption = frame
     image = enlarge(image, factor or max(1, 512 // max(image.shape[1:])))
     height, width = image.shape[1] + (CAPTION if caption else 0), image.shape[2]
     picture = Image.new("RGB", (width + width % 2, height + height % 2), "white")
-    picture.paste(to_pil(image).convert("RGB"))
+    picture.paste(to_pil(on_white(image)))
     if caption:
         text = ImageFont.load_default(14)
         ImageDraw.Draw(picture).text((width / 2, image.shape[1] + CAPTION / 2), caption, "black", text, anchor="mm")

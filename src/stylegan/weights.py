@@ -17,7 +17,7 @@ from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
 from stylegan.interop import checkpoints, hub, nvidia, nvidia_files, torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
-from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.networks.generator import Generator, GeneratorConfig, Growth, Truncation
 from stylegan.networks.layers import build
 
 FORMAT_VERSION = 1
@@ -36,7 +36,7 @@ class Provenance:
     images_seen: int = 0
     """Real images the discriminator had seen."""
     licence: str = ""
-    """Licence of the weights."""
+    """License of the weights. The name is that in the file, which is older than this program's spelling."""
     notes: str = ""
     """Anything else a user should know."""
     fit: str = ""
@@ -72,14 +72,13 @@ def save(path: Path | str, model: Model, *, half: bool = False) -> None:
 
 def header_of(model: Model) -> dict[str, Any]:
     """What a model's file says of it: configuration, growth, provenance."""
-    resolution, fade = model.generator.synthesis.grown
     return {
         "kind": "stylegan-model",
         "format_version": FORMAT_VERSION,
         "generator": to_dict(model.generator.config),
         "discriminator": to_dict(model.discriminator.config) if model.discriminator else None,
-        "grown": {"resolution": resolution, "fade": fade},
-        "truncation": {"psi": model.generator.truncation[0], "cutoff": model.generator.truncation[1]},
+        "grown": model.generator.synthesis.grown._asdict(),
+        "truncation": model.generator.truncation._asdict(),
         "provenance": asdict(model.provenance),
     } | ({"label_names": list(model.label_names)} if model.label_names else {})
 
@@ -110,7 +109,7 @@ def check_fingerprint(stored: str, generator: Generator, subject: str, hint: str
 
 
 def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: str | None = None) -> Model:
-    """A model as it is given away: with its licence and data set, without what only further training needs."""
+    """A model as it is given away: with its license and data set, without what only further training needs."""
     said = {name: value for name, value in {"licence": licence, "data": data}.items() if value is not None}
     provenance = replace(model.provenance, **said)
     shared = replace(model, provenance=provenance)
@@ -210,13 +209,13 @@ def _load_safetensors(path: Path) -> Model:
         raise InputError(f"{path} cannot be read: {error}") from error
     for each in (generator, raw):
         if each is not None:
-            each.synthesis.grown = (grown.resolution, grown.fade)
-            each.truncation = (truncation.psi, truncation.cutoff) if truncation else each.truncation
+            each.synthesis.grown = Growth(grown.resolution, grown.fade)
+            each.truncation = Truncation(truncation.psi, truncation.cutoff) if truncation else each.truncation
     return Model(generator, provenance, raw, discriminator, label_names)
 
 
 def _label_names(header: dict[str, Any], count: int) -> tuple[str, ...]:
-    """The classes' names; older files, and those of unlabelled data, have none."""
+    """The classes' names; older files, and those of unlabeled data, have none."""
     names = header.get("label_names", [])
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(names) not in (0, count):
         raise InputError(f"its label_names are no list of the names of {count} classes")

@@ -1,4 +1,4 @@
-"""Training attribute classifiers from a store's labelled attributes (appendix C)."""
+"""Training attribute classifiers from a store's labeled attributes (appendix C)."""
 
 import os
 from collections.abc import Iterator

@@ -32,8 +32,8 @@ LOOKED_AT = 1024  # pixels across, at most, to find faces in
 class Square(NamedTuple):
     """A turned square in an image, in pixels from the image's upper left corner."""
 
-    centre: np.ndarray  # [2], x and y
-    right: np.ndarray  # [2], from the centre to the middle of the right side
+    center: np.ndarray  # [2], x and y
+    right: np.ndarray  # [2], from the center to the middle of the right side
 
     @property
     def side(self) -> float:
@@ -47,7 +47,7 @@ class Square(NamedTuple):
     def corners(self) -> np.ndarray:
         """[4, 2]: upper left, upper right, lower right, lower left."""
         x, y = self.right, self.down
-        return self.centre + np.stack([-x - y, x - y, x + y, y - x])
+        return self.center + np.stack([-x - y, x - y, x + y, y - x])
 
 
 def align(image: Image.Image, resolution: int, allow_upscale: bool = False) -> Image.Image:
@@ -84,7 +84,7 @@ def crop(image: Image.Image, square: Square, resolution: int) -> Image.Image:
     """Cut a turned square out of an image; what it has outside the image is mirrored, and blurred farther out."""
     # the upright rectangle that holds it, reduced to at most 4 times the resolution
     shrink = math.ceil(square.side / (4 * resolution))
-    image, square = image.reduce(shrink), Square(square.centre / shrink, square.right / shrink)
+    image, square = image.reduce(shrink), Square(square.center / shrink, square.right / shrink)
     low = np.floor(square.corners.min(axis=0)).astype(int) - 2
     high = np.ceil(square.corners.max(axis=0)).astype(int) + 2
     image = _cut(image, *low, *high, blur=0.02 * square.side)

@@ -117,7 +117,7 @@ def is_sheet(image: Image.Image) -> bool:
 
 
 def load_upright(image: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """Decode the pixels, turn them as the Exif data says, to 8 bits; and the colour profile, if there is one."""
+    """Decode the pixels, turn them as the Exif data says, to 8 bits; and the color profile, if there is one."""
     try:
         image.load()
     except DECODE_ERRORS as error:
@@ -172,22 +172,22 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert L, RGB, RGBA or CMYK to sRGB by the colour profile that came with the image; L may stay L."""
+    """Convert L, RGB, RGBA or CMYK to sRGB by the color profile that came with the image; L may stay L."""
     alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    colour = image.convert("RGB") if alpha is not None else image
-    transform = _srgb_transform(profile, colour.mode) if profile else None
+    color = image.convert("RGB") if alpha is not None else image
+    transform = _srgb_transform(profile, color.mode) if profile else None
     if transform is not None:
-        colour = transform.apply(colour)
-    elif colour.mode == "CMYK":
-        colour = colour.convert("RGB")
+        color = transform.apply(color)
+    elif color.mode == "CMYK":
+        color = color.convert("RGB")
     if alpha is not None:
-        colour.putalpha(alpha)
-    return colour
+        color.putalpha(alpha)
+    return color
 
 
 @lru_cache(maxsize=16)
 def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform from a colour profile to sRGB; None where it is broken, of other channels, or sRGB itself."""
+    """The transform from a color profile to sRGB; None where it is broken, of other channels, or sRGB itself."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if ImageCms.getProfileDescription(source).startswith("sRGB"):

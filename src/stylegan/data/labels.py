@@ -131,8 +131,8 @@ def from_documents(source: Source) -> Source:
     known = {item.name for item in source.items} | {name for name, _ in source.rejected}
     absent = [(image, f"named in {name} but not there") for image in by_name if image not in known]
     labels = [by_name.get(item.name) for item in source.items]
-    labelled = with_labels(source, labels, where, f"no label in {name}", others=by_name.values())
-    return replace(labelled, rejected=labelled.rejected + absent)
+    labeled = with_labels(source, labels, where, f"no label in {name}", others=by_name.values())
+    return replace(labeled, rejected=labeled.rejected + absent)
 
 
 def _value(row: dict[str, object], columns: Sequence[str]) -> object:

@@ -39,11 +39,11 @@ class PrepareConfig:
     resolution: int = 256
     """Width and height of the prepared images in pixels: a power of two from 4 to 1024."""
     fit: Fit = "crop"
-    """How an image becomes square: crop its centre, pad it with black, crop it to 4:3 and pad that above and below
+    """How an image becomes square: crop its center, pad it with black, crop it to 4:3 and pad that above and below
     (wide, for LSUN Car; what is wider than 4:3 is left out), stretch it, find its largest face, turn it upright and
     crop it as FFHQ's images were (face), or crop 128 x 128 around the face (celeba, for CelebA's aligned images)."""
     channels: Literal[1, 3, 4] = 3
-    """1 greyscale, 3 RGB, 4 RGB and alpha. With 1 and 3, transparent parts become white."""
+    """1 grayscale, 3 RGB, 4 RGB and alpha. With 1 and 3, transparent parts become white."""
     classes: Classes = "auto"
     """Class labels: auto (from the data set, where it has some), folders (sub-folders are classes), none."""
     allow_upscale: bool = False
@@ -258,7 +258,7 @@ def _check_config(config: PrepareConfig) -> None:
     if config.fit not in get_args(Fit):
         raise InputError(f"fit is {config.fit!r}; use one of: {', '.join(get_args(Fit))}")
     if config.channels not in (1, 3, 4):
-        raise InputError(f"channels is {config.channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
+        raise InputError(f"channels is {config.channels}; use 1 (gray), 3 (RGB) or 4 (RGBA)")
     if config.classes not in ("auto", "folders", "none"):
         raise InputError(f"classes is {config.classes!r}; use auto, folders or none")
 

@@ -174,7 +174,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["psi"] = gr.Slider(
         -1,
         1.5,
-        value=generator.truncation[0],
+        value=generator.truncation.psi,
         step=0.01,
         label="Truncation ψ",
         info="1: full variety; 0: the average; below: its opposite"
@@ -186,7 +186,7 @@ def _sample(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any]:
     controls["cutoff"] = gr.Slider(
         0,
         layers,
-        value=min(8 if generator.truncation[1] is None else generator.truncation[1], layers),
+        value=min(8 if generator.truncation.cutoff is None else generator.truncation.cutoff, layers),
         step=1,
         precision=0,
         label="Truncated layers, from the coarsest",
@@ -210,7 +210,7 @@ def _mix(gr: Any, explorer: Explorer) -> tuple[dict[str, Any], Any, Any]:
     if ranges:
         ends = {name: dict.fromkeys((sizes[layers[0]], sizes[layers[-1]])) for name, layers in ranges.items()}
         spans = {name: f" ({'–'.join(map(str, both))})" for name, both in ends.items()}
-        gr.Markdown("How much of B is in A: its coarse styles are pose and shape, its fine ones colour.")
+        gr.Markdown("How much of B is in A: its coarse styles are pose and shape, its fine ones color.")
     else:
         spans = dict.fromkeys(RANGES, "")
         gr.Markdown("This generator has no styles to mix, or too few layers to tell coarse from fine.")
@@ -264,7 +264,7 @@ def _again() -> float:
 
 def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, shown: Any) -> None:
     """Every control changes the picture; what sets controls from here sets `asked`, too."""
-    colours = gr.State()  # of the last whole picture, for previews
+    colors = gr.State()  # of the last whole picture, for previews
 
     def whole(values: Values) -> tuple:
         with _in_the_page():
@@ -274,16 +274,16 @@ def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, shown: 
         return _figure(picture.seen(explorer, drawn), picture.describe(explorer, recipe)), fitted
 
     def moving(values: Values) -> str:
-        if values[colours] is None:
+        if values[colors] is None:
             return gr.skip()
         with _in_the_page():
             recipe = controls.recipe(values)
-            image = picture.preview(explorer, recipe, values[colours])
+            image = picture.preview(explorer, recipe, values[colors])
             return _figure(image, f"{picture.describe(explorer, recipe)} · preview")
 
     # One event draws all whole pictures, the last that was asked for last: requests of a moment arrive in any order.
     how = {"show_progress": "hidden", "concurrency_id": "picture", "api_visibility": "private"}
-    redraw = {"fn": whole, "inputs": controls.all, "outputs": [shown, colours], "trigger_mode": "always_last", **how}
+    redraw = {"fn": whole, "inputs": controls.all, "outputs": [shown, colors], "trigger_mode": "always_last", **how}
     moves = [slider.input for slider in controls.sliders]
     settled = [slider.release for slider in controls.sliders]
     settled += [each.input for each in (controls.label, controls.noise, controls.start, controls.edited, controls.held)]
@@ -291,7 +291,7 @@ def _steer(gr: Any, explorer: Explorer, blocks: Any, controls: Controls, shown: 
     if explorer.trunk is None:
         gr.on([*moves, *settled, controls.asked.change], **redraw)
     else:  # previews are not put off ("once"), and the whole picture comes a round trip later: none can follow it
-        gr.on(moves, moving, controls.all | {colours}, shown, trigger_mode="once", **how)
+        gr.on(moves, moving, controls.all | {colors}, shown, trigger_mode="once", **how)
         gr.on(settled, _again, outputs=controls.asked, trigger_mode="always_last", **how)
         controls.asked.change(**redraw)
     blocks.load(_again, outputs=controls.asked)
@@ -371,7 +371,7 @@ def _project(gr: Any, explorer: Explorer, controls: Controls) -> None:
 def _compare(gr: Any, explorer: Explorer, controls: Controls) -> None:
     gr.Markdown(
         "The training images nearest to the picture, each with its number and its distance (root mean square at "
-        "16 × 16, of 255). Has the model learnt it by heart?"
+        "16 × 16, of 255). Has the model learned it by heart?"
     )
     button = gr.Button("Find them", variant="primary", elem_id="compare")
     near = gr.HTML(elem_id="near")
@@ -408,7 +408,7 @@ def _figures(*pictures: tuple[Image.Image, str]) -> str:
 
 
 def _layer_resolutions(explorer: Explorer) -> list[int]:
-    return explorer.generator.synthesis.layer_resolutions(explorer.generator.synthesis.grown[0])
+    return explorer.generator.synthesis.layer_resolutions(explorer.generator.synthesis.grown.resolution)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from stylegan.data.store import Store, open_store
 from stylegan.directions import Directions
 from stylegan.errors import InputError
 from stylegan.images import crop_padding, from_uint8, save_image, to_pil, to_uint8
-from stylegan.networks.generator import Generator
+from stylegan.networks.generator import Generator, Growth
 from stylegan.resolutions import resolutions
 
 RANGES = ("coarse", "middle", "fine")
@@ -50,7 +50,7 @@ class Explorer:
     @property
     def ranges(self) -> dict[str, range]:
         """The layers of coarse, middle and fine styles; none where there are no styles or too few layers."""
-        resolution = self.generator.synthesis.grown[0]
+        resolution = self.generator.synthesis.grown.resolution
         return sampling.style_ranges(resolution) if self.generator.config.use_styles and resolution >= 16 else {}
 
 
@@ -112,7 +112,7 @@ def open_explorer(
             f"{data} has {store.channels} channels, the model draws {generator.config.channels}; give its own store"
         )
     fast = fast_resolution(generator)
-    lower = None if fast == generator.synthesis.grown[0] else trunk(generator, fast)
+    lower = None if fast == generator.synthesis.grown.resolution else trunk(generator, fast)
     return Explorer(Path(model).resolve().stem, generator, found, store, lower, projection.fit_of(loaded.provenance))
 
 
@@ -169,10 +169,10 @@ def draw(explorer: Explorer, recipe: Recipe) -> Tensor:
 def describe(explorer: Explorer, recipe: Recipe) -> str:
     """What is in the picture, in a line."""
     generator, parts = explorer.generator, []
-    resolution = generator.synthesis.grown[0]
+    resolution = generator.synthesis.grown.resolution
     if recipe.found is None:
         parts.append(f"seed {recipe.seed}" + ("" if recipe.label is None else f" of class {recipe.label}"))
-        psi = generator.truncation[0] if recipe.psi is None else recipe.psi
+        psi = generator.truncation.psi if recipe.psi is None else recipe.psi
         parts += [f"ψ {psi:g}"] if generator.has_w else []
     else:
         parts.append("the w that was found")
@@ -202,7 +202,8 @@ def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
 def fast_resolution(generator: Generator, patience: float = 0.2) -> int:
     """The highest resolution that is drawn in `patience` seconds, or 4."""
     w, fast = generator.w_avg.expand(1, generator.config.num_layers, -1), 4
-    for resolution in resolutions(generator.synthesis.grown[0]):  # upwards: no time is spent on what is far too slow
+    upwards = resolutions(generator.synthesis.grown.resolution)  # so that no time is spent on what is far too slow
+    for resolution in upwards:
         for _ in range(3):  # the first time is slower than those to come, and another program may have had its turn
             start = time.perf_counter()
             generator.synthesis(w, resolution=resolution, noise="const").cpu()
@@ -218,7 +219,7 @@ def trunk(generator: Generator, resolution: int) -> Generator:
     """A copy whose `synthesis(w, resolution=resolution)` gives features [N, C, resolution, resolution], not images."""
     copied = copy.deepcopy(generator)
     copied.synthesis.blocks[str(resolution)].to_rgb = torch.nn.Identity()
-    copied.synthesis.grown = (resolution, 0.0)
+    copied.synthesis.grown = Growth(resolution)
     return copied
 
 
@@ -230,7 +231,7 @@ def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
     trained until the next resolution had faded in, and the layers below have changed since (docs/log.md).
     """
     features = _features(explorer, recipe).double()  # [pixels, features + 1]
-    side = explorer.trunk.synthesis.grown[0]
+    side = explorer.trunk.synthesis.grown.resolution
     small = F.adaptive_avg_pool2d(from_uint8(image).double(), side).flatten(2)[0].T
     square = features.T @ features
     ridge = 1e-2 * square.diagonal().mean() * torch.eye(len(square))
@@ -240,7 +241,7 @@ def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
 @torch.no_grad()
 def preview(explorer: Explorer, recipe: Recipe, colours: Tensor) -> Image.Image:
     """A small picture in a fraction of the time, with the colours of the last whole one."""
-    side = explorer.trunk.synthesis.grown[0]
+    side = explorer.trunk.synthesis.grown.resolution
     image = (_features(explorer, recipe) @ colours).T.view(1, -1, side, side)
     return seen(explorer, to_uint8(image))
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from stylegan.errors import InputError
 from stylegan.interop import torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
-from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.networks.generator import Generator, GeneratorConfig, Growth
 from stylegan.networks.layers import FeatureMaps, build
 from stylegan.resolutions import log2
 
@@ -65,7 +65,7 @@ def _why_not(content: dict) -> str:
     names = {name.removeprefix("module.") for table in tables for name in table if isinstance(name, str)}
     if any(name.startswith("generator.progression.") for name in names):
         return (
-            "a checkpoint of rosinality's style-based-gan-pytorch, which adds biases before the blur and normalises "
+            "a checkpoint of rosinality's style-based-gan-pytorch, which adds biases before the blur and normalizes "
             "with another epsilon, so that these networks could not draw its images exactly"
         )
     if "conv1.conv.modulation.weight" in names:
@@ -114,7 +114,7 @@ def _generator(state: dict[str, Tensor]) -> Generator:
             ours, value = _generator_tensor(name, tensor)
             tensors[ours] = value
     generator = build(Generator, config, tensors)
-    generator.synthesis.grown = (top >> int(lod), lod - int(lod))
+    generator.synthesis.grown = Growth(top >> int(lod), lod - int(lod))
     return generator
 
 

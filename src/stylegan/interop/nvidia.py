@@ -12,7 +12,7 @@ from stylegan.config import from_dict
 from stylegan.errors import InputError
 from stylegan.interop.nvidia_files import OfficialNetwork
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
-from stylegan.networks.generator import Generator, GeneratorConfig
+from stylegan.networks.generator import Generator, GeneratorConfig, Growth, Truncation
 from stylegan.networks.layers import FeatureMaps, build
 from stylegan.resolutions import log2
 
@@ -109,7 +109,7 @@ def generator_from(network: OfficialNetwork) -> Generator:
     w_avg = variables.pop("dlatent_avg", np.zeros(config.w_dim if network.function == "G_paper" else 0))
     tensors = _renamed(variables, lambda name, value: generator_variable(name, value, config.resolution, fused_from))
     generator = build(Generator, config, tensors | {"w_avg": _tensor(w_avg)})
-    generator.synthesis.grown = (config.resolution >> int(lod), lod - int(lod))
+    generator.synthesis.grown = Growth(config.resolution >> int(lod), lod - int(lod))
     if generator.has_w:
         generator.truncation = truncation
     return generator
@@ -123,14 +123,14 @@ def _lod(value: np.ndarray | None, resolution: int, options: dict[str, Any]) -> 
     return 0.0 if options.get("structure") == "fixed" else lod  # that one always draws at full size
 
 
-def _truncation(options: dict[str, Any]) -> tuple[float, int | None]:
+def _truncation(options: dict[str, Any]) -> Truncation:
     """psi and cutoff, which are without effect unless there are both."""
     psi, cutoff = options.get("truncation_psi", 0.7), options.get("truncation_cutoff", 8)
     if psi is None or cutoff is None:
-        return 1.0, None
+        return Truncation(1.0)
     if type(psi) not in (int, float) or not math.isfinite(psi) or type(cutoff) is not int:
         raise InputError(f"the network was made with truncation_psi = {psi} and truncation_cutoff = {cutoff}"[:200])
-    return float(psi), cutoff
+    return Truncation(float(psi), cutoff)
 
 
 def other_options(network: OfficialNetwork) -> str:

@@ -67,7 +67,7 @@ def export(
         "format_version": 1,
         "part": part,
         "generator": to_dict(generator.config),
-        "grown": dict(zip(("resolution", "fade"), generator.synthesis.grown, strict=True)),
+        "grown": generator.synthesis.grown._asdict(),
         "cutoff": graph.cutoff if graph.takes_psi else None,
         "provenance": provenance or {},
     }
@@ -142,7 +142,7 @@ class _Graph(nn.Module):
             if self.takes_psi:
                 inputs["psi"] = torch.rand((), generator=stream)
         if self.part != "mapping" and config.use_noise:
-            for layer, r in enumerate(synthesis.layer_resolutions(synthesis.grown[0])):
+            for layer, r in enumerate(synthesis.layer_resolutions(synthesis.grown.resolution)):
                 inputs[f"noise{layer}"] = torch.randn(count, 1, r, r, generator=stream)
         return inputs
 

@@ -52,15 +52,15 @@ def moments(features: Tensor) -> Moments:
     mean = torch.stack([chunk.double().sum(dim=0) for chunk in features.split(CHUNK)]).sum(dim=0) / n
     scatter = torch.zeros(dimensions, dimensions, dtype=torch.float64, device=features.device)
     for chunk in features.split(CHUNK):
-        centred = chunk.double() - mean
-        scatter.addmm_(centred.T, centred)
+        centered = chunk.double() - mean
+        scatter.addmm_(centered.T, centered)
     return Moments(mean, scatter / (n - 1), n)
 
 
 def _factor(covariance: Tensor) -> Tensor:
     """A [F, rank] with A A^T = covariance: the Cholesky factor, or the root by eigenvectors where it is singular.
 
-    Rounding lets some singular matrices through the factorisation; their last pivots are nothing but rounding, and
+    Rounding lets some singular matrices through the factorization; their last pivots are nothing but rounding, and
     the roots of rounding are not small. What lies below the usual tolerance for a rank is therefore taken as zero.
     """
     tolerance = len(covariance) * torch.finfo(covariance.dtype).eps
@@ -170,30 +170,30 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return squared.masked_fill_(squared < 1e-12 * norm, 0)
 
 
-def _squared_radii(features: Tensor, neighbours: int, batch: int) -> Tensor:
-    """Squared distance of each sample to its k-th neighbour in the same set, [N, F] -> [N]; itself not counted."""
+def _squared_radii(features: Tensor, neighbors: int, batch: int) -> Tensor:
+    """Squared distance of each sample to its k-th neighbor in the same set, [N, F] -> [N]; itself not counted."""
     radii = []
     for x in features.split(batch):
         nearest = torch.empty(len(x), 0, dtype=torch.float64, device=x.device)
         for y in features.split(batch):
-            near = _squared_distances(x, y).topk(min(neighbours + 1, len(y)), dim=1, largest=False).values
+            near = _squared_distances(x, y).topk(min(neighbors + 1, len(y)), dim=1, largest=False).values
             nearest = torch.cat([nearest, near], dim=1)
-            nearest = nearest.topk(min(neighbours + 1, nearest.shape[1]), dim=1, largest=False).values
+            nearest = nearest.topk(min(neighbors + 1, nearest.shape[1]), dim=1, largest=False).values
         radii.append(nearest.amax(dim=1))
     return torch.cat(radii)
 
 
-def precision_recall(fakes: Tensor, reals: Tensor, *, neighbours: int = 3, batch: int = 10_000) -> tuple[float, float]:
+def precision_recall(fakes: Tensor, reals: Tensor, *, neighbors: int = 3, batch: int = 10_000) -> tuple[float, float]:
     """Share of the fakes within the reals' manifold, and of the reals within the fakes': [N, F], [M, F].
 
     Kynkaanniemi et al., 2019. A set's manifold is the union of the balls around its samples that reach each one's
-    k-th neighbour. Distances are held in blocks of `batch` x `batch`; the result does not depend on it.
+    k-th neighbor. Distances are held in blocks of `batch` x `batch`; the result does not depend on it.
     """
-    if neighbours < 1 or batch < 1:
-        raise InputError(f"{neighbours} neighbours in batches of {batch} give no manifold; take at least 1 of each")
-    _check_pair(fakes, reals, neighbours + 1, ("the fakes' features", "the reals' features"))
+    if neighbors < 1 or batch < 1:
+        raise InputError(f"{neighbors} neighbors in batches of {batch} give no manifold; take at least 1 of each")
+    _check_pair(fakes, reals, neighbors + 1, ("the fakes' features", "the reals' features"))
     reals = reals.to(fakes.device)
-    fake_radii, real_radii = (_squared_radii(each, neighbours, batch) for each in (fakes, reals))
+    fake_radii, real_radii = (_squared_radii(each, neighbors, batch) for each in (fakes, reals))
     covered = torch.zeros(len(reals), dtype=torch.bool, device=fakes.device)
     precise = 0
     for x, x_radii in zip(fakes.split(batch), fake_radii.split(batch), strict=True):

@@ -74,7 +74,7 @@ class Sampler:
         """Fresh planes for each image."""
         if not self.generator.config.use_noise:
             return "none"
-        sizes = self.generator.synthesis.layer_resolutions(self.generator.synthesis.grown[0])
+        sizes = self.generator.synthesis.layer_resolutions(self.generator.synthesis.grown.resolution)
         areas = [size * size for size in sizes]
         planes = draw((sum(areas),), self.seed, 0, "noise of metrics", self._index(numbers)).split(areas, dim=1)
         return [plane.reshape(-1, 1, size, size) for plane, size in zip(planes, sizes, strict=True)]
@@ -109,12 +109,12 @@ def images_of_generator(sampler: Sampler) -> Images:
 
 
 def to_rgb(images: Tensor) -> Tensor:
-    """Grey images [N, 1, H, W] as three equal channels; of RGBA the colours."""
+    """Gray images [N, 1, H, W] as three equal channels; of RGBA the colors."""
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
-    """Images with the channels that a network wants: grey as RGB; of RGBA the colours."""
+    """Images with the channels that a network wants: gray as RGB; of RGBA the colors."""
     return to_rgb(images) if channels == 3 else images
 
 

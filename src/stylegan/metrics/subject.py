@@ -94,7 +94,7 @@ def _subject_of_images(images: Images) -> Subject:
 
 
 def _tell_growth(generator: Generator) -> None:
-    grown, full = generator.synthesis.grown[0], generator.config.resolution
+    grown, full = generator.synthesis.grown.resolution, generator.config.resolution
     if grown < full:
         _warn(f"the model has grown to {grown} x {grown} only; its images are enlarged to {full} x {full}")
 

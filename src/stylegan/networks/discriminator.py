@@ -30,9 +30,9 @@ class DiscriminatorConfig:
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (grey), 3 (RGB) or 4 (RGBA)."""
+    """1 (gray), 3 (RGB) or 4 (RGBA)."""
     label_count: int = 0
-    """Number of classes; 0 for unlabelled images, or to score images without regard to their class."""
+    """Number of classes; 0 for unlabeled images, or to score images without regard to their class."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
     """Width of the network."""
     group_size: int = 4
@@ -46,7 +46,7 @@ class DiscriminatorConfig:
     activation: Activation = "lrelu"
     """Leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalised learning rate."""
+    """Equalized learning rate."""
 
     def __post_init__(self) -> None:
         check_image_shape(self.resolution, self.channels, self.label_count)

@@ -58,15 +58,15 @@ class GeneratorConfig:
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (grey), 3 (RGB) or 4 (RGBA)."""
+    """1 (gray), 3 (RGB) or 4 (RGBA)."""
     label_count: int = 0
-    """Number of classes; 0 for unlabelled images."""
+    """Number of classes; 0 for unlabeled images."""
     z_dim: int = 512
     """Size of the latent z."""
     w_dim: int = 512
     """Size of the intermediate latent w."""
     mapping_layers: int = 8
-    """Depth of the mapping network; 0 makes w the normalised z (table 4)."""
+    """Depth of the mapping network; 0 makes w the normalized z (table 4)."""
     mapping_width: int = 512
     """Width of its hidden layers."""
     mapping_lr_multiplier: float = 0.01
@@ -86,18 +86,18 @@ class GeneratorConfig:
     use_noise: bool = True
     """Per-layer noise inputs (config e)."""
     use_instance_norm: bool = True
-    """Normalise before the style is applied: AdaIN, eq. 1."""
+    """Normalize before the style is applied: AdaIN, eq. 1."""
     use_demodulation: bool = False
     """Instead of instance norm, divide what a convolution gives by the deviation to be expected of it, from its weights
     and the style's scale alone (Karras et al., 2020, section 2.2): no statistics of the image, so no blobs."""
     use_pixel_norm: bool = False
-    """Normalise feature vectors as the Progressive GAN does (configs a and b)."""
+    """Normalize feature vectors as the Progressive GAN does (configs a and b)."""
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
     activation: Activation = "lrelu"
     """The synthesis network's nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalised learning rate."""
+    """Equalized learning rate."""
     aspect: tuple[int, ...] = (1, 1)
     """Width to height of what is seen of an image: 4 3 for images padded above and below to a square."""
 
@@ -147,7 +147,7 @@ class GeneratorConfig:
 
 
 class MappingNetwork(nn.Module):
-    """f: Z -> W, an MLP (figure 1b, left). Labels are joined to z first. Without layers w is the normalised z."""
+    """f: Z -> W, an MLP (figure 1b, left). Labels are joined to z first. Without layers w is the normalized z."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -351,7 +351,7 @@ class Generator(nn.Module):
 
     @property
     def has_w(self) -> bool:
-        """Whether there is an intermediate latent space to truncate in; else w is the normalised z and no more."""
+        """Whether there is an intermediate latent space to truncate in; else w is the normalized z and no more."""
         return self.config.use_styles or self.config.mapping_layers > 0
 
     def forward(

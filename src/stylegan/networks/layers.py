@@ -1,4 +1,4 @@
-"""The layers that generator and discriminator are made of, with an equalised learning rate (appendix C).
+"""The layers that generator and discriminator are made of, with an equalized learning rate (appendix C).
 
 Weights are stored as N(0, 1) and multiplied by their He constant when they are used, so that Adam, whose steps do
 not depend on the scale of the gradient, moves all layers at the same relative speed.
@@ -58,9 +58,9 @@ def check_image_shape(resolution: int, channels: int, label_count: int) -> None:
     """Refuse what no network here can be built for."""
     check_resolution(resolution)
     if channels not in (1, 3, 4):
-        raise InputError(f"channels is {channels}; use 1 (grey), 3 (RGB) or 4 (RGBA)")
+        raise InputError(f"channels is {channels}; use 1 (gray), 3 (RGB) or 4 (RGBA)")
     if label_count < 0:
-        raise InputError(f"label_count is {label_count}; use 0 for unlabelled images or the number of classes")
+        raise InputError(f"label_count is {label_count}; use 0 for unlabeled images or the number of classes")
 
 
 def one_hot(labels: Tensor | None, label_count: int, batch: int, like: Tensor) -> Tensor:

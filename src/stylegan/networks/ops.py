@@ -189,7 +189,7 @@ def _factors(plane: Tensor | None, x: Tensor) -> Tensor:
 
 
 def upsample(x: Tensor) -> Tensor:
-    """Double height and width by nearest neighbour."""
+    """Double height and width by nearest neighbor."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
@@ -299,7 +299,7 @@ def downsampling_kernel(weight: Tensor) -> Tensor:
 
 
 def upsample_conv(x: Tensor, weight: Tensor) -> Tensor:
-    """Nearest-neighbour upsampling and a 3 x 3 convolution, fused. weight: [out, in, 3, 3]."""
+    """Nearest-neighbor upsampling and a 3 x 3 convolution, fused. weight: [out, in, 3, 3]."""
     return F.conv_transpose2d(x, upsampling_kernel(weight), stride=2, padding=1)
 
 
@@ -330,8 +330,8 @@ def minibatch_stddev(x: Tensor, group_size: int = 4, features: int = 1) -> Tenso
     if n % size or c % features:
         raise ValueError(f"{n} images of {c} maps do not divide into groups of {size} and {features} features")
     groups = x.reshape(size, n // size, features, c // features, h, w)
-    centred = groups - groups.mean(dim=0)
-    deviation = (centred.square().mean(dim=0) + EPSILON).sqrt()  # [M, features, C / features, H, W]
+    centered = groups - groups.mean(dim=0)
+    deviation = (centered.square().mean(dim=0) + EPSILON).sqrt()  # [M, features, C / features, H, W]
     statistic = deviation.mean(dim=(2, 3, 4))  # [M, features]
     maps = statistic.repeat(size, 1)[:, :, None, None].expand(n, features, h, w)
     return torch.cat([x, maps.to(x.dtype)], dim=1)
