@@ -86,11 +86,11 @@ def demodulate(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     return y * (expected / 2).rsqrt()[:, :, None, None].to(y.dtype)
 
 
-def demodulated_conv_reference(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-    """Scale maps [N, I, H, W], convolve them and `demodulate`, with kernels for each image, as eqs. 1 and 3 read."""
-    kernels = weight * scale[:, None, :, None, None]  # [N, O, I, 3, 3]
-    kernels = kernels * ((kernels.square().sum(dim=(2, 3, 4), keepdim=True) + EPSILON) / 2).rsqrt()
-    return torch.cat([F.conv2d(image[None], kernel, padding=1) for image, kernel in zip(x, kernels, strict=True)])
+def demodulate_reference(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """`demodulate`, with a kernel for each image, as eqs. 1 and 3 read."""
+    kernels = weight * scale[:, None, :, None, None]  # [N, O, I, k, k]
+    deviation = (kernels.square().sum(dim=(2, 3, 4)) + EPSILON).sqrt()
+    return (y / deviation[:, :, None, None] * 2**0.5).to(y.dtype)
 
 
 def _centered(x: Tensor) -> tuple[Tensor, Tensor]:
