@@ -87,6 +87,9 @@ class GeneratorConfig:
     """Per-layer noise inputs (config e)."""
     use_instance_norm: bool = True
     """Normalize before the style is applied: AdaIN, eq. 1."""
+    use_demodulation: bool = False
+    """Instead of instance norm, divide what a convolution gives by the deviation to be expected of it, from its weights
+    and the style's scale alone (Karras et al., 2020, section 2.2): no statistics of the image, so no blobs."""
     use_pixel_norm: bool = False
     """Normalize feature vectors as the Progressive GAN does (configs a and b)."""
     use_blur: bool = True
@@ -105,6 +108,8 @@ class GeneratorConfig:
             raise InputError(f"aspect has {len(self.aspect)} numbers; give two, such as 4 3")
         if self.const_input and not self.use_styles:
             raise InputError("a traditional generator (use_styles off) needs its latent as input: turn const_input off")
+        if self.use_demodulation and (self.use_instance_norm or not self.use_styles):
+            raise InputError("use_demodulation takes the place of use_instance_norm, and needs use_styles")
         mapped = self.z_dim + self.label_width
         if self.mapping_layers == 0 and self.w_dim != mapped:
             raise InputError(f"without mapping layers w is z itself: set w_dim to {mapped}, not {self.w_dim}")
@@ -178,18 +183,19 @@ class LayerEpilogue(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps))
         self.style = Style(config.w_dim, maps, equalized=config.equalized) if config.use_styles else None
 
-    def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> Tensor:
-        """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
+    def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W], and the
+        scale [N, C] that w has put on the maps, if any"""
         plane, strength = (None, None) if self.noise is None else (plane, self.noise.strength)
         x = activate(ops.add_noise_and_bias(x, plane, strength, self.bias), self.config.activation)
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
         if self.style is None:
-            return ops.instance_norm(x) if self.config.use_instance_norm else x
+            return (ops.instance_norm(x) if self.config.use_instance_norm else x), None
         scale, bias = self.style(w)
         if self.config.use_instance_norm:
-            return ops.adain(x, scale, bias)
-        return x * scale[:, :, None, None].to(x.dtype) + bias[:, :, None, None].to(x.dtype)
+            return ops.adain(x, scale, bias), scale
+        return x * scale[:, :, None, None].to(x.dtype) + bias[:, :, None, None].to(x.dtype), scale
 
 
 class SynthesisBlock(nn.Module):
@@ -212,17 +218,29 @@ class SynthesisBlock(nn.Module):
         self.layer1 = LayerEpilogue(config, maps)
         self.to_rgb = Conv(maps, config.channels, kernel=1, gain=1.0, equalized=equalized)
 
-    def forward(self, x: Tensor | None, w: Tensor, planes: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor:
-        """x [N, C', H/2, W/2] (None in the first block), w [N, 2, w_dim], two planes -> [N, C, H, W] in dtype"""
+    def forward(
+        self,
+        x: Tensor | None,
+        scale: Tensor | None,
+        w: Tensor,
+        planes: Sequence[Tensor | None],
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor | None]:
+        """x [N, C', H/2, W/2] and the scale [N, C'] of its maps (None in the first block), w [N, 2, w_dim], two planes
+        -> [N, C, H, W] in dtype, and its scale"""
         if x is not None:
-            x = self.conv0(x)
+            x = self._convolve(self.conv0, x, scale)
             if self.config.use_blur:
                 x = ops.blur(x)
         else:
             x = self.const.expand(len(w), -1, -1, -1) if self.config.const_input else self.dense(w[:, 0])
             x = x.reshape(len(w), -1, 4, 4).to(dtype).clone(memory_format=torch.channels_last)
-        x = self.layer0(x, w[:, 0], planes[0])
-        return self.layer1(self.conv1(x), w[:, 1], planes[1])
+        x, scale = self.layer0(x, w[:, 0], planes[0])
+        return self.layer1(self._convolve(self.conv1, x, scale), w[:, 1], planes[1])
+
+    def _convolve(self, conv: Conv, x: Tensor, scale: Tensor | None) -> Tensor:
+        y = conv(x)
+        return ops.demodulate(y, conv.weight * conv.scale, scale) if self.config.use_demodulation else y
 
 
 class SynthesisNetwork(nn.Module):
@@ -272,12 +290,12 @@ class SynthesisNetwork(nn.Module):
         planes = self._noise_planes(noise, resolution, w)
         w = w if self.config.use_styles else w.expand(-1, len(planes), -1)  # only the input layer will look
 
-        x = below = None
+        x = scale = below = None
         for i, r in enumerate(resolutions(resolution)):
             below = x
             layers = slice(2 * i, 2 * i + 2)
-            inputs = (x, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
-            x = run_block(self.blocks[str(r)], r >= self.recompute_from, *inputs)
+            inputs = (x, scale, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
+            x, scale = run_block(self.blocks[str(r)], r >= self.recompute_from, *inputs)
 
         image = self.blocks[str(resolution)].to_rgb(x.to(w.dtype))
         if ops.is_fading(fade):

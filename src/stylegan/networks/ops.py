@@ -75,6 +75,24 @@ class _AdaIN(torch.autograd.Function):
         return of_x, of_scale[:, :, 0, 0] * count, mean_g[:, :, 0, 0] * count
 
 
+def demodulate(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """Divide what a convolution gives by the deviation to be expected of it, and let its mean square be 2, as the
+    rectifier that follows halves it (Karras et al., 2020, eq. 3).
+
+    y: [N, O, H, W]. weight: of the convolution, [O, I, k, k]. scale: [N, I], what its maps have been multiplied by,
+    which are taken to have had unit deviation before.
+    """
+    expected = scale.square() @ weight.square().sum(dim=(2, 3)).T + EPSILON  # variance, [N, O]
+    return y * (expected / 2).rsqrt()[:, :, None, None].to(y.dtype)
+
+
+def demodulate_reference(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """`demodulate`, with a kernel for each image, as eqs. 1 and 3 read."""
+    kernels = weight * scale[:, None, :, None, None]  # [N, O, I, k, k]
+    deviation = (kernels.square().sum(dim=(2, 3, 4)) + EPSILON).sqrt()
+    return (y / deviation[:, :, None, None] * 2**0.5).to(y.dtype)
+
+
 def _centered(x: Tensor) -> tuple[Tensor, Tensor]:
     """x without the mean of each feature map, and one over each map's deviation [N, C, 1, 1]."""
     centered = _minus(x, _mean_of_maps(x))
