@@ -7,7 +7,7 @@
 # (1), small ones at RESOLUTION (32) for KIMG thousand images (200); full ones on GPUS GPUs each (8).
 #
 # Full runs are measured by FID (`stylegan fetch inception` and `stylegan fetch lpips` first), small ones by KID at
-# COUNT samples (2000) in the features of a small network, a file in $STYLEGAN_SHARED (or another: FEATURES).
+# COUNT samples (2000) in the features of the bundled MobileNetV2 (or another extractor: FEATURES).
 # EXTRA holds further options of `stylegan train`, for all networks.
 set -euo pipefail
 scale=${1:-} store=${2:-} out=${3:-}
@@ -22,7 +22,7 @@ if [ "$scale" = full ]; then
     measures=()
     [ "${GPUS:-8}" = 1 ] || stylegan=(torchrun --nproc-per-node "${GPUS:-8}" -m stylegan)
 else
-    features=mobilenet-v2=${FEATURES:-${STYLEGAN_SHARED:-../shared}/data/mobilenet-v2/mobilenet_v2_features.safetensors}
+    features=${FEATURES:-mobilenet-v2}
     measures=(--count "${COUNT:-2000}" --extractor "$features" --distance "$features" --crop none)
     options=(
         --evaluation.metrics kid50k --evaluation.count "${COUNT:-2000}" --evaluation.extractor "$features"

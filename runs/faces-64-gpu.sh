@@ -2,16 +2,8 @@
 # 64 x 64 faces from 12,000 of the 14,000 photographs of fairface-128.zip (FairFace, CC BY 4.0) on one GPU; the other
 # 2,000 are held out. Repeat the command to go on after an interruption. docs/log.md says what to expect and when.
 set -euo pipefail
-shared=${STYLEGAN_SHARED:-../shared} store=${1:-out/faces-64-train} run=${2:-out/run-faces-64-gpu}
-features=mobilenet-v2=$shared/data/mobilenet-v2/mobilenet_v2_features.safetensors
-if [ ! -d "$store" ]; then
-    photographs=$(mktemp -d)
-    trap 'rm -rf "$photographs"' EXIT
-    unzip -q "$shared/data/fairface-128.zip" '*.jpg' -d "$photographs"
-    mkdir "$photographs/train"
-    find "$photographs" -name '*.jpg' | sort | awk 'NR <= 12000' | xargs mv -t "$photographs/train"
-    stylegan prepare "$photographs/train" "$store" --resolution 64 --classes none
-fi
+shared=${STYLEGAN_SHARED:-../shared} store=${1:-out/faces-64-held-out} run=${2:-out/run-faces-64-gpu}
+[ -d "$store" ] || stylegan prepare "$shared/data/fairface-128.zip" "$store" --resolution 64 --classes none --hold-out 2000
 stylegan train "$store" "$run" --preset config-f --resolution 64 --precision tf32 --keep 2 --model-ticks 1 --grid 12 6 \
     --schedule.batch-size 4:64 --schedule.learning-rate 4:0.002 --schedule.tick-kimg 4:20 \
     --schedule.stable-kimg 25 --schedule.fade-kimg 25 --schedule.total-kimg 1500 \
@@ -20,4 +12,4 @@ stylegan train "$store" "$run" --preset config-f --resolution 64 --precision tf3
     --generator.z-dim 256 --generator.w-dim 256 --generator.mapping-width 256 \
     --loss.r1-gamma 3 --loss.penalty-at current --ema-kimg 10 --ema-rampup 0.05 --noise-lr-multiplier 0.02 \
     --evaluation.metrics kid50k ppl_zfull ppl_wfull --evaluation-ticks 2 --evaluation.count 2000 \
-    --evaluation.extractor "$features" --evaluation.distance "$features" --evaluation.crop none --evaluation.batch 100
+    --evaluation.extractor mobilenet-v2 --evaluation.distance mobilenet-v2 --evaluation.crop none --evaluation.batch 100

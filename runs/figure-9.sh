@@ -3,8 +3,7 @@
 # cores (three quarters of an hour). Repeat the command to go on after an interruption. docs/gallery.md shows it.
 set -euo pipefail
 export OMP_NUM_THREADS=1
-shared=${STYLEGAN_SHARED:-../shared} store=${1:-out/portraits-32} out=${2:-out/figure-9}
-features=mobilenet-v2=${FEATURES:-$shared/data/mobilenet-v2/mobilenet_v2_features.safetensors}
+store=${1:-out/portraits-32} out=${2:-out/figure-9}
 options=(
     --resolution 32 --device cpu --keep 2 --model-ticks 1 --ema-kimg 3 --ema-rampup 0.05
     --schedule.total-kimg 120 --schedule.stable-kimg 16 --schedule.fade-kimg 10 --schedule.batch-size 4:16
@@ -12,7 +11,7 @@ options=(
     --generator.feature-maps.base 512 --generator.feature-maps.maximum 64 --generator.z-dim 64 --generator.w-dim 64
     --discriminator.feature-maps.base 512 --discriminator.feature-maps.maximum 64
     --evaluation-ticks 2 --evaluation.count 500 --evaluation.batch 50 --evaluation.crop none
-    --evaluation.extractor "$features" --evaluation.distance "$features"
+    --evaluation.extractor mobilenet-v2 --evaluation.distance mobilenet-v2
 )
 [ -d "$store" ] || stylegan prepare portraits "$store" --resolution 32
 mkdir -p "$out"

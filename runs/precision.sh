@@ -3,13 +3,12 @@
 # were not trained on; the scores should differ no more between the precisions than between the seeds. On two cores with
 # fast bfloat16 about an hour at 32 x 32:
 #
-#     stylegan prepare photographs/ TRAIN --resolution 32; stylegan prepare others/ HELD_OUT --resolution 32
-#     runs/precision.sh TRAIN HELD_OUT OUT
+#     stylegan prepare photographs/ STORE --resolution 32 --hold-out 2000
+#     runs/precision.sh STORE OUT
 #
 # KIMG (40), SEEDS ("0 1 2") and EXTRA (further options of `stylegan train`) change it. Repeat the command to go on.
 set -euo pipefail
-store=${1:?TRAIN} held_out=${2:?HELD_OUT} out=${3:?OUT}
-features=mobilenet-v2=${FEATURES:-${STYLEGAN_SHARED:-../shared}/data/mobilenet-v2/mobilenet_v2_features.safetensors}
+store=${1:?STORE} out=${2:?OUT}
 resolution=$(stylegan info "$store" | awk '$1 == "resolution" {print $2}')
 read -ra extra <<<"${EXTRA:-}"
 mkdir -p "$out"
@@ -20,7 +19,7 @@ for seed in ${SEEDS:-0 1 2}; do
             --schedule.initial-resolution "$resolution" --schedule.total-kimg "${KIMG:-40}" --schedule.batch-size "${BATCH:-4:16}" \
             --generator.feature-maps.base 1024 --discriminator.feature-maps.base 1024 \
             --loss.r1-gamma 0.5 --loss.penalty-interval 8 "${extra[@]}"
-        stylegan evaluate "$run" --data "$held_out" --metrics kid50k --count "${COUNT:-2000}" --extractor "$features" --batch 100
+        stylegan evaluate "$run" --data "$store" --metrics kid50k --count "${COUNT:-2000}" --extractor mobilenet-v2 --batch 100
     done
 done
 python "$(dirname "$0")/lowest.py" "$out"/{float32,bf16}-*

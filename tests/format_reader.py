@@ -98,12 +98,13 @@ class Generator:
     def synthesis(self, w: np.ndarray, noise: list[np.ndarray] | None) -> np.ndarray:
         """w [N, layers, w_dim] (one layer for a traditional generator) -> images [N, channels, R, R]"""
         config, tensors = self.config, self.tensors
+        scale = None
         x, images, layers = None, [], 2 * int(log2(self.grown["resolution"])) - 2
         styles = w if config["use_styles"] else np.repeat(w, layers, axis=1)
         for i in range(layers // 2):
             r, block = 4 * 2**i, f"synthesis.blocks.{4 * 2**i}"
             if i:
-                x = convolve(x.repeat(2, axis=2).repeat(2, axis=3), self.weight(f"{block}.conv0"))
+                x = self.convolve(x.repeat(2, axis=2).repeat(2, axis=3), f"{block}.conv0", scale)
                 if config["use_blur"]:
                     x = blur(x)
             elif config["const_input"]:
@@ -114,9 +115,9 @@ class Generator:
                 )
             for k in (0, 1):
                 if k:
-                    x = convolve(x, self.weight(f"{block}.conv1"))
+                    x = self.convolve(x, f"{block}.conv1", scale)
                 plane = noise[2 * i + k] if noise else None
-                x = self.layer(x, styles[:, 2 * i + k], plane, f"{block}.layer{k}")
+                x, scale = self.layer(x, styles[:, 2 * i + k], plane, f"{block}.layer{k}")
             assert x.shape == (len(w), self.maps(r), r, r)
             image = convolve(x, self.weight(f"{block}.to_rgb", gain=1.0))
             images.append(image + tensors[f"{block}.to_rgb.bias"][:, None, None])
@@ -125,7 +126,18 @@ class Generator:
             return images[-1]
         return (1 - fade) * images[-1] + fade * images[-2].repeat(2, axis=2).repeat(2, axis=3)
 
-    def layer(self, x: np.ndarray, w: np.ndarray, plane: np.ndarray | None, name: str) -> np.ndarray:
+    def convolve(self, x: np.ndarray, name: str, scale: np.ndarray | None) -> np.ndarray:
+        weight = self.weight(name)
+        y = convolve(x, weight)
+        if self.config.get("use_demodulation"):
+            y = y / np.sqrt((scale**2 @ (weight**2).sum(axis=(2, 3)).T + 1e-8) / 2)[:, :, None, None]
+        return y
+
+    def layer(
+        self, x: np.ndarray, w: np.ndarray, plane: np.ndarray | None, name: str
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """The layer, and what it has scaled its maps by."""
+        scale = None
         config, tensors = self.config, self.tensors
         if config["use_noise"] and plane is not None:
             x = x + tensors[f"{name}.noise.strength"][:, None, None] * plane
@@ -138,8 +150,8 @@ class Generator:
         if config["use_styles"]:
             affine = w @ self.weight(f"{name}.style.affine", gain=1.0).T + tensors[f"{name}.style.affine.bias"]
             s, b = np.split(affine[:, :, None, None], 2, axis=1)
-            x = (s + 1) * x + b
-        return x
+            x, scale = (s + 1) * x + b, s[:, :, 0, 0] + 1
+        return x, scale
 
 
 def activate(x: np.ndarray, kind: str) -> np.ndarray:

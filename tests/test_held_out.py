@@ -31,6 +31,12 @@ def source(tmp_path_factory) -> Path:
     return folder
 
 
+def run(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert not end.value.code
+
+
 def levels(images: np.ndarray) -> set[int]:
     """The numbers of the images."""
     return {int(image.mean()) // 20 for image in images}
@@ -101,15 +107,12 @@ def test_portraits_hold_out_their_last(tmp_path):
 
 
 def test_the_command_takes_a_number_or_a_share_and_says_what_it_has_held_out(source, tmp_path, capsys):
-    for hold_out, said in (
-        ("3", "9 images of 8 x 8 and 3 held out in"),
-        ("0.5", "6 images of 8 x 8 and 6 held out in"),
-    ):
-        cli.main(["prepare", str(source), str(tmp_path / hold_out), "--resolution", "8", "--hold-out", hold_out])
-        assert said in capsys.readouterr().out
-    cli.main(["prepare", "portraits", str(tmp_path / "p"), "--count", "4", "--resolution", "8", "--hold-out", "1"])
+    for hold_out, counts in (("3", (9, 3)), ("0.5", (6, 6))):
+        run(["prepare", str(source), str(tmp_path / hold_out), "--resolution", "8", "--hold-out", hold_out])
+        assert "{} images of 8 x 8 and {} held out in".format(*counts) in capsys.readouterr().out
+    run(["prepare", "portraits", str(tmp_path / "p"), "--count", "4", "--resolution", "8", "--hold-out", "1"])
     assert "3 images of 8 x 8 and 1 held out in" in capsys.readouterr().out
-    cli.main(["info", str(tmp_path / "p")])
+    run(["info", str(tmp_path / "p")])
     assert re.search(r"held out\W+1\b", capsys.readouterr().out)
 
 

@@ -71,19 +71,44 @@ def test_normalisations():
     assert (ops.pixel_norm(x).square().mean(dim=1) - 1).abs().max() < 1e-8
 
 
+def test_demodulation_is_a_kernel_for_each_image():
+    """Maps of unit deviation, scaled and convolved, have mean square 2, whatever the scale; as if every image had
+    a kernel of its own, of norm sqrt 2."""
+    x, weight, scale = random(3, 16, 24, 24), random(8, 16, 3, 3) * 5, random(3, 16) * 4
+    y = torch.nn.functional.conv2d(x * scale[:, :, None, None], weight, padding=1)
+    ours = ops.demodulate(y, weight, scale)
+    kernels = weight * scale[:, None, :, None, None]
+    kernels = kernels / kernels.flatten(2).norm(dim=2)[:, :, None, None, None] * 2**0.5
+    for image, kernel, own in zip(x, kernels, ours, strict=True):
+        assert close(own, torch.nn.functional.conv2d(image[None], kernel, padding=1)[0], 1e-9)
+    assert close(ours, ops.demodulate_reference(y, weight, scale))
+    inner = ours[:, :, 1:-1, 1:-1]  # zeros around the border lower it there
+    assert (inner.square().mean(dim=(2, 3)) / 2 - 1).abs().max() < 0.5 and abs(inner.square().mean() / 2 - 1) < 0.1
+
+
+def test_demodulation_excludes_instance_norm():
+    for options in ({"use_demodulation": True}, TRADITIONAL | {"use_demodulation": True}):
+        with pytest.raises(InputError, match="use_demodulation takes the place"):
+            GeneratorConfig(resolution=16, **options)
+
+
 # --- the networks written a second time, from the fact sheet, step by step
 
 
 def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float, planes) -> torch.Tensor:
     config, state = g.config, {k: v.double() for k, v in g.synthesis.state_dict().items()}
 
-    def conv(x, name, gain, up=False):
+    def conv(x, name, gain, up=False, scale=None):
         weight = state[f"{name}.weight"]
         fan_in = weight[0].numel()
         weight = weight * (gain / math.sqrt(fan_in) if config.equalized else 1)
         if up:
             x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
-        return torch.nn.functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        y = torch.nn.functional.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        if config.use_demodulation and scale is not None:
+            kernels = weight * scale[:, None, :, None, None]  # [N, outputs, inputs, 3, 3]
+            y = y / ((kernels**2).sum(dim=(2, 3, 4)) / 2 + 5e-9).sqrt()[:, :, None, None]
+        return y
 
     def epilogue(x, name, style_w, plane):
         if config.use_noise:
@@ -96,12 +121,12 @@ def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float
             x = x - x.mean(dim=(2, 3), keepdim=True)
             x = x / (x.square().mean(dim=(2, 3), keepdim=True) + 1e-8).sqrt()
         if not config.use_styles:
-            return x
+            return x, None
         weight = state[f"{name}.style.affine.weight"]
         multiplier = 1 / math.sqrt(weight.shape[1]) if config.equalized else 1
         style = style_w.double() @ weight.T * multiplier + state[f"{name}.style.affine.bias"]
         half = style.shape[1] // 2
-        return x * (style[:, :half, None, None] + 1) + style[:, half:, None, None]
+        return x * (style[:, :half, None, None] + 1) + style[:, half:, None, None], style[:, :half] + 1
 
     def to_rgb(x, r):
         return conv(x, f"blocks.{r}.to_rgb", 1) + state[f"blocks.{r}.to_rgb.bias"].view(1, -1, 1, 1)
@@ -116,13 +141,13 @@ def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float
         scale = math.sqrt(2) / 4 / math.sqrt(weight.shape[1]) if config.equalized else 1
         x = (w[:, 0].double() @ weight.T * scale).view(len(w), -1, 4, 4)
     while True:
-        x = epilogue(x, f"blocks.{r}.layer0", w[:, i], planes[i])
-        x = conv(x, f"blocks.{r}.conv1", math.sqrt(2))
-        x = epilogue(x, f"blocks.{r}.layer1", w[:, i + 1], planes[i + 1])
+        x, scale = epilogue(x, f"blocks.{r}.layer0", w[:, i], planes[i])
+        x = conv(x, f"blocks.{r}.conv1", math.sqrt(2), scale=scale)
+        x, scale = epilogue(x, f"blocks.{r}.layer1", w[:, i + 1], planes[i + 1])
         if r == resolution:
             break
         before, r, i = x, r * 2, i + 2
-        x = conv(x, f"blocks.{r}.conv0", math.sqrt(2), up=True)
+        x = conv(x, f"blocks.{r}.conv0", math.sqrt(2), up=True, scale=scale)
         if config.use_blur:
             x = ops.blur_reference(x)
     image = to_rgb(x, r)
@@ -148,6 +173,8 @@ OPTIONS = [
     {"const_input": False},
     {"use_blur": False},
     {"use_instance_norm": False, "use_pixel_norm": True},
+    {"use_instance_norm": False, "use_demodulation": True},
+    {"use_instance_norm": False, "use_demodulation": True, "equalized": False, "const_input": False},
     {"activation": "relu"},
     {"equalized": False},
     {"const_input": False, "use_blur": False, "use_noise": False, "equalized": False},
@@ -444,7 +471,7 @@ def test_bfloat16_gives_nearly_the_same_step(options, recompute):
         g.synthesis.recompute_from = d.recompute_from = 8
     seen = []
     hooks = [
-        block.register_forward_hook(lambda block, inputs, x: seen.append(x.dtype))
+        block.register_forward_hook(lambda block, inputs, x: seen.append(x[0].dtype))
         for block in g.synthesis.blocks.values()
     ]
     rounded = one_step(g, d)

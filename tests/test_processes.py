@@ -121,6 +121,24 @@ def test_each_process_takes_its_own_gpu(monkeypatch, kind):
     assert pick_device("auto") == torch.device(kind, 1)
 
 
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_more_processes_than_gpus(monkeypatch, kind):
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    available(monkeypatch, **{kind: 2})
+    with pytest.raises(InputError, match=f"this machine has 2 {kind} devices"):
+        pick_device("auto")
+
+
+def test_half_of_a_group_is_refused(monkeypatch):
+    for name in ("RANK", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(InputError, match=r"2 processes \(WORLD_SIZE\), but has no RANK, MASTER_PORT; .* torchrun"):
+        processes.start(torch.device("cpu"))
+    assert not dist.is_initialized()
+
+
 @pytest.mark.parametrize("name", ["cuda", "xpu:0", "cuda:2", "cuda:", "cuda:x", "tpu", ""])
 def test_devices_that_are_not_there(monkeypatch, name):
     available(monkeypatch, cuda=2 if name.startswith("cuda:") else 0)

@@ -1,4 +1,4 @@
-"""What a file or folder is: what `stylegan info` prints."""
+"""Descriptions of files and folders, as `stylegan info` prints them."""
 
 import json
 from pathlib import Path

@@ -229,6 +229,32 @@ def summary(name: str) -> str:
     return function.__doc__.splitlines()[0]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What most people choose of a training; the rest follows from the preset. The arguments of `preset`."""
+
+    preset: str | None = None
+    """Run configuration to begin with; `stylegan presets` lists them. Default: small."""
+    resolution: int | None = None
+    """Resolution of the images. Default: the store's."""
+    labels: bool = False
+    """Train a class-conditional network on the store's labels."""
+    kimg: float | None = None
+    """Length of the training in thousands of images. Default: the preset's."""
+    batch_size: int | None = None
+    """Images in a batch, at all resolutions. Default: the preset's."""
+    lr: float | None = None
+    """Learning rate of both networks, at all resolutions. Default: the preset's."""
+    width: Width | None = None
+    """Width of both networks: thin, small or paper (feature maps 1024 / 128, 2048 / 128, 8192 / 512). Default: the
+    preset's."""
+    gpus: int | None = None
+    """The paper's batch sizes for 1, 2, 4 or 8 GPUs (presets of the paper). Default: 1."""
+    start_from: str = ""
+    """Model file, or one that `stylegan import` takes, whose networks the run begins with: their weights, at the
+    resolution that they have grown to. The preset then decides everything else."""
+
+
 def preset(
     name: str,
     data: str,

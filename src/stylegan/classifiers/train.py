@@ -24,7 +24,7 @@ from stylegan.networks.layers import FeatureMaps
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """How to train classifiers. The defaults are the paper's; one network learns all attributes."""
+    """Options of a training of classifiers. The defaults are the paper's; one network learns all attributes."""
 
     resolution: int | None = None
     """Height and width of the images that are judged. Default: the store's, at most 256."""

@@ -30,7 +30,7 @@ from stylegan.networks.generator import Generator
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How to measure. The defaults are the official code's, but for labels, the noise of path lengths and the SVM."""
+    """Options of measuring. The defaults are the official code's but for labels, path lengths' noise and the SVM."""
 
     metrics: tuple[str, ...] = ("fid50k",)
     """Some of fid50k kid50k pr50k is50k ppl_zfull ppl_zend ppl_wfull ppl_wend ls, or all."""
@@ -100,7 +100,7 @@ class Evaluation:
 
     @property
     def exact(self) -> torch.device:
-        """Where float64 is computed."""
+        """Device of computations in float64."""
         return self.device if self.device.type == "cuda" else torch.device("cpu")
 
     @cached_property

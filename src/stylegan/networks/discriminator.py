@@ -27,12 +27,12 @@ from stylegan.resolutions import resolutions
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """What a discriminator is made of. The defaults are the paper's."""
+    """Architecture of a discriminator. The defaults are the paper's."""
 
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (gray), 3 (RGB) or 4 (RGBA)."""
+    """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA)."""
     label_count: Annotated[int, at_least(0)] = 0
     """Number of classes; 0 for unlabeled images, or to score images without regard to their class."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
@@ -46,9 +46,9 @@ class DiscriminatorConfig:
     activate_first: bool = False
     """Downsample after the nonlinearity instead of before it, as an unfused Progressive GAN does."""
     activation: Activation = "lrelu"
-    """Leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalized learning rate."""
+    """Equalized learning rate (appendix C)."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -58,7 +58,7 @@ class DiscriminatorConfig:
 
     @property
     def size(self) -> int:
-        """How many numbers a discriminator holds."""
+        """Number of parameters of a discriminator."""
         maps, hidden, outputs = self.feature_maps(4), self.feature_maps.at_stage(0), max(self.label_count, 1)
         extra = self.stddev_features if self.group_size > 1 else 0
         total = 9 * (maps + extra) * maps + maps + (16 * maps + 1) * hidden + (hidden + 1) * outputs

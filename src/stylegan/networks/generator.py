@@ -34,7 +34,7 @@ NoiseInput = Literal["random", "const", "none"] | Sequence[Tensor]
 
 
 class Growth(NamedTuple):
-    """How far training has taken a network."""
+    """Resolution and fade that training has brought a network to."""
 
     resolution: int
     """Height and width of its images."""
@@ -43,7 +43,7 @@ class Growth(NamedTuple):
 
 
 class Truncation(NamedTuple):
-    """How w is truncated (appendix B), see `Generator.truncate`."""
+    """Truncation of w (appendix B), see `Generator.truncate`."""
 
     psi: float
     """1 for all variety, 0 for the average image."""
@@ -53,12 +53,12 @@ class Truncation(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What a generator is made of. The defaults are the paper's (config f at 1024 x 1024)."""
+    """Architecture of a generator. The defaults are the paper's (config f at 1024 x 1024)."""
 
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (gray), 3 (RGB) or 4 (RGBA)."""
+    """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA)."""
     label_count: Annotated[int, at_least(0)] = 0
     """Number of classes; 0 for unlabeled images."""
     z_dim: Annotated[int, at_least(1)] = 512
@@ -68,11 +68,11 @@ class GeneratorConfig:
     mapping_layers: Annotated[int, between(0, 100)] = 8
     """Depth of the mapping network; 0 makes w the normalized z (table 4)."""
     mapping_width: Annotated[int, at_least(1)] = 512
-    """Width of its hidden layers."""
+    """Width of the mapping network's hidden layers."""
     mapping_lr_multiplier: Annotated[float, above(0)] = 0.01
     """Learning rate of the mapping network relative to the rest (appendix C)."""
     mapping_activation: Activation = "lrelu"
-    """Its nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity of the mapping network: leaky ReLU of slope 0.2, or ReLU."""
     normalize_z: bool = True
     """Scale z, with what stands for the label, to unit mean square before the mapping network."""
     embed_labels: bool = True
@@ -87,16 +87,19 @@ class GeneratorConfig:
     """Per-layer noise inputs (config e)."""
     use_instance_norm: bool = True
     """Normalize before the style is applied: AdaIN, eq. 1."""
+    use_demodulation: bool = False
+    """Instead of instance norm, divide what a convolution gives by the deviation to be expected of it, from its weights
+    and the style's scale alone (Karras et al., 2020, section 2.2): no statistics of the image, so no blobs."""
     use_pixel_norm: bool = False
     """Normalize feature vectors as the Progressive GAN does (configs a and b)."""
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
     activation: Activation = "lrelu"
-    """The synthesis network's nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity of the synthesis network: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalized learning rate."""
+    """Equalized learning rate (appendix C)."""
     aspect: Annotated[tuple[int, ...], between(1, 10_000)] = (1, 1)
-    """Width to height of what is seen of an image: 4 3 for images padded above and below to a square."""
+    """Width to height of the part of an image that is shown: 4 3 for images padded above and below to a square."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -105,6 +108,8 @@ class GeneratorConfig:
             raise InputError(f"aspect has {len(self.aspect)} numbers; give two, such as 4 3")
         if self.const_input and not self.use_styles:
             raise InputError("a traditional generator (use_styles off) needs its latent as input: turn const_input off")
+        if self.use_demodulation and (self.use_instance_norm or not self.use_styles):
+            raise InputError("use_demodulation takes the place of use_instance_norm, and needs use_styles")
         mapped = self.z_dim + self.label_width
         if self.mapping_layers == 0 and self.w_dim != mapped:
             raise InputError(f"without mapping layers w is z itself: set w_dim to {mapped}, not {self.w_dim}")
@@ -116,12 +121,12 @@ class GeneratorConfig:
 
     @property
     def label_width(self) -> int:
-        """How many numbers stand for the label in the mapping network's input."""
+        """Size of the label in the mapping network's input."""
         return self.z_dim if self.label_count and self.embed_labels else self.label_count
 
     @property
     def size(self) -> int:
-        """How many numbers a generator holds: weights, noise planes and w average."""
+        """Number of values in a generator: weights, noise planes and w average."""
         w, hidden, layers = self.w_dim, self.mapping_width, self.mapping_layers
         total = w + (self.label_count * self.z_dim if self.embed_labels else 0)
         if layers:  # a matrix and a vector each
@@ -169,7 +174,7 @@ class MappingNetwork(nn.Module):
 
 
 class LayerEpilogue(nn.Module):
-    """What follows each convolution: noise, bias, nonlinearity, AdaIN (figure 1b), or pixel norm for it (1a)."""
+    """The layers after each convolution: noise, bias, nonlinearity, AdaIN (figure 1b), or pixel norm for it (1a)."""
 
     def __init__(self, config: GeneratorConfig, maps: int) -> None:
         super().__init__()
@@ -178,18 +183,19 @@ class LayerEpilogue(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps))
         self.style = Style(config.w_dim, maps, equalized=config.equalized) if config.use_styles else None
 
-    def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> Tensor:
-        """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
+    def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W], and the
+        scale [N, C] that w has put on the maps, if any"""
         plane, strength = (None, None) if self.noise is None else (plane, self.noise.strength)
         x = activate(ops.add_noise_and_bias(x, plane, strength, self.bias), self.config.activation)
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
         if self.style is None:
-            return ops.instance_norm(x) if self.config.use_instance_norm else x
+            return (ops.instance_norm(x) if self.config.use_instance_norm else x), None
         scale, bias = self.style(w)
         if self.config.use_instance_norm:
-            return ops.adain(x, scale, bias)
-        return x * scale[:, :, None, None].to(x.dtype) + bias[:, :, None, None].to(x.dtype)
+            return ops.adain(x, scale, bias), scale
+        return x * scale[:, :, None, None].to(x.dtype) + bias[:, :, None, None].to(x.dtype), scale
 
 
 class SynthesisBlock(nn.Module):
@@ -212,17 +218,29 @@ class SynthesisBlock(nn.Module):
         self.layer1 = LayerEpilogue(config, maps)
         self.to_rgb = Conv(maps, config.channels, kernel=1, gain=1.0, equalized=equalized)
 
-    def forward(self, x: Tensor | None, w: Tensor, planes: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor:
-        """x [N, C', H/2, W/2] (None in the first block), w [N, 2, w_dim], two planes -> [N, C, H, W] in dtype"""
+    def forward(
+        self,
+        x: Tensor | None,
+        scale: Tensor | None,
+        w: Tensor,
+        planes: Sequence[Tensor | None],
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor | None]:
+        """x [N, C', H/2, W/2] and the scale [N, C'] of its maps (None in the first block), w [N, 2, w_dim], two planes
+        -> [N, C, H, W] in dtype, and its scale"""
         if x is not None:
-            x = self.conv0(x)
+            x = self._convolve(self.conv0, x, scale)
             if self.config.use_blur:
                 x = ops.blur(x)
         else:
             x = self.const.expand(len(w), -1, -1, -1) if self.config.const_input else self.dense(w[:, 0])
             x = x.reshape(len(w), -1, 4, 4).to(dtype).clone(memory_format=torch.channels_last)
-        x = self.layer0(x, w[:, 0], planes[0])
-        return self.layer1(self.conv1(x), w[:, 1], planes[1])
+        x, scale = self.layer0(x, w[:, 0], planes[0])
+        return self.layer1(self._convolve(self.conv1, x, scale), w[:, 1], planes[1])
+
+    def _convolve(self, conv: Conv, x: Tensor, scale: Tensor | None) -> Tensor:
+        y = conv(x)
+        return ops.demodulate(y, conv.weight * conv.scale, scale) if self.config.use_demodulation else y
 
 
 class SynthesisNetwork(nn.Module):
@@ -272,12 +290,12 @@ class SynthesisNetwork(nn.Module):
         planes = self._noise_planes(noise, resolution, w)
         w = w if self.config.use_styles else w.expand(-1, len(planes), -1)  # only the input layer will look
 
-        x = below = None
+        x = scale = below = None
         for i, r in enumerate(resolutions(resolution)):
             below = x
             layers = slice(2 * i, 2 * i + 2)
-            inputs = (x, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
-            x = run_block(self.blocks[str(r)], r >= self.recompute_from, *inputs)
+            inputs = (x, scale, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
+            x, scale = run_block(self.blocks[str(r)], r >= self.recompute_from, *inputs)
 
         image = self.blocks[str(resolution)].to_rgb(x.to(w.dtype))
         if ops.is_fading(fade):

@@ -28,7 +28,7 @@ SLOPES = {"lrelu": 0.2, "relu": 0.0}  # of the activations, below 0
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """How many feature maps a network has at each resolution: min(base / 2**(stage * decay), maximum).
+    """Number of feature maps at each resolution: min(base / 2**(stage * decay), maximum).
 
     Resolution 2**k belongs to stage k - 1. The paper's networks have base 8192 and maximum 512: 512 maps from
     4 x 4 to 32 x 32, then half as many at each doubling, 16 at 1024 x 1024.
@@ -37,9 +37,9 @@ class FeatureMaps:
     base: Annotated[int, between(1, 2**30)] = 8192
     """Feature maps times resolution / 2 at the higher resolutions."""
     decay: Annotated[float, between(0, 10)] = 1.0
-    """How fast the number falls: 1 halves it at each doubling of the resolution."""
+    """Exponent with which the number falls: 1 halves it at each doubling of the resolution."""
     maximum: Annotated[int, between(1, 2**30)] = 512
-    """At most so many feature maps anywhere."""
+    """Largest number of feature maps at any resolution."""
 
     def __post_init__(self) -> None:
         check(self, "feature_maps.")

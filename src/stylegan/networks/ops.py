@@ -15,7 +15,7 @@ from torch import Tensor
 HAS_ONEDNN = torch.backends.mkldnn.is_available()
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 KERNELS = os.environ.get("STYLEGAN_KERNELS", "torch")
-"""Where the blur on CUDA comes from: "torch", or "triton" for the kernels in `kernels.py`."""
+"""Implementation of the blur on CUDA: "torch", or "triton" for the kernels in `kernels.py`."""
 EPSILON = 1e-8  # of pixel norm, instance norm and minibatch standard deviation; inside the root
 
 
@@ -75,6 +75,24 @@ class _AdaIN(torch.autograd.Function):
         return of_x, of_scale[:, :, 0, 0] * count, mean_g[:, :, 0, 0] * count
 
 
+def demodulate(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """Divide what a convolution gives by the deviation to be expected of it, and let its mean square be 2, as the
+    rectifier that follows halves it (Karras et al., 2020, eq. 3).
+
+    y: [N, O, H, W]. weight: of the convolution, [O, I, k, k]. scale: [N, I], what its maps have been multiplied by,
+    which are taken to have had unit deviation before.
+    """
+    expected = scale.square() @ weight.square().sum(dim=(2, 3)).T + EPSILON  # variance, [N, O]
+    return y * (expected / 2).rsqrt()[:, :, None, None].to(y.dtype)
+
+
+def demodulate_reference(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """`demodulate`, with a kernel for each image, as eqs. 1 and 3 read."""
+    kernels = weight * scale[:, None, :, None, None]  # [N, O, I, k, k]
+    deviation = (kernels.square().sum(dim=(2, 3, 4)) + EPSILON).sqrt()
+    return (y / deviation[:, :, None, None] * 2**0.5).to(y.dtype)
+
+
 def _centered(x: Tensor) -> tuple[Tensor, Tensor]:
     """x without the mean of each feature map, and one over each map's deviation [N, C, 1, 1]."""
     centered = _minus(x, _mean_of_maps(x))
@@ -108,7 +126,7 @@ def _only_products_are_fast(x: Tensor) -> bool:
 
 
 def _exact(x: Tensor) -> torch.dtype:
-    """What statistics over x are computed in."""
+    """Data type of statistics over x."""
     return torch.float32 if x.dtype == torch.bfloat16 else x.dtype
 
 
@@ -163,7 +181,7 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 def _factors(plane: Tensor | None, x: Tensor) -> Tensor:
-    """What noise strength and bias are multiplied by at each pixel of x: [N * H * W, 2], or ones alone [.., 1]."""
+    """Factors of noise strength and bias at each pixel of x: [N * H * W, 2], or ones alone [.., 1]."""
     ones = x.new_ones(len(x) * x.shape[2] * x.shape[3])
     if plane is None:
         return ones[:, None]

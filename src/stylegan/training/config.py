@@ -103,6 +103,8 @@ class TrainingConfig:
             )
         if self.graphs and (self.compile or self.micro_batch):
             raise InputError("graphs can be combined neither with compile nor with micro_batch; leave out one of them")
+        if self.graphs and self.loss.gamma_end is not None:
+            raise InputError("graphs hold loss.r1_gamma as it was recorded: leave out graphs, or loss.gamma_end")
         if 0 < self.micro_batch < d.group_size:
             raise InputError(
                 f"micro_batch is {self.micro_batch}; give at least discriminator.group_size, {d.group_size}"

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.config import at_least, check
+from stylegan.config import above, at_least, check
+from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
 
@@ -51,9 +52,32 @@ class LossConfig:
     penalty_interval: Annotated[int, at_least(1)] = 1
     """Penalise gradients only in every so many steps, with as many times the weight: saves time, at some loss of
     stability (lazy regularisation; Karras et al., 2020, appendix B). 1 in the paper."""
+    penalty_corrects_adam: bool = False
+    """With a penalty_interval n above 1, D's Adam has n / (n + 1) times its rate, and its betas to that power, so that
+    it moves and forgets as fast as without (appendix B of the same)."""
+    gamma_end: Annotated[float | None, above(0)] = None
+    """Weight of R1 after gamma_kimg: it falls to this from r1_gamma, by the same factor for each image, and R2's with
+    it (Huang et al., 2024, lower it tenfold in the first fifth of a run). Default: r1_gamma, as in the paper."""
+    gamma_kimg: Annotated[float, at_least(0)] = 0.0
+    """Thousands of images over which the weight falls to gamma_end."""
 
     def __post_init__(self) -> None:
         check(self)
+        if self.gamma_end is not None and min(self.r1_gamma, self.gamma_end, self.gamma_kimg) <= 0:
+            raise InputError("gamma_end needs r1_gamma, gamma_end and gamma_kimg above 0")
+
+    @property
+    def adam_power(self) -> float:
+        """What D's rate is multiplied by, and its betas are raised to."""
+        lazy = self.penalty_corrects_adam and self.penalty_interval > 1
+        return self.penalty_interval / (self.penalty_interval + 1) if lazy else 1.0
+
+    def at(self, images_seen: int) -> "LossConfig":
+        """The losses after so many images: with a gamma_end, the weights that R1 and R2 have fallen to."""
+        if self.gamma_end is None:
+            return self
+        factor = (self.gamma_end / self.r1_gamma) ** min(images_seen / (1000 * self.gamma_kimg), 1.0)
+        return replace(self, r1_gamma=self.r1_gamma * factor, r2_gamma=self.r2_gamma * factor, gamma_end=None)
 
     def at_step(self, step: int) -> "LossConfig":
         """The losses of one step of the discriminator: with lazy regularisation, penalties heavier or none."""

@@ -15,7 +15,7 @@ from stylegan.errors import InputError, InputWarning
 from stylegan.images import crop_padding, enlarge, grid
 from stylegan.metrics.evaluate import measure
 from stylegan.metrics.metric import METRICS, Evaluation
-from stylegan.metrics.record import is_best, read_record
+from stylegan.metrics.record import is_best, named_values, read_record
 from stylegan.networks import ops
 from stylegan.recipe import Recipe, batches
 from stylegan.training import run_folder
@@ -105,7 +105,7 @@ def measure_if_due(
         warnings.warn(f"measuring has failed ({error}); training goes on without", InputWarning, stacklevel=2)
         return
     for line in lines:
-        say(", ".join(f"{name} {value:.4g}" for name, value in line["values"].items()))
+        say(", ".join(f"{name} {value:.4g}" for name, value in named_values(line).items()))
     better = METRICS[lines[0]["metric"]].better
     if processes.rank() == 0 and is_best(lines[0], read_record(record), better):
         try:

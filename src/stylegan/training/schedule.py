@@ -65,6 +65,8 @@ class ScheduleConfig:
     """Images in a batch, by resolution; an entry holds until the next higher one."""
     learning_rate: Annotated[Numbers, above(0)] = field(default_factory=lambda: dict(LEARNING_RATES))
     """Learning rate of both networks, by resolution."""
+    decay_kimg: Annotated[float, at_least(0)] = 0.0
+    """Thousands of images at the end over which the learning rate falls to 0, in a straight line; 0 in the paper."""
     tick_kimg: Annotated[Numbers, above(0)] = field(default_factory=lambda: dict(TICK_KIMG))
     """Thousands of images between reports, by resolution."""
     repeats: Annotated[int, at_least(1)] = 4
@@ -110,12 +112,15 @@ def state_at(config: ScheduleConfig, resolution: int, images_seen: int) -> State
         lod -= max(kimg - phase * phase_kimg - config.stable_kimg, 0.0) / config.fade_kimg
     lod = max(lod, 0.0)
 
+    left = config.total_kimg - kimg
+    decay = max(left, 0.0) / config.decay_kimg if left < config.decay_kimg else 1.0
+
     at = resolution >> floor(lod)
     return State(
         resolution=at,
         fade=lod - floor(lod),
         batch_size=from_there_on(config.batch_size, at),
-        learning_rate=from_there_on(config.learning_rate, at),
+        learning_rate=from_there_on(config.learning_rate, at) * decay,
         tick_images=from_there_on(config.tick_kimg, at) * 1000,
     )
 

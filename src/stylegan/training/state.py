@@ -144,10 +144,12 @@ def new_optimizers(config: TrainingConfig, g: Generator, d: Discriminator) -> tu
     """G's and D's. The strengths of noise have a learning rate of their own."""
     strengths = [p for name, p in g.named_parameters() if name.endswith("noise.strength")]
     rest = [p for name, p in g.named_parameters() if not name.endswith("noise.strength")]
-    options = {"betas": (config.adam_beta1, config.adam_beta2), "fused": g.w_avg.device.type != "mps"}
+    betas, fused = (config.adam_beta1, config.adam_beta2), g.w_avg.device.type != "mps"
     parts = [
         {"params": rest, "lr_multiplier": 1.0},
         {"params": strengths, "lr_multiplier": config.noise_lr_multiplier},
     ]
-    of_g = Adam([part for part in parts if part["params"]], **options)
-    return of_g, Adam([{"params": list(d.parameters()), "lr_multiplier": 1.0}], **options)
+    of_g = Adam([part for part in parts if part["params"]], betas=betas, fused=fused)
+    power = config.loss.adam_power
+    parts = [{"params": list(d.parameters()), "lr_multiplier": power}]
+    return of_g, Adam(parts, betas=(betas[0] ** power, betas[1] ** power), fused=fused)

@@ -42,7 +42,7 @@ def update_average(state: TrainState, now: State) -> None:
 
 def step_discriminator(state: TrainState, now: State, reals: list[Reals], means: Means) -> None:
     """One step of D on a batch of reals and fakes with the same labels."""
-    config = state.config.loss.at_step(state.images_seen // now.batch_size)
+    config = state.config.loss.at(state.images_seen).at_step(state.images_seen // now.batch_size)
     w_sum = torch.zeros_like(state.g.w_avg)
     for micro in reals:
         inputs = _on_device(state, micro.sample_index, micro.labels, micro.images)
