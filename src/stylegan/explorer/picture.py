@@ -186,12 +186,13 @@ def describe(explorer: Explorer, recipe: Recipe) -> str:
 def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
     """Write the picture as PNG and its w as `.safetensors` into a folder, and return their paths.
 
-    `stylegan generate MODEL --latents FILE --noise-seed SEED` draws the picture from the second.
+    `stylegan generate MODEL --latents FILE` draws the picture from the second.
     """
     name = f"seed{recipe.seed:04d}" if recipe.found is None else "found"
     files = [folder / f"{name}.png", folder / f"{name}.safetensors"]
     save_image(picture(explorer, recipe), files[0])
-    sampling.save_latents(files[1], w=w_of(explorer, recipe), model=explorer.generator)
+    noise = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
+    sampling.save_latents(files[1], w=w_of(explorer, recipe), noise=noise, model=explorer.generator)
     return [str(file) for file in files]
 
 
