@@ -6,18 +6,23 @@ import os
 import pickle
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from stylegan.data.pyramid import pyramid
 from stylegan.data.store_writer import StoreWriter
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import FeatureMaps
+from stylegan.training.config import TrainingConfig
+from stylegan.training.loop import train
+from stylegan.training.schedule import ScheduleConfig
 
 SHARED = Path(os.environ.get("STYLEGAN_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()
 GOLDEN = Path(__file__).parent / "golden"
@@ -68,6 +73,49 @@ def write_store(path: Path, resolution: int = 16, count: int = 40, labels: int =
 @pytest.fixture(scope="session")
 def store(tmp_path_factory) -> Path:
     return write_store(tmp_path_factory.mktemp("data") / "store")
+
+
+# --- tiny runs
+
+
+def tiny_config(data: Path, **changes) -> TrainingConfig:
+    """8 x 8, a fade to 16 x 16, then 16 x 16: 400 images in groups of 2 batches of 8."""
+    label_count = changes.pop("label_count", 0)
+    shape = {"resolution": 16, "label_count": label_count, "feature_maps": TINY_MAPS}
+    config = TrainingConfig(
+        data=str(data),
+        generator=GeneratorConfig(z_dim=8, w_dim=8, mapping_width=8, mapping_layers=2, **shape),
+        discriminator=DiscriminatorConfig(**shape),
+        schedule=ScheduleConfig(
+            stable_kimg=0.1,
+            fade_kimg=0.1,
+            total_kimg=0.4,
+            batch_size={4: 8},
+            learning_rate={4: 0.003},
+            tick_kimg={4: 0.048},
+            repeats=2,
+        ),
+        ema_kimg=0.1,
+        grid=(3, 2),
+        model_ticks=1,
+        device="cpu",
+    )
+    return replace(config, **changes)
+
+
+def tensors_of(outcome) -> dict[str, torch.Tensor]:
+    return load_file(outcome.model)
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="session")
+def finished(store, tmp_path_factory):
+    """An uninterrupted run, and its folder."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    return train(tiny_config(store), run, progress=False), run
 
 
 # --- files of other programs, made from ours by the names and layouts that are documented

@@ -1,6 +1,6 @@
 """Let this process look to our code like one on another system: run with STYLEGAN_TEST_SYSTEM=windows or macos.
 
-STYLEGAN_TEST_SYSTEM=windows python -m pytest tests/test_training.py tests/test_prepare.py
+STYLEGAN_TEST_SYSTEM=windows python -m pytest tests/training tests/test_prepare.py
 """
 
 import contextlib

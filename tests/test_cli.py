@@ -67,6 +67,9 @@ def test_from_photographs_to_samples(photographs, tmp_path, capsys):
     assert "12 images" in capsys.readouterr().out
     assert run("train", store, folder, *TINY) == 0
     assert run("train", store, folder, *TINY) == 0
+    assert run("train", store, folder) == 0  # with the options that it began with
+    assert "ema_kimg 5.0, now 7.0" in refused(capsys, "train", store, folder, "--ema-kimg", "7")
+    assert "preset small, now config-f" in refused(capsys, "train", store, folder, "--preset", "config-f")
     assert run("generate", folder, "--seeds", "0-3,9", "--out", out, "--psi", "1") == 0
     assert sorted(path.name for path in out.iterdir()) == [
         "grid.png", "seed0000.png", "seed0001.png", "seed0002.png", "seed0003.png", "seed0009.png",
@@ -95,7 +98,8 @@ def test_official_files_are_models_everywhere(tmp_path, capsys):
     short = ["--schedule.total-kimg", "0.02", "--schedule.batch-size", "4:8", "--grid", "2", "2"]
     assert run("train", store, tmp_path / "run", "--start-from", pickled, *short) == 0
     assert run("train", store, tmp_path / "run", "--start-from", pickled, *short) == 0
-    assert "start_from" in refused(capsys, "train", store, tmp_path / "run", *short)
+    assert run("train", store, tmp_path / "run", *short) == 0  # what is left out is as the run began
+    assert "start_from" in refused(capsys, "train", store, tmp_path / "run", "--start-from", imported, *short)
     assert "ends with .safetensors" in refused(capsys, "import", pickled, tmp_path / "x.pt")
     assert "there is no folder" in refused(capsys, "import", pickled, tmp_path / "no" / "x.safetensors")
     assert "no model" in refused(capsys, "import", tmp_path / "y.pkl", imported)

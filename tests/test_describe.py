@@ -9,6 +9,7 @@ from stylegan.config import to_dict
 from stylegan.describe import describe
 from stylegan.errors import InputError
 from stylegan.training.config import TrainingConfig
+from stylegan.training.losses import LossConfig
 
 
 @pytest.fixture
@@ -32,6 +33,15 @@ def test_a_report_that_was_cut_short_is_passed_over(run_folder, stats, last, cap
     (run_folder / "stats.jsonl").write_bytes(stats)
     assert describe(run_folder)["last report"] == last and describe(run_folder)["preset"] == "small"
     assert run("info", run_folder) == 0 and "small" in capsys.readouterr().out
+
+
+def test_the_options_of_a_run(tmp_path, capsys):
+    config = TrainingConfig(start_from="base.safetensors", loss=LossConfig(r1_gamma=3), grid=(4, 2))
+    (tmp_path / "run.json").write_text(json.dumps(to_dict(config)))
+    facts = describe(tmp_path)
+    assert facts["started from"] == "base.safetensors"
+    assert facts["options"] == {"loss.r1_gamma": 3.0, "grid": (4, 2)}
+    assert run("info", tmp_path) == 0 and '"loss.r1_gamma": 3.0' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b'{"preset": "sm', b"\xff\xfe{}", b"[]", b'{"unknown": 1}', b"[" * 100_000])

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import write_store
-from test_training import same, tensors_of, tiny_config
+from conftest import same, tensors_of, tiny_config, write_store
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_MAPS, tiny_discriminator, tiny_generator, write_store
+from conftest import TINY_MAPS, tiny_config, tiny_discriminator, tiny_generator, write_store
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
@@ -757,8 +757,6 @@ def test_official_classifiers(tmp_path, monkeypatch):
 
 
 def test_training_measures_and_keeps_the_best(store, network_file, tmp_path):
-    from test_training import tiny_config
-
     measured = EvaluateConfig(("fid50k", "ppl_wend"), count=20, extractor=network_file, distance=network_file)
     config = tiny_config(store, evaluation=measured, evaluation_ticks=2)
     train(config, tmp_path / "run", progress=False)
@@ -985,8 +983,6 @@ def test_names_that_are_no_text_reach_record_and_card(store, network_file, tmp_p
 @pytest.mark.parametrize("obstacle", ["cache", "metrics.jsonl", "stats.jsonl", "tensorboard", "grid", "best", "metric"])
 def test_training_outlives_what_it_can_do_without(obstacle, store, network_file, tmp_path, monkeypatch):
     """What cannot be written beside the model is warned of, and the model is what it is without."""
-    from test_training import tiny_config
-
     measured = EvaluateConfig(("fid50k",), count=20, extractor=network_file)
     config, folder = tiny_config(store, evaluation=measured, evaluation_ticks=2), tmp_path / "run"
     folder.mkdir()

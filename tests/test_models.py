@@ -172,6 +172,12 @@ def test_crossed_latents():
     assert not torch.allclose(images, torch.cat(list(batches(g, Recipe([1, 2])))))
 
 
+def test_crossed_by_image():
+    w1, w2 = torch.zeros(3, 6, 2), torch.ones(3, 6, 2)
+    mixed = sampling.cross([w1, w2], torch.tensor([[1], [4], [6]]))
+    assert mixed[:, :, 0].tolist() == [[0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1], [0] * 6]
+
+
 def test_a_seed_of_noise_of_its_own():
     g = tiny_generator()
     one, two = (torch.cat(list(batches(g, Recipe([1, 1], psi=1.0, noise_seed=seed)))) for seed in (None, 7))
@@ -317,7 +323,8 @@ def test_fingerprints(tmp_path):
     for name, _ in g.named_parameters():
         changed = copy.deepcopy(g)
         with torch.no_grad():
-            changed.get_parameter(name).view(-1)[-1] += 0.1
+            parameter = changed.get_parameter(name)
+            parameter[(-1,) * parameter.ndim] += 0.1
         assert weights.fingerprint(changed) != before, name
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 import torch.distributed as dist
+from conftest import tiny_config
 
 from stylegan import processes
 from stylegan.device import pick_device
@@ -41,15 +42,23 @@ def test_a_group_is_left_by_whoever_joined_it(torchrun):
     assert not dist.is_initialized()
 
 
-def test_training_from_python_leaves_no_group(torchrun, store, tmp_path):
-    from test_training import tiny_config
-
+def test_training_from_python_leaves_no_group(torchrun, store, tmp_path, monkeypatch):
+    from stylegan.training import steps
     from stylegan.training.loop import train
 
     train(tiny_config(store), tmp_path / "run", progress=False)
     assert not dist.is_initialized()
     with pytest.raises(InputError):
         train(tiny_config(tmp_path / "nowhere"), tmp_path / "other", progress=False)
+    assert not dist.is_initialized()
+
+    def broken(*_):
+        assert dist.is_initialized()
+        raise RuntimeError("in the middle of it")
+
+    monkeypatch.setattr(steps, "step_generator", broken)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        train(tiny_config(store), tmp_path / "broken", progress=False)
     assert not dist.is_initialized()
 
 
@@ -110,6 +119,24 @@ def test_each_process_takes_its_own_gpu(monkeypatch, kind):
     monkeypatch.setenv("LOCAL_RANK", "1")
     available(monkeypatch, **{kind: 2})
     assert pick_device("auto") == torch.device(kind, 1)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
+def test_more_processes_than_gpus(monkeypatch, kind):
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    available(monkeypatch, **{kind: 2})
+    with pytest.raises(InputError, match=f"this machine has 2 {kind} devices"):
+        pick_device("auto")
+
+
+def test_half_of_a_group_is_refused(monkeypatch):
+    for name in ("RANK", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(InputError, match=r"2 processes \(WORLD_SIZE\), but has no RANK, MASTER_PORT; .* torchrun"):
+        processes.start(torch.device("cpu"))
+    assert not dist.is_initialized()
 
 
 @pytest.mark.parametrize("name", ["cuda", "xpu:0", "cuda:2", "cuda:", "cuda:x", "tpu", ""])

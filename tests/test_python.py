@@ -20,8 +20,8 @@ def test_the_page_runs(tmp_path, monkeypatch):
     scope: dict = {}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(block, scope)
-    assert scope["images"].shape == (8, 3, 32, 32) and scope["scores"]["fid"] > 0
-    assert scope["same"]["fid"] == pytest.approx(0, abs=1e-3)
+    assert scope["images"].shape == (8, 3, 32, 32) and scope["scores"]["fid_mobilenet-v2"] > 0
+    assert scope["same"]["fid_mobilenet-v2"] == pytest.approx(0, abs=1e-3)
     assert not torch.distributed.is_initialized()
     for name in ("prepare_portraits", "open_store", "preset", "train", "load", "draw", "evaluate", "find_directions"):
         assert f"stylegan.{name}(" in text
@@ -53,4 +53,6 @@ def test_a_loaded_model_tracks_no_gradients(tmp_path):
 def test_images_are_measured_without_files(tmp_path):
     store = write_store(tmp_path / "store")
     images = stylegan.open_store(store).images()
-    assert stylegan.evaluate(images, str(store), "fid50k", progress=False)["fid"] == pytest.approx(0, abs=1e-3)
+    config = stylegan.EvaluateConfig(extractor="mobilenet-v2")
+    scores = stylegan.evaluate(images, str(store), "fid50k", config, progress=False)
+    assert scores == {"fid_mobilenet-v2": pytest.approx(0, abs=1e-3)}

@@ -14,6 +14,7 @@ from stylegan import cli, directions, figures, recipe, sampling, share, videos, 
 from stylegan.explorer import picture
 from stylegan.explorer.picture import Explorer
 from stylegan.networks.generator import Growth, Truncation
+from stylegan.recipe import Recipe
 
 TRADITIONAL = {"use_styles": False, "const_input": False, "use_noise": False, "mapping_layers": 0}
 KINDS = {
@@ -108,13 +109,13 @@ def test_figures(model, truth, monkeypatch):
     if g.config.use_noise:
         pytest.importorskip("matplotlib")
         if g.synthesis.grown.resolution >= 16:
-            figures.noise_layers(g, latents=SEEDS)
+            figures.noise_layers(g, Recipe(SEEDS))
             assert torch.equal(drawn[0], truth)
             drawn.clear()
-            figures.style_mixing(g, latents=SEEDS, destinations=[1, 2, 3])
+            figures.style_mixing(g, Recipe(SEEDS), destinations=[1, 2, 3])
             assert torch.equal(drawn[0][0], truth[0])  # its planes are those of all, so that only styles differ
             drawn.clear()
-        figures.truncation(g, latents=SEEDS, psis=(1,))
+        figures.truncation(g, Recipe(SEEDS), psis=(1,))
         labels = sampling.labels_in_turn(g, None, 2)
         w = sampling.w_of_seeds(g, SEEDS, labels)
         assert torch.equal(drawn[0], draw(g, w, sampling.noise_of_seeds(SEEDS, g)))

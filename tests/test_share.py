@@ -190,11 +190,11 @@ def test_cards_of_other_models(licence):
     generator.synthesis.grown = Growth(8, 0.25)
     model = Model(generator, Provenance(licence=licence))
     text = share.card(model, "hf://user/x", [])
-    assert "traditional" in text and "8 x 8 gray" in text and "75%" in text and "classes" in text and "psi=1" in text
+    assert "traditional" in text and "8 x 8 gray" in text and "75%" in text and "classes" in text and "psi 1;" in text
     front = text.split("---\n")[1]
     assert ('license_name: "my-licence-ask-me-first"' in front) if licence else ("license" not in front)
     scope = {}
-    code = text.split("```python\n")[1].split("```")[0].replace('stylegan.load("hf://user/x")', "model")
+    code = text.split("```python\n")[1].split("```")[0].replace('"hf://user/x"', "model")
     exec(code, {"model": generator}, scope)
     assert scope["images"].shape == (8, 1, 8, 8)
     assert share.samples(model).shape == (1, 2 * 96, 8 * 96)

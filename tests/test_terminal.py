@@ -38,7 +38,7 @@ def test_warnings_are_one_line(monkeypatch, capsys):
     def warn(arguments):
         warnings.warn("nothing is kept", InputWarning, stacklevel=1)
 
-    monkeypatch.setattr(cli, "_presets", warn)
+    monkeypatch.setattr(cli, "command", lambda name: warn)
     with pytest.raises(SystemExit):
         cli.main(["presets"])
     assert capsys.readouterr().err == "stylegan: warning: nothing is kept\n"

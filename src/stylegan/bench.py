@@ -7,27 +7,33 @@ What limits a row is the largest of three parts of its time: its multiplications
 operations, each at the time of one on a small tensor; and the rest, which is passes over memory.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
+from textwrap import fill
+from typing import Annotated, Literal
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from stylegan.device import Precision, in_precision, pick_device, set_precision
+from stylegan.config import above, check
+from stylegan.device import Precision, in_precision, pick_device, pick_precision, set_precision
+from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
 from stylegan.networks.layers import Conv, compile_blocks
+from stylegan.resolutions import resolutions
 from stylegan.training import steps
 from stylegan.training.batches import Reals
 from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means, peak_memory_mb
 from stylegan.training.pace import Pace
-from stylegan.training.schedule import State, stages, state_at
+from stylegan.training.schedule import State, from_there_on, stages, state_at
 from stylegan.training.state import TrainState, new_state
 
 GEMM = 4096
@@ -43,6 +49,29 @@ class Machine:
     """In the precision that is measured."""
     operation: float = 0.0
     """Seconds that one operation on a small tensor takes, there and back."""
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What is measured."""
+
+    resolutions: tuple[int, ...] = ()
+    """Resolutions to measure at. Default: all that training passes through."""
+    batch: tuple[int, ...] = ()
+    """Batch sizes. Default: the schedule's own for each resolution."""
+    work: tuple[Literal["sample", "train"], ...] = ("sample", "train")
+    """Work to measure: sample, train, or both."""
+    reference: bool = False
+    """Measure as well what a plain port does (contiguous memory, nothing fused, float32), and print the gain."""
+    seconds: Annotated[float, above(0)] = 3.0
+    """How long each row is repeated; the best time counts."""
+    json: bool = False
+    """Print JSON, a line for each row."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if min(self.batch, default=1) < 1:
+            raise InputError("--batch must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -319,6 +348,36 @@ class _Operations(TorchDispatchMode):
         if (formula := flop_registry.get(function._overloadpacket)) is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=result)
         return result
+
+
+def report(config: TrainingConfig, what: BenchConfig) -> Iterator[str]:
+    """Measure, and yield lines as they come: a table and its summary, or JSON. Raises InputError."""
+    full = config.generator.resolution
+    if not set(what.resolutions) <= set(resolutions(full)):
+        raise InputError(f"--resolutions must be powers of two from 4 to {full}")
+    device = pick_device(config.device)
+    config = replace(config, precision=pick_precision(config.precision, device))
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    reference, rows = machine(device, config.precision), []
+    settings = {"device": name_of(device), "precision": config.precision, "compiled": config.compile}
+    if not what.json:
+        yield f"{settings['device']}, {config.precision}{', compiled' * config.compile}; " + (
+            f"one gemm takes {reference.gemm:.4f} s\n{HEADER}"
+        )
+    for kind in what.work:
+        for r in what.resolutions or resolutions(full, min(config.schedule.initial_resolution, full)):
+            for size in what.batch or (int(from_there_on(config.schedule.batch_size, r)),):
+                row, gain = measure(config, kind, r, size, reference, seconds=what.seconds), None
+                rows.append(row)
+                if what.reference:
+                    gain = measure_plain(config, kind, r, size, seconds=what.seconds) / row.seconds
+                record = settings | as_dict(row) | {"gain": gain}
+                yield json.dumps(record) if what.json else line(row, gain).rstrip()
+    times = schedule_times(config, rows, device.type)
+    if times is None or (what.json and (what.resolutions or what.batch)):
+        return
+    yield json.dumps({"schedule": asdict(times)}) if what.json else fill(summary(config, times, rows), 96)
 
 
 def name_of(device: torch.device) -> str:

@@ -1,14 +1,97 @@
-"""Configurations, which are frozen dataclasses, to and from plain JSON values. Strict both ways."""
+"""Configurations, which are frozen dataclasses: their ranges, and to and from plain JSON values, strictly."""
 
 import dataclasses
 import math
 import types
+from collections.abc import Iterator
+from functools import lru_cache
 from reprlib import repr as short
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from stylegan.errors import InputError
 
 T = TypeVar("T")
+
+
+# --- ranges
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers that a field takes, from `low` to `high`; see `at_least`, `above` and `between`."""
+
+    low: float
+    high: float
+    with_low: bool
+    with_high: bool
+
+    def __contains__(self, number: float) -> bool:
+        return (self.low < number or (self.with_low and number == self.low)) and (
+            number < self.high or (self.with_high and number == self.high)
+        )
+
+    def __str__(self) -> str:
+        if self.with_low and self.with_high:
+            return f"from {self.low} to {self.high}"
+        low = f"of at least {self.low}" if self.with_low else f"above {self.low}"
+        return low if self.high == math.inf else f"{low} and below {self.high}"
+
+
+def at_least(low: float, *, below: float = math.inf) -> Range:
+    """For a field's annotation: `Annotated[int, at_least(1)]`."""
+    return Range(low, below, with_low=True, with_high=False)
+
+
+def above(low: float, *, below: float = math.inf) -> Range:
+    """For a field's annotation: `Annotated[float, above(0)]`."""
+    return Range(low, below, with_low=False, with_high=False)
+
+
+def between(low: float, high: float) -> Range:
+    """For a field's annotation, both ends included: `Annotated[float, between(0, 1)]`."""
+    return Range(low, high, with_low=True, with_high=True)
+
+
+def check(config: Any, prefix: str = "") -> None:
+    """Raise InputError, which names the field, its value and its range, where a number is out of range or not finite.
+
+    A range is for each number of a table or tuple; what is None is left out. prefix: goes before the name.
+    """
+    ranges = _ranges(type(config))
+    for f in dataclasses.fields(config):
+        for number, where in _numbers(getattr(config, f.name)):
+            told = f"{prefix}{f.name} is {number}{where}; give"
+            if isinstance(number, float) and not math.isfinite(number):
+                raise InputError(f"{told} a finite number")
+            if f.name in ranges and number not in ranges[f.name]:
+                raise InputError(f"{told} a number {ranges[f.name]}")
+
+
+def _numbers(value: Any) -> Iterator[tuple[float, str]]:
+    """The numbers of a field, and where in a table they stand."""
+    if isinstance(value, dict):
+        yield from ((number, f" at {key}") for key, number in value.items())
+    elif isinstance(value, tuple | list):
+        yield from ((number, "") for number in value if isinstance(number, int | float))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value, ""
+
+
+@lru_cache
+def _ranges(cls: type) -> dict[str, Range]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: found for name, hint in hints.items() if (found := _range_in(hint)) is not None}
+
+
+def _range_in(hint: Any) -> Range | None:
+    """The range in an annotation, in that of an optional too."""
+    for part in (*getattr(hint, "__metadata__", ()), *map(_range_in, get_args(hint))):
+        if isinstance(part, Range):
+            return part
+    return None
+
+
+# --- JSON
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -22,15 +105,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     return list(value) if isinstance(value, tuple) else value
-
-
-def check_finite(config: Any) -> None:
-    """Raise InputError if a number of the dataclass (in its tables too) is infinite or not a number."""
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        for number in value.values() if isinstance(value, dict) else [value]:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise InputError(f"{f.name} is {number}; give a finite number")
 
 
 def from_dict(cls: type[T], values: Any, where: str = "") -> T:

@@ -26,7 +26,8 @@ def demo(folder: Path, count: int = 4000) -> Outcome:
         prepare_portraits(store, count=count, resolution=32)
     if open_store(store).count != count:
         raise InputError(f"{store} holds another number of portraits; remove {folder} or choose another folder")
-    outcome = train(presets.preset("demo", str(store)), run)
+    config = presets.preset("demo", str(store))
+    outcome = train(config, run)
     if outcome.stopped_by is not None:
         return outcome
 
@@ -38,7 +39,7 @@ def demo(folder: Path, count: int = 4000) -> Outcome:
         "reals.png": contact_sheet(reals, columns=8),
         "samples.png": contact_sheet(recipe.draw(generator, SAMPLES), [f"seed {seed}" for seed in range(32)], 8),
         "style-mixing.png": enlarge(mixed, 3),
-        "progress.png": figures.progress(sorted(run.glob("fakes-*.png")), height=32),
+        "progress.png": figures.progress(sorted(run.glob("fakes-*.png")), config.grid[1]),
     }
     for name, picture in pictures.items():
         save_image(picture, folder / name, sheet=True)

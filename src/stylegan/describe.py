@@ -1,4 +1,4 @@
-"""What a file or folder is: what `stylegan info` prints."""
+"""Descriptions of files and folders, as `stylegan info` prints them."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,8 @@ from stylegan import weights
 from stylegan.config import to_dict
 from stylegan.data.store import open_store
 from stylegan.training import state_file
-from stylegan.training.run_folder import read_run
+from stylegan.training.config import TrainingConfig
+from stylegan.training.run_folder import options, read_run
 
 
 def describe(name: Path | str) -> dict[str, Any]:
@@ -27,16 +28,25 @@ def describe(name: Path | str) -> dict[str, Any]:
 
 
 def describe_run(folder: Path) -> dict[str, Any]:
-    """Facts of a training run. A report that was cut short is passed over. Raises InputError."""
-    config = read_run(folder)
+    """Facts of a training run, with the options that differ from the paper's (config f). Raises InputError.
+
+    A report that was cut short is passed over.
+    """
+    config, defaults = read_run(folder), options(TrainingConfig())
     return {
         "kind": "run",
         "preset": config.preset,
         "data": config.data,
+        **({"started from": config.start_from} if config.start_from else {}),
         "total kimg": config.schedule.total_kimg,
         "models": [file.name for file in sorted(folder.glob("model-*.safetensors"))],
         "states": [file.name for file in sorted(folder.glob("state-*.pt"))],
         "last report": _last_report(folder / "stats.jsonl") or "none yet",
+        "options": {
+            name: value
+            for name, value in options(config).items()
+            if value != defaults[name] and name not in ("data", "preset", "start_from")
+        },
     }
 
 

@@ -39,6 +39,10 @@ def pick_device(name: str) -> torch.device:
         usable = ", ".join(kind for kind, count in counts.items() if count)
         raise InputError(f"device {name} is not available here; use auto or one of: {usable}")
     if name in ("cuda", "xpu") and "LOCAL_RANK" in os.environ:
+        if int(os.environ["LOCAL_RANK"]) >= counts[name]:
+            raise InputError(
+                f"this machine has {counts[name]} {name} devices, one for each process; start no more of them"
+            )
         name = f"{name}:{os.environ['LOCAL_RANK']}"
     return torch.device(name)
 
@@ -60,7 +64,7 @@ def pick_precision(name: Precision, device: torch.device) -> Precision:
 
 @lru_cache
 def bfloat16_gain() -> float:
-    """How many times as fast as in float32 this CPU computes a convolution and its derivatives in bfloat16.
+    """Speed of a convolution and its derivatives in bfloat16 on this CPU, relative to float32.
 
     3 to 8 where it has AMX, and below 1, down to 1/60, where it must imitate bfloat16.
     """

@@ -7,6 +7,7 @@ are those of Z.
 """
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +22,13 @@ from stylegan import weights
 from stylegan.classifiers.model import AttributeClassifiers, load_classifiers
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
-from stylegan.images import labelled_table
+from stylegan.images import contact_sheet, labelled_table, save_image
 from stylegan.metrics.metric import latents_and_logits
 from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Sampler, numbers_in_batches, to_channels
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.recipe import Recipe, resolve, seeds_of, untruncated_w
-from stylegan.sampling import draw, noise_of_seeds, sample_w
+from stylegan.sampling import draw, noise_of_seeds, sample_w, save_latents
 from stylegan.weights import check_fingerprint, fingerprint
 
 FORMAT_VERSION = 1
@@ -102,6 +103,31 @@ def edit(
         w = shift(w, directions.step(name, [other for other in hold if other != name]), strength, layers)
     before, after = (draw(generator, each, start.noise) for each in (start.w, w))
     return Edited(before, after, w, start.noise)
+
+
+def write_edited(folder: Path, edited: Edited, generator: Generator, titles: Sequence[str]) -> None:
+    """Write edited0000.png and so on, comparison.png (before and, below, after) and latents.safetensors.
+
+    titles: what stands below the 2 N images of the comparison.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(edited.images):
+        save_image(image, folder / f"edited{i:04d}.png")
+    pairs = torch.cat([edited.before, edited.images])
+    save_image(contact_sheet(pairs, titles, columns=len(edited.images)), folder / "comparison.png", sheet=True)
+    save_latents(folder / "latents.safetensors", w=edited.w, noise=edited.noise, model=generator)
+
+
+def change_of(text: str) -> tuple[str, float]:
+    """ "smiling=2" -> ("smiling", 2.0). Raises InputError for anything else."""
+    name, _, number = text.rpartition("=")
+    try:
+        strength = float(number)
+    except ValueError:
+        strength = math.nan
+    if not name or not math.isfinite(strength):
+        raise InputError(f"{text!r} is no change; write a direction and a strength, such as smiling=2")
+    return name, strength
 
 
 def shift(

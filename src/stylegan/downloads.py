@@ -59,9 +59,9 @@ DOWNLOADS = {
 
 
 def cache_folder() -> Path:
-    """Where weights and features of reals are kept: $STYLEGAN_CACHE, else ~/.cache/stylegan."""
+    """The folder of weights and of features of reals: $STYLEGAN_CACHE, else ~/.cache/stylegan."""
     try:
-        return Path(os.environ.get("STYLEGAN_CACHE", "~/.cache/stylegan")).expanduser()
+        return Path(os.environ.get("STYLEGAN_CACHE") or "~/.cache/stylegan").expanduser()
     except RuntimeError:  # a user without a home, as in containers
         return Path(tempfile.gettempdir()) / "stylegan-cache"
 

@@ -247,15 +247,16 @@ def _need_noise(generator: Generator) -> None:
 # --- a run's own
 
 
-def progress(grids: Sequence[Path], height: int, *, rows: int = 10, factor: int = 3) -> Image.Image:
+def progress(grids: Sequence[Path], grid_rows: int, *, rows: int = 10, factor: int = 2) -> Image.Image:
     """How a run's samples came about: the first row of some of its grids, from the first to the last.
 
-    grids: the files `fakes-*.png` of a run, in order. height: that of one image in them, in pixels. rows: how many
-    are shown, at most. factor: enlargement.
+    grids: the files `fakes-*.png` of a run, in order. grid_rows: rows of images in each of them. rows: how many are
+    shown, at most. factor: enlargement.
     """
     shown = [grids[round(i * (len(grids) - 1) / max(rows - 1, 1))] for i in range(rows)]
     shown = list(dict.fromkeys(shown))
     with Image.open(shown[0]) as first:
+        height = first.height // grid_rows
         sheet = Image.new(first.mode, (first.width, height * len(shown)))
     for i, path in enumerate(shown):
         with Image.open(path) as picture:

@@ -6,12 +6,16 @@ what the defaults say, and each of the others takes one thing away from the next
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Literal
 
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.networks.layers import FeatureMaps
+from stylegan.resolutions import LOWEST
+from stylegan.training import run_folder
 from stylegan.training.config import TrainingConfig
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig
@@ -209,6 +213,13 @@ PAPER = {
 }
 PRESETS = {**PAPER, "small": small, "demo": demo}
 
+Width = Literal["thin", "small", "paper"]
+WIDTHS: dict[Width, FeatureMaps] = {
+    "thin": FeatureMaps(base=1024, maximum=128),
+    "small": FeatureMaps(base=2048, maximum=128),
+    "paper": FeatureMaps(base=8192, maximum=512),
+}
+
 
 def summary(name: str) -> str:
     """What a preset is, in one line."""
@@ -216,6 +227,32 @@ def summary(name: str) -> str:
     if isinstance(function, partial):
         return function.func.__doc__.splitlines()[0].format(*function.args)
     return function.__doc__.splitlines()[0]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What most people choose of a training; the rest follows from the preset. The arguments of `preset`."""
+
+    preset: str | None = None
+    """Run configuration to begin with; `stylegan presets` lists them. Default: small."""
+    resolution: int | None = None
+    """Resolution of the images. Default: the store's."""
+    labels: bool = False
+    """Train a class-conditional network on the store's labels."""
+    kimg: float | None = None
+    """Length of the training in thousands of images. Default: the preset's."""
+    batch_size: int | None = None
+    """Images in a batch, at all resolutions. Default: the preset's."""
+    lr: float | None = None
+    """Learning rate of both networks, at all resolutions. Default: the preset's."""
+    width: Width | None = None
+    """Width of both networks: thin, small or paper (feature maps 1024 / 128, 2048 / 128, 8192 / 512). Default: the
+    preset's."""
+    gpus: int | None = None
+    """The paper's batch sizes for 1, 2, 4 or 8 GPUs (presets of the paper). Default: 1."""
+    start_from: str = ""
+    """Model file, or one that `stylegan import` takes, whose networks the run begins with: their weights, at the
+    resolution that they have grown to. The preset then decides everything else."""
 
 
 def preset(
@@ -226,13 +263,19 @@ def preset(
     labels: bool = False,
     gpus: int | None = None,
     start_from: str = "",
+    kimg: float | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    width: Width | None = None,
 ) -> TrainingConfig:
-    """The run configuration of that name for the store `data`. Raises InputError where either is unknown.
+    """The run configuration of that name for the store `data`, with what is given changed.
 
     data: "" for none yet: RGB images without labels, of the resolution given (or 1024). resolution: below the
     store's, if wanted. labels: train with its classes. gpus: 1, 2, 4 or 8, for the paper's configurations, which
     have a table of batch sizes for each; the others have one for all. start_from: a model whose networks the run begins
-    with, see `continuing`.
+    with, see `continuing`. kimg, batch_size, lr, width: see `dialed`.
+
+    Raises InputError where the preset or the store is unknown, or what is given does not fit.
     """
     if start_from and (resolution is not None or labels):
         raise InputError("a run that starts from a model has its resolution and classes; leave out these options")
@@ -246,13 +289,84 @@ def preset(
     if labels and not found.label_count:
         raise InputError(f"{data or 'no store'} has no labels; train without them")
     config = PRESETS[name](found if resolution is None else replace(found, resolution=resolution))
-    if gpus is not None:
-        if name not in PAPER or gpus not in BATCH_SIZES:
-            raise InputError("gpus chooses among the paper's batch sizes: 1, 2, 4 or 8, with a preset of the paper")
-        config = replace(config, schedule=replace(config.schedule, batch_size=dict(BATCH_SIZES[gpus])))
     if start_from:
         config = continuing(config, start_from)
-    return replace(config, data=str(data), preset=name)
+    config = replace(config, data=str(data), preset=name)
+    return dialed(config, gpus=gpus, kimg=kimg, batch_size=batch_size, lr=lr, width=width)
+
+
+def dialed(
+    config: TrainingConfig,
+    *,
+    gpus: int | None = None,
+    kimg: float | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    width: Width | None = None,
+) -> TrainingConfig:
+    """A configuration with what most people change, changed; None leaves it as it is.
+
+    gpus: 1, 2, 4 or 8, for the paper's batch sizes. kimg: length of the training, in thousands of images. batch_size:
+    images in a batch, at all resolutions. lr: learning rate of both networks, at all resolutions. width: feature maps
+    of both networks, see `WIDTHS`. Raises InputError where a value does not fit.
+    """
+    schedule = config.schedule
+    if gpus is not None:
+        if config.preset not in PAPER or gpus not in BATCH_SIZES or batch_size is not None:
+            raise InputError(
+                "gpus chooses among the paper's batch sizes: 1, 2, 4 or 8, with a preset of the paper and no batch size"
+            )
+        schedule = replace(schedule, batch_size=dict(BATCH_SIZES[gpus]))
+    if kimg is not None:
+        schedule = replace(schedule, total_kimg=kimg)
+    if batch_size is not None:
+        schedule = replace(schedule, batch_size={LOWEST: batch_size})
+    if lr is not None:
+        schedule = replace(schedule, learning_rate={LOWEST: lr})
+    if width is None:
+        return replace(config, schedule=schedule)
+
+    if width not in WIDTHS:
+        raise InputError(f"there is no width {width}; use one of: {', '.join(WIDTHS)}")
+    if config.start_from:
+        raise InputError("a run that starts from a model has its width; leave out this option")
+    g, d = (replace(part, feature_maps=WIDTHS[width]) for part in (config.generator, config.discriminator))
+    return replace(config, schedule=schedule, generator=g, discriminator=d)
+
+
+def default_config(
+    run: Path | str,
+    data: str,
+    name: str | None = None,
+    *,
+    resolution: int | None = None,
+    labels: bool = False,
+    gpus: int | None = None,
+    start_from: str = "",
+    kimg: float | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    width: Width | None = None,
+) -> TrainingConfig:
+    """The configuration of a training in the folder `run`: where it holds a run, that run's own, else the preset's.
+
+    A run keeps the options it began with, whatever has become of a model it started from; `data` says where its store
+    is now. A new one begins as the preset `name`, "small" by default. The others are as for `preset`. Raises InputError
+    as that does, and where a run began with something else than what is given.
+    """
+    dials = {"gpus": gpus, "kimg": kimg, "batch_size": batch_size, "lr": lr, "width": width}
+    if not (run and (Path(run) / "run.json").exists()):
+        return preset(name or "small", data, resolution=resolution, labels=labels, start_from=start_from, **dials)
+    began = run_folder.read_run(run)
+    then = {
+        "preset": began.preset,
+        "resolution": began.generator.resolution,
+        "labels": began.generator.label_count > 0,
+        "start_from": began.start_from,
+    }
+    now = {"preset": name, "resolution": resolution, "labels": labels or None, "start_from": start_from or None}
+    run_folder.refuse_changes(run, then, {option: value for option, value in now.items() if value is not None})
+    return replace(dialed(began, **dials), data=str(data) or began.data)
 
 
 def continuing(config: TrainingConfig, model: str) -> TrainingConfig:

@@ -14,22 +14,30 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stylegan.errors import InputError
+
 T = TypeVar("T")
 
 
 def start(device: torch.device, patience: timedelta | None = None) -> None:
     """Join the group that torchrun has set up, if it has and this process is in none.
 
-    patience: how long to wait for the others at most. Whoever starts stops; `joined` does both.
+    patience: how long to wait for the others at most. Whoever starts stops; `joined` does both. Raises InputError
+    where the environment says half of what a group needs, as some clusters' does.
     """
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+            raise InputError(
+                f"the environment says that there are {os.environ['WORLD_SIZE']} processes (WORLD_SIZE), but has no "
+                f"{', '.join(missing)}; start them with torchrun, or unset WORLD_SIZE"
+            )
         if device.type in ("cuda", "xpu"):
             getattr(torch, device.type).set_device(device)
         dist.init_process_group(_backend(device), timeout=patience)
 
 
 def _backend(device: torch.device) -> str:
-    """What tensors of a device are sent by: the GPUs' own way, else gloo, which every system has."""
+    """Backend for tensors of a device: the GPUs' own, else gloo, which every system has."""
     if device.type == "cuda" and dist.is_nccl_available():
         return "nccl"
     return "xccl" if device.type == "xpu" and dist.is_xccl_available() else "gloo"
@@ -59,7 +67,7 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 

@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan import sampling, videos, weights
-from stylegan.config import check_finite
+from stylegan.config import above, at_least, check
 from stylegan.data.fitting import Fit, Fitting, decode
 from stylegan.data.items import Unusable
 from stylegan.downloads import DOWNLOADS, cache_folder
@@ -44,25 +44,21 @@ class ProjectConfig:
     """Beside the pixels: lpips, mobilenet-v2=FILE, none, or auto, which is lpips where it has been fetched."""
     start: Literal["best", "average"] = "best"
     """The sample nearest to the image, or the average of W."""
-    candidates: int = 500
+    candidates: Annotated[int, at_least(1)] = 500
     """Samples that the best is chosen of."""
-    steps: int = 500
+    steps: Annotated[int, at_least(1)] = 500
     """Steps of Adam."""
-    learning_rate: float = 0.2
+    learning_rate: Annotated[float, above(0)] = 0.2
     """Its highest rate, in standard deviations of W; it rises over the first 5 % and falls over the last half."""
-    perturbation: float = 0.05
+    perturbation: Annotated[float, at_least(0)] = 0.05
     """Deviation of the noise on w at the start, in standard deviations of W; none after three quarters of the steps."""
-    noise_weight: float = 1e5
+    noise_weight: Annotated[float, at_least(0)] = 1e5
     """How much autocorrelation of the optimized planes counts."""
     seed: int = 0
     """Of the samples and the noise on w."""
 
     def __post_init__(self) -> None:
-        check_finite(self)
-        if min(self.candidates, self.steps) < 1 or self.learning_rate <= 0:
-            raise InputError("candidates and steps must be 1 or more, and learning_rate above 0")
-        if min(self.perturbation, self.noise_weight) < 0:
-            raise InputError("perturbation and noise_weight must be 0 or more")
+        check(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ def draw_uniform(shape: tuple[int, ...], seed: int, images_seen: int, purpose: s
 
 
 def key(seed: int, images_seen: int, purpose: str) -> int:
-    """What the numbers of one purpose at one moment are hashed from, beside the sample: a signed 64-bit number."""
+    """Seed of the numbers of one purpose at one moment, hashed with the sample: a signed 64-bit number."""
     digest = hashlib.blake2b(f"{seed}/{images_seen}/{purpose}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 

@@ -16,7 +16,7 @@ from tyro.conf import Suppress, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from stylegan import sampling, weights
-from stylegan.config import check_finite
+from stylegan.config import at_least, check
 from stylegan.errors import InputError
 from stylegan.files import read_tensors
 from stylegan.images import contact_sheet, crop_padding, save_image, to_uint8
@@ -85,9 +85,9 @@ class Recipe:
     psi: float | None = None
     """Truncation (appendix B): 1 for full variety, towards 0 for more average and cleaner images. Default: the value
     stored in the model; 1 for w, which may be truncated already."""
-    cutoff: int | None = None
+    cutoff: Annotated[int, at_least(0)] | None = None
     """Number of truncated layers. Default: the value stored in the model."""
-    mix: int = 1
+    mix: Annotated[int, at_least(1)] = 1
     """Number of latents mixed into each image at random layers (table 2); for seeds only."""
     noise: sampling.Noise | None = None
     """random: each image's own planes, from its seed; const: the network's, the same for all; none. Default: what the
@@ -99,9 +99,7 @@ class Recipe:
     used unless `noise` or `noise_seed` says another."""
 
     def __post_init__(self) -> None:
-        check_finite(self)
-        if (self.cutoff is not None and self.cutoff < 0) or self.mix < 1:
-            raise InputError("cutoff must be 0 or more, and mix 1 or more")
+        check(self)
         if self.noise_seed is not None and not 0 <= self.noise_seed < 2**32:
             raise InputError(f"noise_seed is {self.noise_seed}; give 0 to 2**32 - 1")
         if self.seeds is not None and self.latents is not None:

@@ -1,8 +1,9 @@
-"""What a model's page on the Hugging Face Hub shows: samples and a model card, beside the model itself."""
+"""A model's page on the Hugging Face Hub: samples and a model card, beside the model itself."""
 
 import json
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from stylegan import weights
 from stylegan.images import crop_padding, enlarge, grid, save_image, to_uint8
+from stylegan.interop import hub
 from stylegan.interop.hub import CARD_FILE, CONFIG_FILE, MODEL_FILE, repo_of
 from stylegan.metrics.record import read_record
 from stylegan.metrics.subject import checksum
@@ -34,12 +36,20 @@ def write_folder(folder: Path, model: weights.Model, name: str, record: Path | N
     name: the repository, user/model. record: a metrics.jsonl, whose figures of this very generator go into the card.
     half: store float16.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     weights.save(folder / MODEL_FILE, model, half=half)
     (folder / CONFIG_FILE).write_text(json.dumps(weights.header_of(model), indent=2) + "\n", encoding="utf-8")
     save_image(samples(model), folder / SAMPLES_FILE, sheet=True)
     own = checksum(model.generator)
     figures = [line for line in (read_record(record) if record else []) if line.get("model_checksum") == own]
     (folder / CARD_FILE).write_text(card(model, name, figures), encoding="utf-8", errors="backslashreplace")
+
+
+def publish(model: weights.Model, name: str, record: Path | None, *, half: bool = False, private: bool = False) -> str:
+    """Send the same to the hub, and return the address of its page. private: only its owner can see it."""
+    with TemporaryDirectory() as folder:
+        write_folder(Path(folder), model, name, record, half=half)
+        return hub.upload(Path(folder), name, private=private)
 
 
 def samples(model: weights.Model) -> Tensor:
@@ -110,7 +120,7 @@ def _psi(model: weights.Model) -> float:
 
 
 def _front_matter(provenance: weights.Provenance) -> str:
-    """What the hub's pages and search read: YAML, of which JSON's values are a part."""
+    """Metadata for the hub's pages and search: YAML, of which JSON's values are a part."""
     fields: dict[str, Any] = {}
     if provenance.licence.lower() in LICENSES:
         fields["license"] = provenance.licence.lower()

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stylegan import recipe as recipes
 from stylegan import sampling
-from stylegan.config import check_finite
+from stylegan.config import above, at_least, check
 from stylegan.errors import InputError
 from stylegan.files import atomic_file, check_output
 from stylegan.images import enlarge, grid, on_white, to_pil
@@ -38,23 +38,23 @@ class VideoConfig:
     path: Route | None = None
     """cubic: smooth, and returns to the beginning; linear: straight through W to the last latent; spherical: along
     arcs through Z (to close these two, repeat the first seed at the end). Default: cubic."""
-    grid: tuple[int, int] | None = None
+    grid: Annotated[tuple[int, int], at_least(1)] | None = None
     """Columns and rows, in images. Default: 1 1, or 4 3 for style-mixing, sources not counted."""
     destinations: recipes.Seeds = None
     """Seeds of the left column of style-mixing. Default: 100, 101, ..."""
     styles: Literal["coarse", "middle", "fine"] | None = None
     """The styles that style-mixing takes from the top row. Default: coarse."""
-    seconds: float | None = None
+    seconds: Annotated[float, above(0)] | None = None
     """Length of the whole. Default: 2 for each latent on the way, 1 for each layer of noise, 6 for truncation."""
-    fps: float = 30.0
+    fps: Annotated[float, above(0)] = 30.0
     """Frames a second."""
 
     def __post_init__(self) -> None:
-        check_finite(self)
-        if min(self.grid or (1, 1)) < 1 or not 0 < self.fps <= 1000:
-            raise InputError("grid must be two numbers of 1 or more, and fps above 0 and up to 1000")
-        if self.seconds is not None and not 0 < self.seconds * self.fps <= 1e6:
-            raise InputError("seconds must be above 0, and a video no longer than a million frames")
+        check(self)
+        if self.fps > 1000:
+            raise InputError(f"fps is {self.fps}; give 1000 at most")
+        if self.seconds is not None and self.seconds * self.fps > 1e6:
+            raise InputError(f"seconds is {self.seconds}; a video has a million frames at most")
 
 
 def make(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stylegan.config import check_finite, from_dict, to_dict
+from stylegan.config import check, from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
 from stylegan.interop import checkpoints, hub, nvidia, nvidia_files, torch_files
@@ -27,7 +27,7 @@ DEFAULT_MODEL = "portraits-32"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model comes from."""
+    """Origin of a model."""
 
     data: str = ""
     """Name of the data set."""
@@ -40,12 +40,12 @@ class Provenance:
     notes: str = ""
     """Anything else a user should know."""
     fit: str = ""
-    """How the images it was trained on became square: `stylegan prepare --fit`."""
+    """Way in which its training images became square: `stylegan prepare --fit`."""
 
 
 @dataclass
 class Model:
-    """What a model file holds."""
+    """Contents of a model file."""
 
     generator: Generator
     """The moving average."""
@@ -53,7 +53,7 @@ class Model:
     raw_generator: Generator | None = None
     """The generator as it was trained, if kept."""
     discriminator: Discriminator | None = None
-    """If kept."""
+    """The discriminator, if kept."""
     label_names: tuple[str, ...] = ()
     """Names of the classes, as the store had them; () where they are not known."""
 
@@ -71,7 +71,7 @@ def save(path: Path | str, model: Model, *, half: bool = False) -> None:
 
 
 def header_of(model: Model) -> dict[str, Any]:
-    """What a model's file says of it: configuration, growth, provenance."""
+    """Header of a model file: configuration, growth, provenance."""
     return {
         "kind": "stylegan-model",
         "format_version": FORMAT_VERSION,
@@ -234,7 +234,7 @@ class _Truncation:
     cutoff: int | None
 
     def __post_init__(self) -> None:
-        check_finite(self)
+        check(self)
 
 
 def _load_pickle(path: Path) -> Model:

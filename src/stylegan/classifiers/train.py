@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylegan.classifiers.model import AttributeClassifiers, save_classifiers
-from stylegan.config import check_finite
+from stylegan.config import above, at_least, check
 from stylegan.data.store import Store, open_store
 from stylegan.device import pick_device
 from stylegan.errors import InputError
@@ -23,19 +24,19 @@ from stylegan.networks.layers import FeatureMaps
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """How to train classifiers. The defaults are the paper's; one network learns all attributes."""
+    """Options of a training of classifiers. The defaults are the paper's; one network learns all attributes."""
 
     resolution: int | None = None
     """Height and width of the images that are judged. Default: the store's, at most 256."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
     """Width of the network."""
-    kimg: float = 150.0
+    kimg: Annotated[float, above(0)] = 150.0
     """Length of the training, in thousands of images."""
-    batch_size: int = 8
+    batch_size: Annotated[int, at_least(1)] = 8
     """Number of images in a step."""
-    learning_rate: float = 0.001
+    learning_rate: Annotated[float, above(0)] = 0.001
     """Learning rate of Adam."""
-    held_out: float = 0.1
+    held_out: Annotated[float, above(0, below=1)] = 0.1
     """Share of the store that is not trained on, for the accuracies."""
     seed: int = 0
     """Seed of the weights and of the order of the images."""
@@ -45,11 +46,7 @@ class ClassifierConfig:
     """Store float16, half the size."""
 
     def __post_init__(self) -> None:
-        check_finite(self)
-        if self.kimg <= 0 or self.batch_size < 1 or self.learning_rate <= 0 or not 0 < self.held_out < 1:
-            raise InputError(
-                "kimg and learning_rate must be above 0, batch_size 1 or more and held_out between 0 and 1"
-            )
+        check(self)
 
 
 def train_classifiers(

@@ -1,23 +1,21 @@
 """The commands that edit: directions, edit, project, explore."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
 from stylegan import directions as library
-from stylegan import projection, sampling, videos, weights
+from stylegan import projection, videos, weights
 from stylegan.cli.arguments import Device, Flat, Model, command, renamed, say_next
 from stylegan.data.fitting import Fit
 from stylegan.device import pick_device
 from stylegan.errors import InputError
 from stylegan.files import check_output, check_output_folder
-from stylegan.images import contact_sheet, save_image
+from stylegan.images import save_image
 from stylegan.recipe import Recipe, opened, resolve
 
 KIND = "stylegan-directions"
@@ -107,27 +105,9 @@ def edit(
     generator = weights.load(model, pick_device(device))
     found, chosen = library.load(file, generator), library.layers_of(layers, generator.config.num_layers)
     edited = opened(edited.of(range(8)), generator)
-    result = library.edit(generator, found, dict(map(_change, changes)), edited, layers=chosen, hold=hold)
-    out.mkdir(parents=True, exist_ok=True)
-    for i, image in enumerate(result.images):
-        save_image(image, out / f"edited{i:04d}.png")
-    titles = [*edited.names, *(" ".join(changes) for _ in result.images)]
-    pairs = torch.cat([result.before, result.images])
-    save_image(contact_sheet(pairs, titles, columns=len(edited)), out / "comparison.png", sheet=True)
-    sampling.save_latents(out / "latents.safetensors", w=result.w, noise=result.noise, model=generator)
+    result = library.edit(generator, found, dict(map(library.change_of, changes)), edited, layers=chosen, hold=hold)
+    library.write_edited(out, result, generator, [*edited.names, *(" ".join(changes) for _ in result.images)])
     print(f"{len(result.images)} images, comparison.png and latents.safetensors in {out}")
-
-
-def _change(text: str) -> tuple[str, float]:
-    """ "smiling=2" -> ("smiling", 2.0). Raises InputError for anything else."""
-    name, _, number = text.rpartition("=")
-    try:
-        strength = float(number)
-    except ValueError:
-        strength = math.nan
-    if not name or not math.isfinite(strength):
-        raise InputError(f"{text!r} is no change; write a direction and a strength, such as smiling=2")
-    return name, strength
 
 
 @command

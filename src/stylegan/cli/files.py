@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
@@ -147,13 +146,10 @@ def push(
     record = found.parent / "metrics.jsonl" if Path(model).exists() else None
     if dry_run is not None:
         check_target(dry_run)
-        dry_run.mkdir(parents=True, exist_ok=True)
         share.write_folder(dry_run, shared, repository, record, half=half)
         print(f"nothing was sent; {dry_run} holds what would be")
         return
-    with TemporaryDirectory() as folder:
-        share.write_folder(Path(folder), shared, repository, record, half=half)
-        address = hub.upload(Path(folder), repository, private=private)
+    address = share.publish(shared, repository, record, half=half, private=private)
     print(f"{address}. Next: {say_next('generate', f'hf://{hub.repo_of(repository).id}', '--out', 'pictures')}")
 
 

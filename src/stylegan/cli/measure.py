@@ -1,32 +1,29 @@
 """The commands that measure: evaluate, classifiers, bench."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from textwrap import fill
-from typing import Annotated, Literal
+from typing import Annotated
 
-import torch
 from tyro import cli
 from tyro.conf import Positional, arg
 
 from stylegan import bench as library
 from stylegan import directions as editing
+from stylegan import presets as configurations
 from stylegan import processes
-from stylegan import resolutions as powers
 from stylegan.classifiers.train import ClassifierConfig, train_classifiers
-from stylegan.cli.arguments import Device, Flat, Model, Store, command, parse, say_next
-from stylegan.cli.train import HELP, Basis
-from stylegan.device import pick_device, pick_precision
+from stylegan.cli.arguments import Device, Flat, Model, Store, command, parse, renamed, say_next
+from stylegan.cli.train import HELP
+from stylegan.device import pick_device
 from stylegan.errors import InputError
 from stylegan.files import check_output
 from stylegan.metrics import evaluate as metrics
 from stylegan.metrics.metric import EvaluateConfig
 from stylegan.metrics.record import named_values
+from stylegan.presets import Choice
 from stylegan.training.config import TrainingConfig
-from stylegan.training.schedule import from_there_on
 
 
 @command
@@ -88,35 +85,24 @@ def classifiers(
 
 
 @dataclass(frozen=True)
-class Bench(Basis):
-    preset: str = "config-f"
-    """Configuration whose networks, losses and batch sizes are measured; `stylegan presets` lists them. Options below
-    change single values."""
-    resolution: int | None = None
-    """Full resolution. Default: the store's, or 64 without a store."""
-    resolutions: tuple[int, ...] = ()
-    """Resolutions to measure at. Default: all that training passes through."""
-    batch: tuple[int, ...] = ()
-    """Batch sizes. Default: the schedule's own for each resolution."""
-    work: tuple[Literal["sample", "train"], ...] = ("sample", "train")
-    """sample, train, or both."""
-    reference: bool = False
-    """Measure as well what a plain port does (contiguous memory, nothing fused, float32), and print the gain."""
-    seconds: float = 3.0
-    """How long each row is repeated; the best time counts."""
-    json_: Annotated[bool, arg(name="json")] = False
-    """Print JSON, a line for each row."""
+class Bench:
+    store: Store = ""
+    """Store whose training is measured. Default: RGB images of 64 x 64."""
+    choice: Annotated[Choice, Flat] = field(default_factory=lambda: Choice("config-f"))
+    what: Annotated[library.BenchConfig, Flat] = field(default_factory=library.BenchConfig)
 
 
 def bench(arguments: Sequence[str]) -> None:
     """Measure sampling and training; as for training, the store and the preset decide the other defaults."""
     # the store may be left out, so it must come first, where no option's value can be meant
+    arguments = renamed(arguments)
     store = arguments[0] if arguments and not arguments[0].startswith("-") else ""
-    options = list(arguments[1:] if store else arguments)
+    options = arguments[1:] if store else arguments
     chosen, _ = cli(Bench, args=options, add_help=False, return_unknown_args=True)
-    chosen = replace(chosen, store=store, resolution=chosen.resolution or (None if store or chosen.start_from else 64))
-    known = not HELP & set(arguments)
-    default = replace(chosen.config() if known else Bench(resolution=64).config(), precision="auto")
+    choice = dict(vars(chosen.choice if not HELP & set(arguments) else Choice("config-f")))
+    if not store and not choice["start_from"]:
+        choice["resolution"] = choice["resolution"] or 64
+    default = replace(configurations.preset(choice.pop("preset"), store, **choice), precision="auto")
 
     def run(
         basis: Annotated[Bench, Flat],
@@ -130,37 +116,7 @@ def bench(arguments: Sequence[str]) -> None:
         """
         if basis.store != store:
             raise InputError(f"write the store first: stylegan bench {basis.store} ...")
-        _print_bench(basis, config)
+        for line in library.report(config, basis.what):
+            print(line, flush=True)
 
     parse(run, "bench", arguments)
-
-
-def _print_bench(basis: Bench, config: TrainingConfig) -> None:
-    """Measure, and print a table and its summary, or JSON."""
-    if basis.batch and min(basis.batch) < 1:
-        raise InputError("--batch must be 1 or more")
-    full = config.generator.resolution
-    if not set(basis.resolutions) <= set(powers.resolutions(full)):
-        raise InputError(f"--resolutions must be powers of two from 4 to {full}")
-    device = pick_device(config.device)
-    config = replace(config, precision=pick_precision(config.precision, device))
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    machine, rows = library.machine(device, config.precision), []
-    settings = {"device": library.name_of(device), "precision": config.precision, "compiled": config.compile}
-    if not basis.json_:
-        print(f"{settings['device']}, {config.precision}{', compiled' * config.compile}; ", end="")
-        print(f"one gemm takes {machine.gemm:.4f} s\n{library.HEADER}")
-    for kind in basis.work:
-        for r in basis.resolutions or powers.resolutions(full, min(config.schedule.initial_resolution, full)):
-            for size in basis.batch or (int(from_there_on(config.schedule.batch_size, r)),):
-                row, gain = library.measure(config, kind, r, size, machine, seconds=basis.seconds), None
-                rows.append(row)
-                if basis.reference:
-                    gain = library.measure_plain(config, kind, r, size, seconds=basis.seconds) / row.seconds
-                record = settings | library.as_dict(row) | {"gain": gain}
-                print(json.dumps(record) if basis.json_ else library.line(row, gain).rstrip(), flush=True)
-    times = library.schedule_times(config, rows, device.type)
-    if times is None or (basis.json_ and (basis.resolutions or basis.batch)):
-        return
-    print(json.dumps({"schedule": asdict(times)}) if basis.json_ else fill(library.summary(config, times, rows), 96))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +11,11 @@ from tyro.conf import Positional, arg
 
 from stylegan import demo as library
 from stylegan import presets as configurations
-from stylegan.cli.arguments import Flat, Store, command, parse, say_next
+from stylegan.cli.arguments import Device, Flat, Store, command, parse, renamed, say_next
 from stylegan.config import to_dict
+from stylegan.device import Precision
 from stylegan.errors import InputError
+from stylegan.presets import Choice
 from stylegan.training.config import TrainingConfig
 from stylegan.training.loop import Outcome
 from stylegan.training.loop import train as start
@@ -22,46 +24,19 @@ HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
 
 
 @dataclass(frozen=True)
-class Basis:
-    """What decides the defaults of a training's options."""
-
+class Training:
     store: Store = ""
     """Folder that `stylegan prepare` made."""
-    preset: str = "small"
-    """Run configuration to begin with; `stylegan presets` lists them. Options below change single values."""
-    resolution: int | None = None
-    """Resolution. Default: the store's."""
-    labels: bool = False
-    """Train a class-conditional network on the store's labels."""
-    gpus: int | None = None
-    """The paper's batch sizes for 1, 2, 4 or 8 GPUs (presets of the paper). Default: 1."""
-    start_from: str = ""
-    """Model file, or one that `stylegan import` takes, whose networks the run begins with: their weights, at the
-    resolution that they have grown to. The preset then decides everything else."""
-
-    def config(self) -> TrainingConfig:
-        """The configuration that options change single values of."""
-        return configurations.preset(
-            self.preset,
-            self.store,
-            resolution=self.resolution,
-            labels=self.labels,
-            gpus=self.gpus,
-            start_from=self.start_from,
-        )
-
-
-@dataclass(frozen=True)
-class Training(Basis):
     run: Annotated[str, Positional, arg(metavar="RUN")] = ""
-    """Folder of the run; one that exists is resumed."""
+    """Folder of the run. One that holds a run is resumed, with the options that it began with."""
+    choice: Annotated[Choice, Flat] = field(default_factory=Choice)
     dry_run: bool = False
     """Print the whole configuration and stop."""
 
 
 def train(arguments: Sequence[str]) -> int | None:
     """Train, or go on: the preset, the store and an earlier run decide the defaults of all other options."""
-    arguments = list(arguments)
+    arguments = renamed(arguments)
     if HELP & set(arguments):
         return parse(_short, "train", ["--help"])
     if HELP_ALL in arguments:
@@ -70,13 +45,15 @@ def train(arguments: Sequence[str]) -> int | None:
         chosen, _ = cli(Training, args=arguments, add_help=False, return_unknown_args=True)
         if not chosen.store or not chosen.run:
             raise InputError("train needs a store and a folder for the run: stylegan train STORE RUN")
-        default = chosen.config()
+        name, options = chosen.choice.preset, dict(vars(chosen.choice))
+        del options["preset"]
+        default = configurations.default_config(chosen.run, chosen.store, name, **options)
 
     def run(
         basis: Annotated[Training, Flat],
         config: Annotated[TrainingConfig, Flat] = default,
     ) -> int | None:
-        """Train on a store and keep everything in the folder RUN. To resume, run the same command again."""
+        """Train on a store and keep everything in the folder RUN. To resume: the same command, or no options at all."""
         if basis.dry_run:
             print(json.dumps(to_dict(config), indent=2))
             return None
@@ -90,17 +67,16 @@ def _short(
     basis: Annotated[Training, Flat],
     mirror: bool = True,
     seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
-    """Train on a store and keep everything in the folder RUN. To resume, run the same command again.
+    """Train on a store and keep everything in the folder RUN. To resume: the same command, or no options at all.
 
     These are the options that people use; `stylegan train --help-all` has every option.
 
     Args:
         mirror: Flip images at random.
         seed: Seed of every random number of the run.
-        device: cpu, cuda, mps, xpu, or auto for the best there is.
         precision: float32, tf32, bf16, or auto: the fastest that serves on this machine.
     """
 

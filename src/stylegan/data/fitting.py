@@ -21,12 +21,12 @@ CELEBA_CENTER, CELEBA_SIDE, CELEBA_SIZE = (89, 121), 128, (178, 218)  # of its a
 
 @dataclass(frozen=True)
 class Fitting:
-    """What `decode` makes of an image: R x R pixels of C channels."""
+    """Size and kind of what `decode` makes of an image: R x R pixels of C channels."""
 
     resolution: int
     """R, width and height in pixels."""
     fit: Fit = "crop"
-    """How it becomes square; see `PrepareConfig.fit`."""
+    """Way to make it square; see `PrepareConfig.fit`."""
     channels: Literal[1, 3, 4] = 3
     """C: 1 gray, 3 RGB, 4 RGBA. With 1 and 3, transparent parts become white."""
     allow_upscale: bool = False

@@ -1,4 +1,4 @@
-"""What every kind of source comes down to: a list of images that read their own bytes, perhaps with labels.
+"""The common form of all sources: a list of images that read their own bytes, perhaps with labels.
 
 An item can be pickled and knows where its bytes lie, so that any worker process can take it.
 """
@@ -80,7 +80,7 @@ def too_large(size: int) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """What a folder or a file offers."""
+    """Images of a folder or a file, with labels and attributes where it has some."""
 
     name: str
     """The name of the folder or file, without the folders above it."""
@@ -97,7 +97,7 @@ class Source:
     attribute_names: tuple[str, ...] = ()
     """The names of the attributes; () without attributes."""
     about_labels: str = ""
-    """What is to be said of the labels: where they come from, or why there are none."""
+    """Origin of the labels, or the reason why there are none, in words."""
     documents: Mapping[str, bytes] = field(default_factory=dict)
     """The files beside the images that may describe them (`labels.DOCUMENTS`), by their paths inside the source."""
 

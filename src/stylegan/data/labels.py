@@ -139,7 +139,7 @@ def from_documents(source: Source) -> Source:
 
 
 def _value(row: dict[str, object], columns: Sequence[str]) -> object:
-    """What a row has in the first of these columns that is there; None where none is."""
+    """Value of a row in the first of these columns that it has; None where it has none."""
     return next((row[column] for column in columns if column in row), None)
 
 

@@ -112,7 +112,7 @@ class _Walk:
         return page if int.from_bytes(page[:8], "little") == number else None
 
     def own_pages(self, pointer: bytes, size: int) -> int | None:
-        """Where a value in pages of its own starts; None if it does not lie there."""
+        """Start of a value in pages of its own; None if it does not lie there."""
         number = int.from_bytes(pointer, "little")
         page = self.page(number) if len(pointer) == 8 else None
         if page is None:

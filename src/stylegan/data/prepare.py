@@ -34,16 +34,16 @@ FETCH_MEMORY = 1536 * 2**20  # bytes, for reading parquet and arrow files
 
 @dataclass(frozen=True)
 class PrepareConfig:
-    """What `stylegan prepare` makes of a source."""
+    """Options of `stylegan prepare`."""
 
     resolution: int = 256
     """Width and height of the prepared images in pixels: a power of two from 4 to 1024."""
     fit: Fit = "crop"
-    """How an image becomes square: crop its center, pad it with black, crop it to 4:3 and pad that above and below
-    (wide, for LSUN Car; what is wider than 4:3 is left out), stretch it, find its largest face, turn it upright and
-    crop it as FFHQ's images were (face), or crop 128 x 128 around the face (celeba, for CelebA's aligned images)."""
+    """Way to make images square: crop (to the center), pad (with black), wide (cropped to 4:3, then padded above and
+    below, for LSUN Car), stretch, face (the largest face, turned upright and cropped as FFHQ's images were) or celeba
+    (128 x 128 around the face, for CelebA's aligned images)."""
     channels: Literal[1, 3, 4] = 3
-    """1 grayscale, 3 RGB, 4 RGB and alpha. With 1 and 3, transparent parts become white."""
+    """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA). With 1 and 3, transparent parts become white."""
     classes: Classes = "auto"
     """Class labels: auto (from the data set, where it has some), folders (sub-folders are classes), none."""
     allow_upscale: bool = False
@@ -51,19 +51,19 @@ class PrepareConfig:
     strict: bool = False
     """Refuse the whole source if any of its images cannot be used, instead of leaving those out."""
     limit: int | None = None
-    """Take at most so many images to train on: a random choice, the same for the same seed."""
+    """Largest number of images to train on: a random choice, the same for the same seed."""
     hold_out: int | float = 0
-    """Keep the last images by name apart, so many (1 or more) or such a share of all (below 1): training never sees
+    """Number (1 or more) or share (below 1) of images kept apart, the last ones by name: training never sees
     them, and metrics compare with them."""
     seed: int = 0
     """Seed of the order in which the images are stored."""
     workers: int | None = None
-    """Number of processes; by default one for each core."""
+    """Number of processes. Default: one for each core."""
 
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What came of it."""
+    """Outcome of `prepare`."""
 
     path: Path
     """The store."""
@@ -72,9 +72,9 @@ class PrepareReport:
     skipped: list[tuple[str, str]]
     """(name, reason) of everything that could not be used, sorted by name."""
     seconds: float
-    """How long it took."""
+    """Time it took."""
     labels: str = "no labels"
-    """What was found about class labels, in words."""
+    """Origin of the class labels, in words."""
     has_labels: bool = False
     """Whether the images have classes."""
     held_out_count: int = 0
@@ -264,7 +264,7 @@ def _check_config(config: PrepareConfig) -> None:
 
 
 def _check_numbers(resolution: int, seed: int, **counts: int | None) -> None:
-    """What both sources share; each of `counts` is None or at least 1."""
+    """The part that both sources share; each of `counts` is None or at least 1."""
     check_resolution(resolution)
     if not 0 <= seed < 2**32:
         raise InputError(f"seed is {seed}; use 0 to {2**32 - 1}")
@@ -298,7 +298,7 @@ class _Fetch:
     seed: int
     progress: bool
     memory: int | None = None
-    """How many bytes it may take."""
+    """Largest size in bytes."""
 
     def __call__(self, source: Path | str) -> Source | str:
         if self.memory is not None:

@@ -230,7 +230,7 @@ class ZipItem:
     name: str
     archive: str
     offset: int
-    """Where its local header starts."""
+    """Start of its local header."""
     packed_bytes: int
     unpacked_bytes: int
     deflated: bool

@@ -45,7 +45,7 @@ class Store:
     content_hash: str
     """SHA-256 (hex) of the pixels at full resolution, the labels and the attributes."""
     made: dict
-    """How the store was made: its source, the options, the program's version."""
+    """Origin of the store: its source, the options, the program's version."""
     held_out_count: int = 0
     """The number of images that are kept apart from training; `count` is without them."""
 

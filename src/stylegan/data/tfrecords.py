@@ -88,7 +88,7 @@ class RecordItem:
     name: str
     file: str
     offset: int
-    """Where the record's data starts."""
+    """Start of the record's data."""
     size: int
     number: int
     """Its place in the file."""
@@ -280,7 +280,7 @@ def _table() -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _zeros(count: int) -> np.ndarray:
-    """What `count` zero bytes (a power of two) do to each bit of a CRC: uint32 [32]."""
+    """Effect of `count` zero bytes (a power of two) on each bit of a CRC: uint32 [32]."""
     if count == 1:
         bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
         return _table()[bits & 0xFF] ^ bits >> 8

@@ -108,7 +108,7 @@ def _work(connection: multiprocessing.connection.Connection, job: Callable) -> N
     """The life of a worker process; it ends when the other side is gone, however that went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # libtiff prints about damaged files straight to file 2; Python's own errors keep the way they had.
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     while True:
         try:

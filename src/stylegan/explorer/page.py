@@ -42,7 +42,7 @@ document.addEventListener("keyup", event => {
 FPS = 30
 
 Values = dict[Any, Any]
-"""What Gradio gives to a function whose inputs are a set: the value of each component."""
+"""Argument of functions whose inputs are a set: the value of each of Gradio's components."""
 
 
 def serve(explorer: Explorer, *, host: str | None = None, port: int | None = None) -> "gradio.Blocks":
@@ -90,7 +90,7 @@ class Controls:
         return rest | set(self.sliders)
 
     def recipe(self, values: Values) -> Recipe:
-        """What they say. Raises InputError."""
+        """The recipe that they are set to. Raises InputError."""
         own = values[self.noise] == "own"
         return Recipe(
             seed=values[self.seed],
@@ -342,7 +342,7 @@ def _project(gr: Any, explorer: Explorer, controls: Controls) -> None:
     result = [controls.asked, controls.found, controls.start, controls.noise, *controls.mixed, *controls.strengths]
 
     def hold(w: Any) -> list[Any]:
-        """What was found, and nothing else in the picture."""
+        """Updates that show what was found, and nothing else in the picture."""
         rest = [0.0] * (len(controls.mixed) + len(controls.strengths))
         return [_again(), w, gr.Radio(value="found", visible=True), "const", *rest]
 
@@ -413,7 +413,7 @@ def _layer_resolutions(explorer: Explorer) -> list[int]:
 
 @contextmanager
 def _in_the_page() -> Iterator[None]:
-    """What the user can mend is said in the page."""
+    """Show an InputError, which the user can mend, in the page."""
     try:
         yield
     except InputError as error:

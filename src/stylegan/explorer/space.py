@@ -78,7 +78,7 @@ def write_space(folder: Path | str, model: Path | str, directions_file: Path | s
 
 
 def requirements() -> list[str]:
-    """What this package needs to run the explorer, as its own metadata say it."""
+    """Requirements of the explorer, from this package's own metadata."""
     needed = []
     for requirement in metadata.requires("stylegan") or ():
         name, _, condition = (part.strip() for part in requirement.partition(";"))

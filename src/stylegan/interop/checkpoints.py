@@ -58,7 +58,7 @@ def read(path: Path) -> Checkpoint:
 
 
 def _why_not(content: dict) -> str:
-    """What a checkpoint is that cannot be used here, or nothing."""
+    """Description of a checkpoint that cannot be used here; empty for one that may be."""
     if content.get("kind") == "stylegan-state":
         return "the training state of a run; give the run's folder, or a model-*.safetensors in it"
     tables = [content, *(table for table in content.values() if isinstance(table, dict))]
@@ -176,7 +176,7 @@ def _discriminator(state: dict[str, Tensor]) -> Discriminator:
 
 
 def _numbers(state: dict[str, Tensor], pattern: str) -> int:
-    """How many names fit the pattern, which has a number in it. They must count from 0, and be at most 20."""
+    """Number of names that fit the pattern, which has a number in it. They must count from 0, and be at most 20."""
     found = sorted(int(m[1]) for m in (re.fullmatch(pattern, name) for name in state) if m and len(m[1]) < 3)
     if found != list(range(len(found))) or len(found) > 20:
         raise InputError("its layers are not numbered as those of genforce")
@@ -190,14 +190,14 @@ def _shape(state: dict[str, Tensor], name: str, dimensions: int) -> tuple[int, .
 
 
 def _feature_maps(maps: Iterable[int]) -> FeatureMaps:
-    """What gives these numbers of maps at 4 x 4, 8 x 8, ...: min(base / (resolution / 2), maximum)."""
+    """Configuration with these numbers of maps at 4 x 4, 8 x 8, ...: min(base / (resolution / 2), maximum)."""
     maps = list(maps)
     falling = [n * (2 << i) for i, n in enumerate(maps) if n < maps[0]]
     return FeatureMaps(base=falling[0] if falling else maps[0] << len(maps), maximum=maps[0])
 
 
 def _lod(value: Tensor | None, top: int) -> float:
-    """How far below the full resolution the network has grown, in octaves."""
+    """Distance to the full resolution, in octaves."""
     lod = float(value) if value is not None and value.numel() == 1 else float("nan")
     if not 0 <= lod <= log2(top) - 2:
         raise InputError(f"it has grown to lod {lod}, which no network of {top} x {top} has")

@@ -116,7 +116,7 @@ def generator_from(network: OfficialNetwork) -> Generator:
 
 
 def _lod(value: np.ndarray | None, resolution: int, options: dict[str, Any]) -> float:
-    """How far below the full resolution the network has grown, in octaves."""
+    """Distance to the full resolution, in octaves."""
     lod = float(value) if value is not None and value.size == 1 else math.nan
     if not 0 <= lod <= log2(resolution) - 2:
         raise InputError(f"the variable lod is {lod}, which no network of {resolution} x {resolution} has")

@@ -29,7 +29,7 @@ class UnknownName(InputError):
 
 
 class Built(ABC):
-    """What a known function may return if the file may then give it a state."""
+    """Result of a known function to which the file may then give a state."""
 
     @abstractmethod
     def set_state(self, state: Any) -> None:

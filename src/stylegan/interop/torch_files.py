@@ -54,7 +54,7 @@ def load(path: Path) -> Any:
 
 
 def _occurrences(file: BinaryIO, mark: bytes) -> int:
-    """How often the bytes stand in the file, or a few less."""
+    """Number of times that the bytes stand in the file, or a few less."""
     file.seek(0)
     count = 0
     while block := file.read(2**24):

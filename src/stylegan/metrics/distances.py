@@ -1,4 +1,4 @@
-"""How far apart two sets of images are, from their features: pure functions on tensors, CPU or GPU.
+"""Distances between two sets of images, from their features: pure functions on tensors, CPU or GPU.
 
 Features are [N, F], one row per image, of any floating type; the sums are carried out in float64. KID and the
 inception score draw from numpy's RandomState as torch-fidelity does, so that the numbers agree with its own. Wrong

@@ -39,7 +39,7 @@ class Extractor(nn.Module):
     checksum: str
     """SHA-256 of its weights."""
     resize: str
-    """How images are brought to the network's size; figures made with different filters do not compare."""
+    """Filter that brings images to the network's size; scores made with different filters do not compare."""
 
 
 class InceptionV3(Extractor):

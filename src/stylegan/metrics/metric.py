@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stylegan import processes
 from stylegan.classifiers.model import AttributeClassifiers, bundled_classifiers, load_classifiers
+from stylegan.config import at_least, check
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.metrics import distances, stream
@@ -29,11 +30,11 @@ from stylegan.networks.generator import Generator
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """How to measure. The defaults are the official code's, but for labels, the noise of path lengths and the SVM."""
+    """Options of measuring. The defaults are the official code's but for labels, path lengths' noise and the SVM."""
 
     metrics: tuple[str, ...] = ("fid50k",)
     """Some of fid50k kid50k pr50k is50k ppl_zfull ppl_zend ppl_wfull ppl_wend ls, or all."""
-    count: int | None = None
+    count: Annotated[int, at_least(2)] | None = None
     """Number of samples; scores of another number do not compare. Default: each metric's own."""
     extractor: str = "auto"
     """Network whose features fid, kid, pr and is compare: inception (fetched), mobilenet-v2 (bundled), inception=FILE,
@@ -52,7 +53,7 @@ class EvaluateConfig:
     svm: Literal["converged", "official"] = "converged"
     """Hyperplanes of ls: at their optimum, or as the official code's 1,000 iterations leave them, which fits worse and
     takes some forty times as long."""
-    mix: int = 1
+    mix: Annotated[int, at_least(1)] = 1
     """Number of latents mixed into each image, at random layers, for fid, kid, pr and is (table 2)."""
     reals: Which = "auto"
     """Images of a store that are the reals: held-out, training, or auto, which is held-out where the store has some."""
@@ -60,7 +61,7 @@ class EvaluateConfig:
     """Flip half of the reals. Default: as the model's training did, where its run.json is beside it."""
     seed: int = 0
     """Seed of the samples."""
-    batch: int = 16
+    batch: Annotated[int, at_least(1)] = 16
     """Number of images at a time."""
 
     def __post_init__(self) -> None:
@@ -69,8 +70,7 @@ class EvaluateConfig:
         for name in names:
             if name not in METRICS and name != "all":
                 raise InputError(f"there is no metric {name}; use some of: {', '.join(METRICS)}, or all")
-        if min(self.batch, self.mix) < 1 or (self.count is not None and self.count < 2):
-            raise InputError("batch and mix must be 1 or more, and count 2 or more")
+        check(self)
 
 
 class Evaluation:
@@ -100,7 +100,7 @@ class Evaluation:
 
     @property
     def exact(self) -> torch.device:
-        """Where float64 is computed."""
+        """Device of computations in float64."""
         return self.device if self.device.type == "cuda" else torch.device("cpu")
 
     @cached_property

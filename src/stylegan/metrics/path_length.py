@@ -46,7 +46,7 @@ def path_length(
 
 
 def prepare_images(images: Tensor, crop: Literal["face", "none"]) -> Tensor:
-    """What the distance sees, [0, 255]: cropped, and box-filtered to 256 if larger; never rounded.
+    """Images as the distance sees them, in [0, 255]: cropped, and box-filtered to 256 if larger; never rounded.
 
     "face" keeps rows 3/8 to 7/8 and columns 2/8 to 6/8, which the official code does for all data.
     """

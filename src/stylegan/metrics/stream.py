@@ -35,7 +35,7 @@ class Images:
     identity: str
     """A hash of their content; "" for a generator, of which nothing is cached."""
     count: int | None
-    """How many there are; None for a generator, which has no end."""
+    """Number of images; None for a generator, which has no end."""
     batch: Callable[[np.ndarray], Tensor]
     size: tuple[int, int] | None = None
     """Height and width in pixels, of the first of them where they differ; None for a generator."""
@@ -104,7 +104,7 @@ class Sampler:
 
 
 def images_of_generator(sampler: Sampler) -> Images:
-    """What a generator draws, without end."""
+    """Images of a generator, without end."""
     return Images("generator", "", None, lambda numbers: to_uint8(sampler.draw(numbers)))
 
 

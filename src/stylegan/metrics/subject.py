@@ -229,7 +229,7 @@ def images_of_source(source: Path | str) -> Images:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What an image file says before it is decoded."""
+    """Size and channels of an image file, before it is decoded."""
 
     content: str  # SHA-256
     pixels: int

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from stylegan.config import at_least, check
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.layers import (
@@ -25,39 +27,38 @@ from stylegan.resolutions import resolutions
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """What a discriminator is made of. The defaults are the paper's."""
+    """Architecture of a discriminator. The defaults are the paper's."""
 
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (gray), 3 (RGB) or 4 (RGBA)."""
-    label_count: int = 0
+    """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA)."""
+    label_count: Annotated[int, at_least(0)] = 0
     """Number of classes; 0 for unlabeled images, or to score images without regard to their class."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
     """Width of the network."""
-    group_size: int = 4
+    group_size: Annotated[int, at_least(1)] = 4
     """Images in a group of the minibatch standard deviation; 1 leaves that layer out."""
-    stddev_features: int = 1
+    stddev_features: Annotated[int, at_least(1)] = 1
     """Maps that the minibatch standard deviation appends."""
     use_blur: bool = True
     """Binomial filter before each downsampling (bilinear resampling, appendix C)."""
     activate_first: bool = False
     """Downsample after the nonlinearity instead of before it, as an unfused Progressive GAN does."""
     activation: Activation = "lrelu"
-    """Leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalized learning rate."""
+    """Equalized learning rate (appendix C)."""
 
     def __post_init__(self) -> None:
-        check_image_shape(self.resolution, self.channels, self.label_count)
-        if self.group_size < 1 or self.stddev_features < 1:
-            raise InputError("group_size and stddev_features must be 1 or more")
+        check(self)
+        check_image_shape(self.resolution, self.channels)
         if self.feature_maps(4) % self.stddev_features:
             raise InputError(f"stddev_features is {self.stddev_features}; it must divide {self.feature_maps(4)} maps")
 
     @property
     def size(self) -> int:
-        """How many numbers a discriminator holds."""
+        """Number of parameters of a discriminator."""
         maps, hidden, outputs = self.feature_maps(4), self.feature_maps.at_stage(0), max(self.label_count, 1)
         extra = self.stddev_features if self.group_size > 1 else 0
         total = 9 * (maps + extra) * maps + maps + (16 * maps + 1) * hidden + (hidden + 1) * outputs

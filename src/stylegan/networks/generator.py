@@ -8,12 +8,12 @@ layers the "traditional 8" of table 4.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from stylegan.config import check_finite
+from stylegan.config import above, at_least, between, check
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.layers import (
@@ -34,7 +34,7 @@ NoiseInput = Literal["random", "const", "none"] | Sequence[Tensor]
 
 
 class Growth(NamedTuple):
-    """How far training has taken a network."""
+    """Resolution and fade that training has brought a network to."""
 
     resolution: int
     """Height and width of its images."""
@@ -43,7 +43,7 @@ class Growth(NamedTuple):
 
 
 class Truncation(NamedTuple):
-    """How w is truncated (appendix B), see `Generator.truncate`."""
+    """Truncation of w (appendix B), see `Generator.truncate`."""
 
     psi: float
     """1 for all variety, 0 for the average image."""
@@ -53,26 +53,26 @@ class Truncation(NamedTuple):
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What a generator is made of. The defaults are the paper's (config f at 1024 x 1024)."""
+    """Architecture of a generator. The defaults are the paper's (config f at 1024 x 1024)."""
 
     resolution: int = 1024
     """Height and width of the images: a power of two from 4 to 1024."""
     channels: int = 3
-    """1 (gray), 3 (RGB) or 4 (RGBA)."""
-    label_count: int = 0
+    """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA)."""
+    label_count: Annotated[int, at_least(0)] = 0
     """Number of classes; 0 for unlabeled images."""
-    z_dim: int = 512
+    z_dim: Annotated[int, at_least(1)] = 512
     """Size of the latent z."""
-    w_dim: int = 512
+    w_dim: Annotated[int, at_least(1)] = 512
     """Size of the intermediate latent w."""
-    mapping_layers: int = 8
+    mapping_layers: Annotated[int, between(0, 100)] = 8
     """Depth of the mapping network; 0 makes w the normalized z (table 4)."""
-    mapping_width: int = 512
-    """Width of its hidden layers."""
-    mapping_lr_multiplier: float = 0.01
+    mapping_width: Annotated[int, at_least(1)] = 512
+    """Width of the mapping network's hidden layers."""
+    mapping_lr_multiplier: Annotated[float, above(0)] = 0.01
     """Learning rate of the mapping network relative to the rest (appendix C)."""
     mapping_activation: Activation = "lrelu"
-    """Its nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity of the mapping network: leaky ReLU of slope 0.2, or ReLU."""
     normalize_z: bool = True
     """Scale z, with what stands for the label, to unit mean square before the mapping network."""
     embed_labels: bool = True
@@ -95,16 +95,17 @@ class GeneratorConfig:
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
     activation: Activation = "lrelu"
-    """The synthesis network's nonlinearity: leaky ReLU of slope 0.2, or ReLU."""
+    """Nonlinearity of the synthesis network: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
-    """Equalized learning rate."""
-    aspect: tuple[int, ...] = (1, 1)
-    """Width to height of what is seen of an image: 4 3 for images padded above and below to a square."""
+    """Equalized learning rate (appendix C)."""
+    aspect: Annotated[tuple[int, ...], between(1, 10_000)] = (1, 1)
+    """Width to height of the part of an image that is shown: 4 3 for images padded above and below to a square."""
 
     def __post_init__(self) -> None:
-        check_image_shape(self.resolution, self.channels, self.label_count)
-        if len(self.aspect) != 2 or not all(1 <= number <= 10_000 for number in self.aspect):
-            raise InputError("aspect must be two numbers from 1 to 10000, such as 4 3")
+        check(self)
+        check_image_shape(self.resolution, self.channels)
+        if len(self.aspect) != 2:
+            raise InputError(f"aspect has {len(self.aspect)} numbers; give two, such as 4 3")
         if self.const_input and not self.use_styles:
             raise InputError("a traditional generator (use_styles off) needs its latent as input: turn const_input off")
         if self.use_demodulation and (self.use_instance_norm or not self.use_styles):
@@ -112,11 +113,6 @@ class GeneratorConfig:
         mapped = self.z_dim + self.label_width
         if self.mapping_layers == 0 and self.w_dim != mapped:
             raise InputError(f"without mapping layers w is z itself: set w_dim to {mapped}, not {self.w_dim}")
-        check_finite(self)
-        if self.mapping_lr_multiplier <= 0:
-            raise InputError(f"mapping_lr_multiplier is {self.mapping_lr_multiplier}; give a number above 0")
-        if not 0 <= self.mapping_layers <= 100 or min(self.z_dim, self.w_dim, self.mapping_width) < 1:
-            raise InputError("mapping_layers must be 0 to 100, and z_dim, w_dim and mapping_width 1 or more")
 
     @property
     def num_layers(self) -> int:
@@ -125,12 +121,12 @@ class GeneratorConfig:
 
     @property
     def label_width(self) -> int:
-        """How many numbers stand for the label in the mapping network's input."""
+        """Size of the label in the mapping network's input."""
         return self.z_dim if self.label_count and self.embed_labels else self.label_count
 
     @property
     def size(self) -> int:
-        """How many numbers a generator holds: weights, noise planes and w average."""
+        """Number of values in a generator: weights, noise planes and w average."""
         w, hidden, layers = self.w_dim, self.mapping_width, self.mapping_layers
         total = w + (self.label_count * self.z_dim if self.embed_labels else 0)
         if layers:  # a matrix and a vector each
@@ -178,7 +174,7 @@ class MappingNetwork(nn.Module):
 
 
 class LayerEpilogue(nn.Module):
-    """What follows each convolution: noise, bias, nonlinearity, AdaIN (figure 1b), or pixel norm for it (1a)."""
+    """The layers after each convolution: noise, bias, nonlinearity, AdaIN (figure 1b), or pixel norm for it (1a)."""
 
     def __init__(self, config: GeneratorConfig, maps: int) -> None:
         super().__init__()

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stylegan.config import check_finite
+from stylegan.config import between, check
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.resolutions import check_resolution, log2
@@ -28,23 +28,21 @@ SLOPES = {"lrelu": 0.2, "relu": 0.0}  # of the activations, below 0
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """How many feature maps a network has at each resolution: min(base / 2**(stage * decay), maximum).
+    """Number of feature maps at each resolution: min(base / 2**(stage * decay), maximum).
 
     Resolution 2**k belongs to stage k - 1. The paper's networks have base 8192 and maximum 512: 512 maps from
     4 x 4 to 32 x 32, then half as many at each doubling, 16 at 1024 x 1024.
     """
 
-    base: int = 8192
+    base: Annotated[int, between(1, 2**30)] = 8192
     """Feature maps times resolution / 2 at the higher resolutions."""
-    decay: float = 1.0
-    """How fast the number falls: 1 halves it at each doubling of the resolution."""
-    maximum: int = 512
-    """At most so many feature maps anywhere."""
+    decay: Annotated[float, between(0, 10)] = 1.0
+    """Exponent with which the number falls: 1 halves it at each doubling of the resolution."""
+    maximum: Annotated[int, between(1, 2**30)] = 512
+    """Largest number of feature maps at any resolution."""
 
     def __post_init__(self) -> None:
-        check_finite(self)
-        if not 1 <= self.base <= 2**30 or not 1 <= self.maximum <= 2**30 or not 0 <= self.decay <= 10:
-            raise InputError("feature_maps.base and .maximum must be 1 or more (to 2**30), .decay 0 to 10")
+        check(self, "feature_maps.")
 
     def __call__(self, resolution: int) -> int:
         return self.at_stage(log2(resolution) - 1)
@@ -54,13 +52,11 @@ class FeatureMaps:
         return max(1, min(int(self.base / 2 ** (stage * self.decay)), self.maximum))
 
 
-def check_image_shape(resolution: int, channels: int, label_count: int) -> None:
+def check_image_shape(resolution: int, channels: int) -> None:
     """Refuse what no network here can be built for."""
     check_resolution(resolution)
     if channels not in (1, 3, 4):
         raise InputError(f"channels is {channels}; use 1 (gray), 3 (RGB) or 4 (RGBA)")
-    if label_count < 0:
-        raise InputError(f"label_count is {label_count}; use 0 for unlabeled images or the number of classes")
 
 
 def one_hot(labels: Tensor | None, label_count: int, batch: int, like: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 HAS_ONEDNN = torch.backends.mkldnn.is_available()
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 KERNELS = os.environ.get("STYLEGAN_KERNELS", "torch")
-"""Where the blur on CUDA comes from: "torch", or "triton" for the kernels in `kernels.py`."""
+"""Implementation of the blur on CUDA: "torch", or "triton" for the kernels in `kernels.py`."""
 EPSILON = 1e-8  # of pixel norm, instance norm and minibatch standard deviation; inside the root
 
 
@@ -126,7 +126,7 @@ def _only_products_are_fast(x: Tensor) -> bool:
 
 
 def _exact(x: Tensor) -> torch.dtype:
-    """What statistics over x are computed in."""
+    """Data type of statistics over x."""
     return torch.float32 if x.dtype == torch.bfloat16 else x.dtype
 
 
@@ -181,7 +181,7 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 def _factors(plane: Tensor | None, x: Tensor) -> Tensor:
-    """What noise strength and bias are multiplied by at each pixel of x: [N * H * W, 2], or ones alone [.., 1]."""
+    """Factors of noise strength and bias at each pixel of x: [N * H * W, 2], or ones alone [.., 1]."""
     ones = x.new_ones(len(x) * x.shape[2] * x.shape[3])
     if plane is None:
         return ones[:, None]

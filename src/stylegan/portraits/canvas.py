@@ -1,4 +1,4 @@
-"""What portraits are painted with: colors, smooth curves, and a canvas of masks.
+"""The painter's tools of portraits: colors, smooth curves, and a canvas of masks.
 
 Frame units: the picture is [0, 1] x [0, 1], y down.
 """
@@ -137,7 +137,7 @@ def whole_across(points: Sequence[tuple[float, float]]) -> np.ndarray:
 
 
 class Mask(NamedTuple):
-    """How much of each pixel a shape covers, inside its bounding box."""
+    """Share of each pixel that a shape covers, inside its bounding box."""
 
     box: tuple[slice, slice]  # rows, columns
     alpha: np.ndarray  # [rows, columns], 0 to 1

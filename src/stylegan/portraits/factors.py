@@ -1,4 +1,4 @@
-"""What a portrait shows: its factors of variation, drawn independently, and the statements that hold for them.
+"""The contents of a portrait: its factors of variation, drawn independently, and the statements that hold for them.
 
 `factors` draws what a portrait shows, `attributes` says which of twenty yes-or-no statements hold.
 """

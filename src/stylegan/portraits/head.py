@@ -141,7 +141,7 @@ def skull_arc(scene: Scene, degrees: float, count: int = 15) -> np.ndarray:
 
 
 def hair_end(f: Factors) -> float:
-    """How far down the hair reaches, in head units: the nape, the jaw or the shoulders."""
+    """Lower end of the hair, in head units: the nape, the jaw or the shoulders."""
     return float(np.interp(f.hair_length, [0, 0.599, 0.601, 1], [0.2, 0.85, 1.75, 2.6]))
 
 

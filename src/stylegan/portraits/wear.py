@@ -1,4 +1,4 @@
-"""What a portrait wears: clothes, glasses, earrings and hats."""
+"""Accessories of a portrait: clothes, glasses, earrings and hats."""
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def paint_clothes(scene: Scene) -> None:
 
 
 def paint_collar(scene: Scene, tones: Tones, dip: np.ndarray) -> None:
-    """What closes the garment at the neck: a rib, a roll or the two leaves of a shirt."""
+    """The edge of the garment at the neck: a rib, a roll or the two leaves of a shirt."""
     f, body, canvas = scene.f, scene.body, scene.canvas
     if f.clothes == "turtleneck":
         roll = np.array([(0.60, 1.38), (0.66, 1.6), (0.74, 1.92), (0.5, 2.1), (0.0, 2.16)])

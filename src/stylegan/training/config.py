@@ -1,11 +1,11 @@
 """The configuration of a whole training run."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Suppress  # keeps a field off the command line
 
-from stylegan.config import check_finite
+from stylegan.config import above, at_least, between, check
 from stylegan.device import Precision
 from stylegan.errors import InputError
 from stylegan.metrics.metric import EvaluateConfig
@@ -31,36 +31,36 @@ class TrainingConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     mirror: bool = True
     """Flip images at random."""
-    mixing_probability: float = 0.9
+    mixing_probability: Annotated[float, between(0, 1)] = 0.9
     """Share of fakes drawn from two latents, with a random crossover (section 3.1)."""
     mixing_per: Literal["image", "batch"] = "image"
     """Whether each image of a batch has its own coin and crossover, or all share one as in the official code."""
-    w_avg_beta: float = 0.995
+    w_avg_beta: Annotated[float, between(0, 1)] = 0.995
     """How slowly the tracked average of w moves, per step."""
-    ema_kimg: float = 10.0
+    ema_kimg: Annotated[float, at_least(0)] = 10.0
     """Half-life of the generator's moving average, in thousands of images."""
-    ema_rampup: float | None = None
+    ema_rampup: Annotated[float, above(0)] | None = None
     """Keep the half-life below this share of the images seen (0.05 suits short runs); none in the paper."""
-    adam_beta1: float = 0.0
+    adam_beta1: Annotated[float, at_least(0, below=1)] = 0.0
     """Adam's decay of the first moment."""
-    adam_beta2: float = 0.99
+    adam_beta2: Annotated[float, at_least(0, below=1)] = 0.99
     """Adam's decay of the second moment."""
-    noise_lr_multiplier: float = 1.0
+    noise_lr_multiplier: Annotated[float, at_least(0)] = 1.0
     """Learning rate of the noise strengths relative to the rest. Below 1, noise is slower to stand in for detail
     that a small network has not learned yet; 1 in the paper."""
-    seed: int = 0
+    seed: Annotated[int, between(0, 2**63 - 1)] = 0
     """Of everything random in the run."""
-    grid: tuple[int, ...] = (8, 8)
+    grid: Annotated[tuple[int, ...], at_least(1)] = (8, 8)
     """Columns and rows of the sample grids."""
     evaluation: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(metrics=()))
     """What is measured along the way, with the run's own mirroring; nothing unless metrics are named."""
-    evaluation_ticks: int = 10
+    evaluation_ticks: Annotated[int, at_least(1)] = 10
     """Measure every so many ticks, and at the end. The model with the best first figure is kept as best.safetensors."""
-    model_ticks: int = 10
+    model_ticks: Annotated[int, at_least(1)] = 10
     """Save the model every so many ticks (the state: every tick)."""
-    keep: int = 3
+    keep: Annotated[int, at_least(0)] = 3
     """How many of the newest models and states are kept; 0 keeps all."""
-    micro_batch: int = 0
+    micro_batch: Annotated[int, at_least(0)] = 0
     """At most so many images at a time, in whole groups of the discriminator's statistics, with the gradients
     accumulated; 0 for the whole batch. Lower it if memory is short."""
     recompute_from: int | None = None
@@ -72,7 +72,7 @@ class TrainingConfig:
     """tf32 lets a GPU round the factors of convolutions to 10 bits; bf16 keeps activations in bfloat16 (8 bits), but
     weights and images in float32; auto is tf32 on CUDA, bf16 on a CPU that is much faster at it, else float32. What
     auto has chosen is recorded, and kept when the run is resumed."""
-    threads: int | None = None
+    threads: Annotated[int, at_least(1)] | None = None
     """Threads of the CPU; as many as torch takes by itself, and then as many as the run began with."""
     compile: bool = False
     """Compile the networks' blocks, but for the passes that are differentiated twice: minutes at each resolution,
@@ -82,6 +82,7 @@ class TrainingConfig:
     small that the CPU takes longer to launch the work than the GPU to do it. The result is the same to the bit."""
 
     def __post_init__(self) -> None:
+        check(self)
         g, d = self.generator, self.discriminator
         for name in ("resolution", "channels", "label_count"):
             if name == "label_count" and d.label_count == 0:
@@ -100,26 +101,13 @@ class TrainingConfig:
             raise InputError(
                 "a traditional generator (generator.use_styles off) has no styles to mix: set mixing_probability to 0"
             )
-        check_finite(self)
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads is {self.threads}; give 1 or more")
         if self.graphs and (self.compile or self.micro_batch):
             raise InputError("graphs can be combined neither with compile nor with micro_batch; leave out one of them")
         if self.graphs and self.loss.gamma_end is not None:
             raise InputError("graphs hold loss.r1_gamma as it was recorded: leave out graphs, or loss.gamma_end")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed is {self.seed}; use 0 to {2**63 - 1}")
-        if not all(0 <= beta < 1 for beta in (self.adam_beta1, self.adam_beta2)) or not 0 <= self.w_avg_beta <= 1:
-            raise InputError("adam_beta1 and adam_beta2 must be at least 0 and below 1, w_avg_beta between 0 and 1")
-        if self.noise_lr_multiplier < 0 or (self.ema_rampup is not None and self.ema_rampup <= 0):
-            raise InputError("noise_lr_multiplier must be 0 or more, and ema_rampup above 0")
         if 0 < self.micro_batch < d.group_size:
             raise InputError(
                 f"micro_batch is {self.micro_batch}; give at least discriminator.group_size, {d.group_size}"
             )
-        if not 0 <= self.mixing_probability <= 1 or len(self.grid) != 2 or min(self.grid) < 1:
-            raise InputError("mixing_probability must be between 0 and 1, and grid two numbers of 1 or more")
-        if min(self.ema_kimg, self.keep, self.micro_batch) < 0 or min(self.model_ticks, self.evaluation_ticks) < 1:
-            raise InputError(
-                "ema_kimg, keep and micro_batch must be 0 or more, model_ticks and evaluation_ticks 1 or more"
-            )
+        if len(self.grid) != 2:
+            raise InputError(f"grid has {len(self.grid)} numbers; give two, columns and rows")

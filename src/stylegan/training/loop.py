@@ -1,4 +1,4 @@
-"""Training. To resume a run, run the same command again."""
+"""Training: `train`. The same call again resumes a run."""
 
 import signal
 import threading
@@ -36,12 +36,15 @@ class Outcome:
     """Number of the signal that ended the run early, or None."""
 
 
-def train(config: TrainingConfig, run_dir: Path | str, *, progress: bool = True) -> Outcome:
+def train(config: TrainingConfig | None, run_dir: Path | str, *, progress: bool = True) -> Outcome:
     """Train as `config` says and keep everything in the folder `run_dir`; go on where an earlier call stopped.
+
+    config: None to go on as the run in the folder began. progress: show a bar, or lines where nobody watches.
 
     Raises InputError where the data, the options or an earlier run in the folder do not fit, before anything is
     written; and where ten steps in a row have gradients that are not finite.
     """
+    config = run_folder.read_run(run_dir) if config is None else config
     device = pick_device(config.device)
     with processes.joined(device):  # and left again, for programs that go on
         return _train(config, Path(run_dir), device, progress=progress)
@@ -59,25 +62,25 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
             run_folder.discard_after(run_dir, state.images_seen)
     processes.barrier()
 
-    # say what begins, or goes on
     total_images = int(config.schedule.total_kimg * 1000)
     monitor = Monitor(run_dir, total_images, state.images_seen, active=first_rank, progress=progress)
-    pace = Pace(config.generator, config.discriminator, device.type)
-    pace.recall(read_stats(run_dir))
-    if resumed:
-        monitor.say(f"resuming {run_dir} at {state.images_seen / 1000:.1f} kimg, in {config.precision}")
-        outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)  # in case that was cut short
-    else:
-        monitor.save_image(outputs.reals_sheet(config, store), "reals.png")
-        monitor.say(
-            f"training in {run_dir}: {total_images / 1000:g} kimg on {device}, in {config.precision}; "
-            "Ctrl-C saves and stops"
-        )
-
-    # train, in groups of iterations that share one state of the schedule
-    means, clock = Means(), _Clock(state.images_seen)
     groups = prefetch(batches(config, store, state.images_seen, device))
     with closing(monitor), closing(groups), _StopSignals() as stop:
+        # say what begins, or goes on
+        if resumed:
+            monitor.say(f"resuming {run_dir} at {state.images_seen / 1000:.1f} kimg, in {config.precision}")
+            outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)  # in case that was cut short
+        else:
+            monitor.save_image(outputs.reals_sheet(config, store), "reals.png")
+            monitor.say(
+                f"training in {run_dir}: {total_images / 1000:g} kimg on {device}, in {config.precision}; "
+                "Ctrl-C saves and stops"
+            )
+        pace = Pace(config.generator, config.discriminator, device.type)
+        pace.recall(read_stats(run_dir))
+
+        # train, in groups of iterations that share one state of the schedule
+        means, clock = Means(), _Clock(state.images_seen)
         for now, group in groups:
             for reals in group:
                 iteration(state, now, reals, means)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan.config import check_finite
+from stylegan.config import above, at_least, check
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
@@ -38,35 +38,31 @@ class LossConfig:
 
     kind: Literal["logistic", "wgan-gp"] = "logistic"
     """Non-saturating logistic with R1, or Wasserstein with gradient penalty."""
-    r1_gamma: float = 10.0
+    r1_gamma: Annotated[float, at_least(0)] = 10.0
     """Weight of R1, the squared gradient of the scores of the reals (logistic)."""
-    r2_gamma: float = 0.0
+    r2_gamma: Annotated[float, at_least(0)] = 0.0
     """The same on the fakes (logistic)."""
-    gp_weight: float = 10.0
+    gp_weight: Annotated[float, at_least(0)] = 10.0
     """Weight of the gradient penalty (wgan-gp)."""
-    drift_weight: float = 0.001
+    drift_weight: Annotated[float, at_least(0)] = 0.001
     """Weight of the squared scores of the reals (wgan-gp)."""
     penalty_at: Literal["full", "current"] = "full"
     """While growing, take gradients with respect to the image at its full size, as the paper's code does, or at
     the current one, which penalises low resolutions more."""
-    penalty_interval: int = 1
+    penalty_interval: Annotated[int, at_least(1)] = 1
     """Penalise gradients only in every so many steps, with as many times the weight: saves time, at some loss of
     stability (lazy regularisation; Karras et al., 2020, appendix B). 1 in the paper."""
     penalty_corrects_adam: bool = False
     """With a penalty_interval n above 1, D's Adam has n / (n + 1) times its rate, and its betas to that power, so that
     it moves and forgets as fast as without (appendix B of the same)."""
-    gamma_end: float | None = None
+    gamma_end: Annotated[float | None, above(0)] = None
     """Weight of R1 after gamma_kimg: it falls to this from r1_gamma, by the same factor for each image, and R2's with
     it (Huang et al., 2024, lower it tenfold in the first fifth of a run). Default: r1_gamma, as in the paper."""
-    gamma_kimg: float = 0.0
+    gamma_kimg: Annotated[float, at_least(0)] = 0.0
     """Thousands of images over which the weight falls to gamma_end."""
 
     def __post_init__(self) -> None:
-        check_finite(self)
-        if min(self.r1_gamma, self.r2_gamma, self.gp_weight, self.drift_weight) < 0 or self.penalty_interval < 1:
-            raise InputError(
-                "r1_gamma, r2_gamma, gp_weight and drift_weight must be 0 or more, penalty_interval 1 or more"
-            )
+        check(self)
         if self.gamma_end is not None and min(self.r1_gamma, self.gamma_end, self.gamma_kimg) <= 0:
             raise InputError("gamma_end needs r1_gamma, gamma_end and gamma_kimg above 0")
 

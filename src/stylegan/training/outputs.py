@@ -12,7 +12,7 @@ from stylegan import processes, weights
 from stylegan.data.loader import Loader
 from stylegan.data.store import Store
 from stylegan.errors import InputError, InputWarning
-from stylegan.images import crop_padding, grid
+from stylegan.images import crop_padding, enlarge, grid
 from stylegan.metrics.evaluate import measure
 from stylegan.metrics.metric import METRICS, Evaluation
 from stylegan.metrics.record import is_best, named_values, read_record
@@ -23,6 +23,8 @@ from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means, peak_memory_mb
 from stylegan.training.schedule import State
 from stylegan.training.state import TrainState
+
+SHEET_WIDTH = 512  # pixels, at least
 
 
 def statistics(state: TrainState, now: State, means: Means, images_per_second: float) -> dict[str, float]:
@@ -60,9 +62,10 @@ def fakes_sheet(state: TrainState) -> Tensor:
 
 
 def _sheet(config: TrainingConfig, images: Tensor) -> Tensor:
-    """A grid of images [N, C, R, R], enlarged so that all grids of a run have one size, without padding."""
+    """A grid of images [N, C, R, R] without padding. All grids of a run have one size, wide enough to look at."""
     images = ops.upsample_to(images, config.generator.resolution)
-    return grid(crop_padding(images, config.generator.aspect), config.grid[0])
+    sheet = grid(crop_padding(images, config.generator.aspect), config.grid[0])
+    return enlarge(sheet, max(1, -(-SHEET_WIDTH // sheet.shape[2])))
 
 
 def model_of(state: TrainState, store: Store) -> weights.Model:

@@ -30,6 +30,8 @@ _MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluateConfig)}
 def read_run(run_dir: Path | str) -> TrainingConfig:
     """The configuration that a run began with. Raises InputError where run.json is missing or damaged."""
     path = Path(run_dir) / "run.json"
+    if not path.is_file():
+        raise InputError(f"{run_dir} holds no run: there is no {path}")
     try:
         return from_dict(TrainingConfig, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:  # InputError, and what is no JSON or UTF-8, among them
@@ -60,18 +62,22 @@ def _as_begun(config: TrainingConfig, run_dir: Path, device: torch.device) -> Tr
         precision=before.precision if config.precision == "auto" else config.precision,
         threads=config.threads or before.threads,
     )
-    then, now = options(before), options(config)
-    changed = [name for name in then if then[name] != now[name] and name not in _MAY_CHANGE]
+    refuse_changes(run_dir, options(before), options(config))
+    if config.precision == "bf16" and device.type == "cpu" and bfloat16_gain() < 1:
+        print("warning: the run computes in bf16, which this processor is slow at", flush=True)
+    return config
+
+
+def refuse_changes(run_dir: Path | str, began: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise InputError, with both values, where an option has changed that must not. Both tables: name -> value."""
+    changed = [name for name in now if now[name] != began[name] and name not in _MAY_CHANGE]
     if changed:
-        differences = "; ".join(f"{name} {_told(then[name])}, now {_told(now[name])}" for name in changed[:5])
+        differences = "; ".join(f"{name} {_told(began[name])}, now {_told(now[name])}" for name in changed[:5])
         more = f"; and {len(changed) - 5} more" if len(changed) > 5 else ""
         raise InputError(
             f"the run in {run_dir} began with {differences}{more}: leave out what differs to go on, or choose another "
             "folder for a new run"
         )
-    if config.precision == "bf16" and device.type == "cpu" and bfloat16_gain() < 1:
-        print("warning: the run computes in bf16, which this processor is slow at", flush=True)
-    return config
 
 
 def options(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.constructors import PrimitiveConstructorSpec
 
-from stylegan.config import check_finite
+from stylegan.config import above, at_least, check
 from stylegan.errors import InputError
 from stylegan.resolutions import check_resolution, is_resolution, log2
 
@@ -55,36 +55,30 @@ class ScheduleConfig:
 
     initial_resolution: int = 8
     """Where growing starts; the full resolution trains everything at once."""
-    stable_kimg: float = 600.0
+    stable_kimg: Annotated[float, at_least(0)] = 600.0
     """Thousands of images for which a resolution is trained before the next is faded in."""
-    fade_kimg: float = 600.0
+    fade_kimg: Annotated[float, at_least(0)] = 600.0
     """Thousands of images over which a resolution is faded in."""
-    total_kimg: float = 25000.0
+    total_kimg: Annotated[float, above(0)] = 25000.0
     """Length of the training in thousands of real images seen by the discriminator."""
-    batch_size: Counts = field(default_factory=lambda: dict(BATCH_SIZES[1]))
+    batch_size: Annotated[Counts, at_least(1)] = field(default_factory=lambda: dict(BATCH_SIZES[1]))
     """Images in a batch, by resolution; an entry holds until the next higher one."""
-    learning_rate: Numbers = field(default_factory=lambda: dict(LEARNING_RATES))
+    learning_rate: Annotated[Numbers, above(0)] = field(default_factory=lambda: dict(LEARNING_RATES))
     """Learning rate of both networks, by resolution."""
-    decay_kimg: float = 0.0
+    decay_kimg: Annotated[float, at_least(0)] = 0.0
     """Thousands of images at the end over which the learning rate falls to 0, in a straight line; 0 in the paper."""
-    tick_kimg: Numbers = field(default_factory=lambda: dict(TICK_KIMG))
+    tick_kimg: Annotated[Numbers, above(0)] = field(default_factory=lambda: dict(TICK_KIMG))
     """Thousands of images between reports, by resolution."""
-    repeats: int = 4
+    repeats: Annotated[int, at_least(1)] = 4
     """Iterations for which the schedule is held before it is read again."""
 
     def __post_init__(self) -> None:
-        check_finite(self)
+        check(self)
         check_resolution(self.initial_resolution, "initial_resolution")
-        if min(self.stable_kimg, self.fade_kimg, self.decay_kimg) < 0 or self.total_kimg <= 0 or self.repeats < 1:
-            raise InputError(
-                "stable_kimg, fade_kimg and decay_kimg must be 0 or more, total_kimg above 0, repeats 1 or more"
-            )
         for name in ("batch_size", "learning_rate", "tick_kimg"):
             table = getattr(self, name)
-            if not table or min(table) > self.initial_resolution or min(table.values()) <= 0:
-                raise InputError(
-                    f"{name} needs positive values, the first at resolution {self.initial_resolution} or below"
-                )
+            if not table or min(table) > self.initial_resolution:
+                raise InputError(f"{name} needs a value at resolution {self.initial_resolution} or below")
             if not all(map(is_resolution, table)):
                 raise InputError(f"{name} has a resolution that is no power of two from 4 to 1024")
 
