@@ -81,6 +81,22 @@ def test_a_comparison(tmp_path, monkeypatch, capsys):
     assert json.loads(results.read_text()) == first
 
 
+def test_what_is_missing_is_said_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STYLEGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(quality, "train", lambda *_: pytest.fail("trained"))
+    prepare_portraits(tmp_path / "plain", count=4, resolution=8, workers=1, progress=False)
+    for arguments, said in (
+        (["plain"], "prepare it with --hold-out"),
+        (["nowhere"], "there is no store"),
+        (["plain", "--faces"], "stylegan fetch faces"),
+    ):
+        store, *options = arguments
+        monkeypatch.setattr(sys, "argv", ["quality.py", str(tmp_path / store), str(tmp_path / "out"), *options])
+        with pytest.raises(SystemExit) as end:
+            quality.main()
+        assert end.value.code == 2 and said in capsys.readouterr().err
+
+
 def test_configurations_are_options_of_train(tmp_path, capsys):
     """Each is taken by `stylegan train`, which prints what it has read."""
     prepare_portraits(tmp_path / "store", count=4, resolution=16, workers=1, progress=False)
