@@ -103,7 +103,8 @@ def test_official_files_are_models_everywhere(tmp_path, capsys):
     assert "ends with .safetensors" in refused(capsys, "import", pickled, tmp_path / "x.pt")
     assert "there is no folder" in refused(capsys, "import", pickled, tmp_path / "no" / "x.safetensors")
     assert "no model" in refused(capsys, "import", tmp_path / "y.pkl", imported)
-    assert "attribute classifier" in refused(capsys, "import", pickled, imported, "--classifiers")
+    assert "attribute classifier" in refused(capsys, "import", pickled, tmp_path / "c.safetensors", "--classifiers")
+    assert "is something else" in refused(capsys, "import", pickled, imported, "--classifiers")
     (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
     assert "'os.system'" in refused(capsys, "generate", tmp_path / "evil.pkl", "--out", tmp_path / "evil")
     assert not (tmp_path / "evil").exists() and not Path("owned").exists()
@@ -368,7 +369,7 @@ def test_noise_from_a_seed(model, tmp_path, capsys):
         np.array_equal(drawn("--noise", "none"), drawn("--noise", "none")) and (drawn("--noise", "none") != own).any()
     )
     for options in (("--noise", "const", "--noise-seed", "1"), ("--noise-seed=-1",)):
-        assert "--noise-seed" in refused(capsys, "generate", model, *options)
+        assert "noise_seed" in refused(capsys, "generate", model, *options)
 
 
 def test_figure(model, store, tmp_path, capsys, monkeypatch):
@@ -415,10 +416,10 @@ def test_video(model, tmp_path, capsys, monkeypatch):
     assert "two keys" in refused(*refuse, "--seeds", "1")
     assert "not on a sphere" in refused(*refuse, "--latents", "w.safetensors", "--path", "spherical")
     assert "takes no --styles" in refused(*refuse, "--styles", "fine")
-    assert "--noise-seed" in refused(*refuse, "--noise-seed", "1")
-    assert "--fps" in refused(*refuse, "--fps", "0")
-    assert "--seconds" in refused(*refuse, "--seconds=-1")
-    assert "--grid" in refused(*refuse, "--grid", "0", "1")
+    assert "noise_seed" in refused(*refuse, "--noise-seed=-1")
+    assert "fps is 0" in refused(*refuse, "--fps", "0")
+    assert "seconds is -1" in refused(*refuse, "--seconds=-1")
+    assert "grid is 0" in refused(*refuse, "--grid", "0", "1")
     assert ".gif" in refused(*refuse[:-1], "no.avi")
     assert "give 2" in refused(capsys, "video", "noise", model, "no.gif", "--grid", "2", "1", "--seeds", "1-3")
     assert "takes no --psi" in refused(capsys, "video", "truncation", model, "no.gif", "--psi", "0.5")
@@ -469,13 +470,13 @@ def test_when_memory_runs_out(store, tmp_path, capsys, monkeypatch):
     def too_much(arguments):
         torch.empty(2**60)
 
-    monkeypatch.setattr(cli, "_train", too_much)
+    monkeypatch.setattr(cli, "command", lambda name: too_much)
     assert "--micro-batch" in refused(capsys, "train")
 
     def out_of_memory(arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
-    monkeypatch.setattr(cli, "_generate", out_of_memory)
+    monkeypatch.setattr(cli, "command", lambda name: out_of_memory)
     assert "--batch" in refused(capsys, "generate")
 
 
@@ -504,7 +505,7 @@ def test_programming_errors_keep_their_traceback(monkeypatch):
     def broken(arguments):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_info", broken)
+    monkeypatch.setattr(cli, "command", lambda name: broken)
     with pytest.raises(ZeroDivisionError):
         cli.main(["info"])
 

@@ -34,16 +34,16 @@ def some(count: int = 3, w_dim: int = 8) -> directions.Directions:
 
 def test_edit_moves_the_chosen_layers_and_no_others():
     w, direction = torch.randn(2, 6, 8), torch.randn(8)
-    assert torch.equal(directions.edit(w, direction, 0.0), w)
-    assert torch.equal(directions.edit(w, direction, 0.0, [1, 2]), w)
-    assert torch.allclose(directions.edit(w, direction, 2.0) - w, 2 * direction.expand(2, 6, 8), atol=1e-6)
+    assert torch.equal(directions.shift(w, direction, 0.0), w)
+    assert torch.equal(directions.shift(w, direction, 0.0, [1, 2]), w)
+    assert torch.allclose(directions.shift(w, direction, 2.0) - w, 2 * direction.expand(2, 6, 8), atol=1e-6)
     before = w.clone()
     for layers in (slice(1, 3), [1, 2], range(1, 3)):
-        moved = directions.edit(w, direction, -1.5, layers)
+        moved = directions.shift(w, direction, -1.5, layers)
         assert torch.equal(moved[:, [0, 3, 4, 5]], w[:, [0, 3, 4, 5]])
         assert torch.allclose(moved[:, 1:3] - w[:, 1:3], -1.5 * direction.expand(2, 2, 8), atol=1e-6)
-    each = directions.edit(w, direction, torch.tensor([1.0, 3.0])[:, None, None])
-    assert torch.equal(each[1], directions.edit(w, direction, 3.0)[1])
+    each = directions.shift(w, direction, torch.tensor([1.0, 3.0])[:, None, None])
+    assert torch.equal(each[1], directions.shift(w, direction, 3.0)[1])
     assert torch.equal(w, before)
 
 
@@ -180,7 +180,7 @@ def test_directions_of_the_portraits_do_what_they_are_called():
     assert sum(rising) >= 7
 
     def corners(strength):
-        moved = directions.edit(w, few.step("dark_background"), strength)
+        moved = directions.shift(w, few.step("dark_background"), strength)
         return sampling.draw(g, moved)[:, :, :4, :4].float().mean()
 
     assert corners(-2) > corners(0) + 5 > corners(2) + 10
@@ -281,7 +281,7 @@ def test_from_finding_to_editing(model, tmp_path, capsys):
     g, found = weights.load(model), directions.load(file)
     w = g.truncate(sampling.w_of_seeds(g, range(3)), 0.7)
     edited = load_file(out / "latents.safetensors")["w"]
-    assert torch.allclose(edited, directions.edit(w, found.step("pca0", ["pca1"]), 2, range(4)), atol=1e-5)
+    assert torch.allclose(edited, directions.shift(w, found.step("pca0", ["pca1"]), 2, range(4)), atol=1e-5)
 
     labels = tmp_path / "labels.csv"
     labels.write_text("row,odd\n0,1\n1,0\n2,1\n")

@@ -12,7 +12,6 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from stylegan import randomness
 from stylegan.errors import InputError
 from stylegan.networks import ops
-from stylegan.training import graphs
 from stylegan.training.loop import train
 from stylegan.training.losses import LossConfig
 
@@ -47,7 +46,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(graphs, "capture_on", lambda device: recorder.capture)
+    monkeypatch.setattr("stylegan.training.state.capture_on", lambda device: recorder.capture)
     return recorder
 
 

@@ -99,8 +99,10 @@ def edit(
     directions = directions if isinstance(directions, Directions) else load(directions, generator)
     start = resolve(recipe if isinstance(recipe, Recipe) else Recipe(recipe), generator)
     w, layers = start.w, chosen_layers(directions, layers)
+    if both := set(changes) & set(hold):
+        raise InputError(f"{', '.join(sorted(both))} cannot be both changed and held; leave out one of them")
     for name, strength in changes.items():
-        w = shift(w, directions.step(name, [other for other in hold if other != name]), strength, layers)
+        w = shift(w, directions.step(name, hold), strength, layers)
     before, after = (draw(generator, each, start.noise) for each in (start.w, w))
     return Edited(before, after, w, start.noise)
 

@@ -90,7 +90,7 @@ def style_mixing(
     generator: Generator,
     recipe: Recipe = USUAL,
     *,
-    destinations: Sequence[int] = (888, 829, 1898, 1733, 1614, 845),
+    destinations: Sequence[int] | str = (888, 829, 1898, 1733, 1614, 845),
 ) -> "Figure":
     """Figure 3: coarse, then middle, then fine styles of the row's image replaced by those of the column's.
 
@@ -98,15 +98,15 @@ def style_mixing(
     destinations: seeds of the left column (source A), three or more; a third of them shows
     middle styles, a sixth fine ones, the rest coarse ones. Raises InputError for a traditional generator.
     """
-    rows = len(destinations)
+    recipe = opened(recipe.of((639, 701, 687, 615, 2268)), generator)
+    left = replace(recipe, seeds=destinations, latents=None)
+    rows = len(left)
     if rows < 3:
         raise InputError(f"style mixing has three ranges of styles; give three or more destinations, not {rows}")
     middle, fine = max(1, rows // 3), max(1, rows // 6)
     counts = {"coarse": rows - middle - fine, "middle": middle, "fine": fine}
     ranges = style_ranges(generator.synthesis.grown.resolution)
     layers = [ranges[name] for name, count in counts.items() for _ in range(count)]
-    recipe = opened(recipe.of((639, 701, 687, 615, 2268)), generator)
-    left = replace(recipe, seeds=destinations, latents=None)
     top, noise = untruncated_w(recipe, generator), resolve(recipe, generator, slice(1)).noise
     psi, cutoff = truncation_of(recipe, generator)
     how = {"psi": psi, "cutoff": cutoff, "noise": noise, "gap": _gap(generator)}
@@ -135,6 +135,8 @@ def truncation(
 
     Raises InputError for a traditional generator without mapping layers, which has no W.
     """
+    if recipe.psi is not None or recipe.cutoff is not None:
+        raise InputError("the figure truncation takes no --psi or --cutoff; its columns are --psis, of all layers")
     some = resolve(replace(recipe.of((91, 388)), psi=1.0), generator)
     w, noise = some.w, some.noise
     scaled = torch.stack([generator.truncate(w, psi, w.shape[1]) for psi in psis], dim=1)  # [N, psis, layers, w_dim]
@@ -225,6 +227,8 @@ def noise_layers(generator: Generator, recipe: Recipe = USUAL) -> "Figure":
         f"(c) Fine layers ({_span(resolutions[fine:])})": range(fine, len(resolutions)),
         f"(d) Coarse layers ({_span(resolutions[:fine])})": range(fine),
     }
+    if recipe.noise in ("const", "none"):
+        raise InputError("the figure noise-layers takes no --noise; it shows random noise, and none")
     some, columns = resolve(replace(recipe.of((1967, 1555)), noise="random"), generator), []
     w, planes = some.w, some.noise
     for layers in chosen.values():

@@ -5,6 +5,7 @@ from its seed. `resolve` makes it definite.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from tyro.conf import Suppress, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
 from stylegan import sampling, weights
-from stylegan.config import at_least, check
+from stylegan.config import at_least, between, check
 from stylegan.errors import InputError
 from stylegan.files import read_tensors
 from stylegan.images import contact_sheet, crop_padding, save_image, to_uint8
@@ -29,9 +30,7 @@ MOST_IN_A_SHEET = 1024
 def seeds_of(text: str) -> Sequence[int]:
     """ "0-3,7" -> [0, 1, 2, 3, 7]. Raises InputError for anything else."""
     seeds: list[int] = []
-    for part in text.replace(" ", ",").split(","):
-        if not part:
-            continue
+    for part in re.split(r"\s*,\s*|\s+", text.strip()):
         first, dash, last = part.partition("-")
         if not _is_seed(first) or (dash and not _is_seed(last)):
             raise InputError(f"{text!r} are no seeds; write numbers and ranges below 2**32, such as 0-63 or 1,5,10-12")
@@ -39,8 +38,6 @@ def seeds_of(text: str) -> Sequence[int]:
         if not chosen or len(seeds) + len(chosen) > 1_000_000:
             raise InputError(f"seeds {text!r}: give 1 to 1,000,000 of them, ranges from the lower to the higher")
         seeds += chosen
-    if not seeds:
-        raise InputError(f"{text!r} are no seeds; write numbers and ranges below 2**32, such as 0-63 or 1,5,10-12")
     return seeds
 
 
@@ -50,11 +47,11 @@ def _is_seed(text: str) -> bool:
 
 # how the command line reads seeds and files of latents
 Seeds = Annotated[
-    Sequence[int] | None,
+    Sequence[int] | str | None,
     PrimitiveConstructorSpec(
         nargs=1,
         metavar="0-63",
-        instance_from_str=lambda texts: seeds_of(texts[0]),
+        instance_from_str=lambda texts: texts[0],
         is_instance=lambda value: value is None or isinstance(value, Sequence),
         str_from_instance=lambda value: [str(value)],
     ),
@@ -76,7 +73,8 @@ class Recipe:
     """Images to draw: seeds or latents, their class, truncation, mixing and noise."""
 
     seeds: Seeds = None
-    """Seeds of the images, as numbers and ranges below 2**32: 0-63 or 1,5,10-12. Default: 0-31, or the figure's own."""
+    """Seeds of the images, below 2**32: numbers, or as text numbers and ranges, 0-63 or 1,5,10-12. Default: 0-31, or
+    the figure's own."""
     latents: LatentsFile = None
     """File of latents (.npy, .safetensors) to draw instead of seeds: z, w or w+. In Python also a tensor, z [N, z_dim]
     or w [N, num_layers, w_dim]."""
@@ -92,20 +90,20 @@ class Recipe:
     noise: sampling.Noise | None = None
     """random: each image's own planes, from its seed; const: the network's, the same for all; none. Default: what the
     file of latents was drawn with, else random."""
-    noise_seed: int | None = None
+    noise_seed: Annotated[int, between(0, 2**32 - 1)] | None = None
     """Seed of the random planes of all images. Default: each image's own seed; 0, 1, 2, ... for latents."""
     own_noise: Suppress[NoiseInput | None] = None
     """The noise that the latents were made with, such as the planes [N, 1, R, R] of a projection, one for each layer:
     used unless `noise` or `noise_seed` says another."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.seeds, str):
+            object.__setattr__(self, "seeds", seeds_of(self.seeds))
         check(self)
-        if self.noise_seed is not None and not 0 <= self.noise_seed < 2**32:
-            raise InputError(f"noise_seed is {self.noise_seed}; give 0 to 2**32 - 1")
         if self.seeds is not None and self.latents is not None:
             raise InputError("give seeds or latents, not both")
         if self.noise_seed is not None and self.noise in ("const", "none"):
-            raise InputError("a noise seed is for random noise; leave one of the two out")
+            raise InputError("noise_seed (--noise-seed) is for random noise; leave it or noise out")
         if not all(0 <= seed < 2**32 for seed in self.seeds or ()):
             raise InputError("a seed is a whole number from 0 to 2**32 - 1")
         if self.latents is not None and self.mix != 1:

@@ -70,6 +70,9 @@ def make(
     for name, kinds in (("path", MOVING), ("destinations", ("style-mixing",)), ("styles", ("style-mixing",))):
         if getattr(config, name) is not None and kind not in kinds:
             raise InputError(f"the video {kind} takes no --{name}")
+    for name in {"truncation": ("psi", "cutoff"), "noise": ("noise", "noise_seed")}.get(kind, ()):
+        if getattr(recipe, name) is not None:
+            raise InputError(f"the video {kind} takes no --{name.replace('_', '-')}")
     columns, rows = config.grid or ((4, 3) if kind == "style-mixing" else (1, 1))
     count = columns if kind == "style-mixing" else columns * rows
     recipe = recipes.opened(recipe.of(range(4 * count if kind in MOVING else count)), generator)
@@ -80,7 +83,7 @@ def make(
         raise InputError(f"{len(recipe)} latents cannot be shared out among {count} images; give {many}")
     path = config.path or "cubic"
     if path == "spherical" and (recipe.is_w or recipe.mix != 1):
-        raise InputError("arcs are for one z an image; use --path linear or cubic for w, and for mixed latents")
+        raise InputError("w, and latents that are mixed, are not on a sphere; use --path linear or cubic")
 
     first = recipes.resolve(recipe, generator, slice(0, 1 if kind == "style-mixing" else count))
     psi, cutoff = recipes.truncation_of(recipe, generator)

@@ -152,7 +152,7 @@ def test_a_refused_start_leaves_nothing(store, tmp_path, reason):
 def test_a_refused_resumption_changes_nothing(finished, store, tmp_path, reason):
     run = tmp_path / "run"
     shutil.copytree(finished[1], run)
-    changes, sentence = REFUSED.get(reason, (lambda tmp: {}, ""))
+    changes, sentence = REFUSED.get(reason, (lambda tmp: {}, None))
     config = replace(tiny_config(store, keep=7), **changes(tmp_path))  # keep, which may change, is in run.json too
     if reason == "a damaged state":
         for path in run.glob("state-*.pt"):
@@ -193,7 +193,7 @@ def test_a_run_goes_on_by_itself(finished, store, tmp_path):
 
 
 def test_a_refusal_gives_both_values(finished, store):
-    config = tiny_config(store, mixing_probability=0.5, loss=LossConfig(r1_gamma=1))
+    config = tiny_config(store, mixing_probability=0.5, loss=LossConfig(r1_gamma=1.0))
     with pytest.raises(
         InputError, match=r"began with loss\.r1_gamma 10\.0, now 1\.0; mixing_probability 0\.9, now 0\.5:"
     ):
