@@ -20,7 +20,7 @@ from stylegan.training.state import new_optimizers
 def test_the_paper_has_none(name):
     config = presets.PRESETS[name](presets.Shape(64))
     assert config.loss.adam_power == 1 and config.loss.gamma_end is None and config.schedule.decay_kimg == 0
-    assert not config.generator.use_demodulation
+    assert not config.generator.use_demodulation and not config.generator.sum_rgb
 
 
 def test_lazy_penalties_slow_adam_of_d_alone():
