@@ -144,8 +144,9 @@ def test_previews_have_the_colours_of_the_picture(explorer):
     assert np.abs(image - truth).mean() < 0.7 * np.abs(truth - truth.mean(axis=(0, 1))).mean()
 
 
-def test_a_slow_network_gets_a_trunk():
-    generator = tiny_generator(32)
+@pytest.mark.parametrize("sum_rgb", [False, True])
+def test_a_slow_network_gets_a_trunk(sum_rgb):
+    generator = tiny_generator(32, sum_rgb=sum_rgb)
     assert picture.fast_resolution(generator, patience=60) == 32
     assert picture.fast_resolution(generator, patience=0) == 4
     trunk = picture.trunk(generator, 8)

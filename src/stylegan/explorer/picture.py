@@ -220,6 +220,7 @@ def trunk(generator: Generator, resolution: int) -> Generator:
     """A copy whose `synthesis(w, resolution=resolution)` gives features [N, C, resolution, resolution], not images."""
     copied = copy.deepcopy(generator)
     copied.synthesis.blocks[str(resolution)].to_rgb = torch.nn.Identity()
+    copied.synthesis.config = replace(copied.synthesis.config, sum_rgb=False)  # features alone
     copied.synthesis.grown = Growth(resolution)
     return copied
 
