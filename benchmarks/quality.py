@@ -200,13 +200,10 @@ class Judge:
     """Looks at samples, and compares them with a store's held-out images."""
 
     def __init__(self, store: Path, count: int, *, faces: bool) -> None:
-        from stylegan.data import align
         from stylegan.metrics.extractors import load_extractor
         from stylegan.metrics.subject import open_images
 
         self.count, self.faces, self.extractor = count, faces, load_extractor("mobilenet-v2")
-        if faces:
-            align.check()
         self.held_out = open_images(store, "held-out")
         self.reals = self._features(self.held_out)
         self.floor = self.scores(open_images(store, "training"))
@@ -397,11 +394,20 @@ def main() -> None:
     import torch
 
     from stylegan import bench
+    from stylegan.data import align
     from stylegan.data.store import open_store
     from stylegan.device import pick_device
+    from stylegan.errors import InputError
 
-    store = open_store(options.store)
     wanted = entries(options)
+    try:
+        store = open_store(options.store)
+        if options.faces:
+            align.check()
+    except InputError as error:
+        parser.error(str(error))
+    if store.held_out_count < 4:
+        parser.error(f"{options.store} holds no images out; prepare it with --hold-out")
     for entry in wanted:
         train(entry, options.store, options.out, options.minutes)
     judge = Judge(options.store, options.count, faces=options.faces)

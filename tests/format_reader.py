@@ -119,8 +119,13 @@ class Generator:
                 plane = noise[2 * i + k] if noise else None
                 x, scale = self.layer(x, styles[:, 2 * i + k], plane, f"{block}.layer{k}")
             assert x.shape == (len(w), self.maps(r), r, r)
-            image = convolve(x, self.weight(f"{block}.to_rgb", gain=1.0))
-            images.append(image + tensors[f"{block}.to_rgb.bias"][:, None, None])
+            image = (
+                convolve(x, self.weight(f"{block}.to_rgb", gain=1.0)) + tensors[f"{block}.to_rgb.bias"][:, None, None]
+            )
+            if config.get("sum_rgb") and images:
+                enlarged = images[-1].repeat(2, axis=2).repeat(2, axis=3)
+                image = image + (blur(enlarged) if config["use_blur"] else enlarged)
+            images.append(image)
         fade = self.grown["fade"]
         if not fade:
             return images[-1]

@@ -133,7 +133,7 @@ def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float
 
     if not config.use_styles:
         w = w.expand(-1, len(planes), -1)
-    r, i, before = 4, 0, None
+    r, i, image, before = 4, 0, None, None
     if config.const_input:
         x = state["blocks.4.const"].expand(len(w), -1, -1, -1)
     else:
@@ -144,15 +144,19 @@ def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float
         x, scale = epilogue(x, f"blocks.{r}.layer0", w[:, i], planes[i])
         x = conv(x, f"blocks.{r}.conv1", math.sqrt(2), scale=scale)
         x, scale = epilogue(x, f"blocks.{r}.layer1", w[:, i + 1], planes[i + 1])
+        before = image
+        image = to_rgb(x, r)
+        if config.sum_rgb and before is not None:
+            enlarged = before.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+            image = image + (ops.blur_reference(enlarged) if config.use_blur else enlarged)
         if r == resolution:
             break
-        before, r, i = x, r * 2, i + 2
+        r, i = r * 2, i + 2
         x = conv(x, f"blocks.{r}.conv0", math.sqrt(2), up=True, scale=scale)
         if config.use_blur:
             x = ops.blur_reference(x)
-    image = to_rgb(x, r)
     if fade:
-        coarse = to_rgb(before, r // 2).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        coarse = before.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
         image = image + (coarse - image) * fade
     return image
 
@@ -174,6 +178,8 @@ OPTIONS = [
     {"use_blur": False},
     {"use_instance_norm": False, "use_pixel_norm": True},
     {"use_instance_norm": False, "use_demodulation": True},
+    {"sum_rgb": True},
+    {"sum_rgb": True, "use_blur": False, "channels": 1},
     {"use_instance_norm": False, "use_demodulation": True, "equalized": False, "const_input": False},
     {"activation": "relu"},
     {"equalized": False},

@@ -168,6 +168,27 @@ def test_attributes_csv(tmp_path):
             open_source(tmp_path / "s")
 
 
+def test_attributes_csv_of_words(tmp_path):
+    """One attribute for each word of a column, of two words the second alone."""
+    rows = ["0.png,0-2,Male,yes", "1.png,20-29,Female,no", "2.png,more than 70,Male,no"]
+    text = "\n".join(["file,age,gender,hat", *rows])
+    report = prepared(folder_of(tmp_path / "s", ["0.png", "1.png", "2.png"], attributes_csv=text))
+    store = open_store(report.path)
+    assert store.attribute_names == ("age: 0-2", "age: 20-29", "age: more than 70", "gender: Male", "hat")
+    found = dict(zip(store.names, store.attributes.astype(int).tolist(), strict=True))
+    assert found == {"0.png": [1, 0, 0, 1, 1], "1.png": [0, 1, 0, 0, 0], "2.png": [0, 0, 1, 1, 0]}
+    many = "\n".join(["file,remark", *(f"{i}.png,remark {i}" for i in range(65))])
+    for text in (
+        many,
+        "file,sex\n0.png,m\n1.png,\n",
+        "file,sex\n0.png,m\n1.png,f,3\n",
+        "file,age\n0.png,7.5\n1.png,8\n",
+    ):
+        (tmp_path / "s/attributes.csv").write_text(text)
+        with pytest.raises(InputError, match=r"the attributes\.csv in s"):
+            open_source(tmp_path / "s")
+
+
 def test_the_next_command_trains_with_the_labels_there_are(tmp_path, capsys):
     source = folder_of(tmp_path / "s", ["a/0.png", "b/1.png"])
     for options, line in (

@@ -1,13 +1,13 @@
 """benchmarks/quality.py: moments, tables, and a comparison from a store to a picture."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 import quality
 from quality import Curve
 
+from stylegan import cli
 from stylegan.data.prepare import prepare_portraits
 from stylegan.data.store import open_store
 
@@ -81,13 +81,32 @@ def test_a_comparison(tmp_path, monkeypatch, capsys):
     assert json.loads(results.read_text()) == first
 
 
-def test_configurations_are_options_of_train(tmp_path):
+def test_what_is_missing_is_said_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STYLEGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(quality, "train", lambda *_: pytest.fail("trained"))
+    prepare_portraits(tmp_path / "plain", count=4, resolution=8, workers=1, progress=False)
+    for arguments, said in (
+        (["plain"], "prepare it with --hold-out"),
+        (["nowhere"], "there is no store"),
+        (["plain", "--faces"], "stylegan fetch faces"),
+    ):
+        store, *options = arguments
+        monkeypatch.setattr(sys, "argv", ["quality.py", str(tmp_path / store), str(tmp_path / "out"), *options])
+        with pytest.raises(SystemExit) as end:
+            quality.main()
+        assert end.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_configurations_are_options_of_train(tmp_path, capsys):
     """Each is taken by `stylegan train`, which prints what it has read."""
     prepare_portraits(tmp_path / "store", count=4, resolution=16, workers=1, progress=False)
     for name, text in quality.CONFIGURATIONS.items():
         command = quality._command(quality.Entry(name, text, 5), tmp_path / "store", tmp_path / "run")
-        done = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
-        config = json.loads(done.stdout)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main([*command[3:], "--dry-run"])
+        config = json.loads(capsys.readouterr().out)
+        assert not end.value.code and command[1:3] == ["-m", "stylegan"]
         assert config["seed"] == 5 and config["keep"] == 0 and config["schedule"]["tick_kimg"] == {"4": 0.5}
         if name == "plain":
             assert config["schedule"]["initial_resolution"] == 16 and config["loss"]["r1_gamma"] == 0.5

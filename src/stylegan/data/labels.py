@@ -17,7 +17,10 @@ from stylegan.files import printable
 MAX_CLASS_NUMBER = 65_535
 
 ATTRIBUTE_LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv", "CelebAMask-HQ-attribute-anno.txt")
-ATTRIBUTE_TABLE = "attributes.csv"  # a column of file names, and columns of 0 and 1
+ATTRIBUTE_TABLE = "attributes.csv"  # a column of file names, and columns of 0 and 1, or of words
+TRUTH_VALUES = {"0": False, "-1": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
+NUMBER = r"[-+]?[0-9]*[.,]?[0-9]+"
+MOST_WORDS = 64  # of one column of attributes: more are names or sentences
 INDEX_LISTS = ("image_list.txt", "CelebA-HQ-to-CelebA-mapping.txt")
 # Files that describe images. Those of Hugging Face's imagefolder may lie in any folder, and CelebA's too.
 DOCUMENTS = frozenset(
@@ -235,29 +238,50 @@ def with_attributes(source: Source) -> Source:
 
 
 def _with_attribute_table(source: Source) -> Source:
-    """The source with the attributes of an attributes.csv: file names, and 0 or 1 (-1 or 1, no or yes) by attribute."""
+    """The source with the attributes of an attributes.csv: a column of file names, and columns of attributes."""
     path, content = _first_document(source, (ATTRIBUTE_TABLE,))
     if content is None:
         return source
     where = f"the {path} in {source.name}"
-    meaning = {"0": False, "-1": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
-    names: tuple[str, ...] = ()
-    by_name = {}
+    images: list[str] = []
+    columns: dict[str, list[str]] = {}
     for row in _rows_of_csv(content, where):
         column = next((column for column in IMAGE_COLUMNS if column in row), None)
-        names = tuple(name for name in row if name != column)
-        if column is None or not names:
+        if column is None or len(row) < 2:
             raise InputError(f"{where} has no column file_name beside those of attributes; mend or remove it")
-        values = [meaning.get(str(row[name]).strip().lower()) for name in names]
-        if None in values:
-            raise InputError(f"{where} has for {row[column]!r:.100} something else than 0 and 1; mend or remove it")
-        by_name[(PurePosixPath(path).parent / str(row[column])).as_posix()] = values
-    if not by_name:
+        images.append((PurePosixPath(path).parent / str(row[column])).as_posix())
+        for name, value in row.items():
+            if name != column:
+                columns.setdefault(name, []).append("" if value is None else str(value))
+    if not images:
         raise InputError(f"{where} holds no attributes; mend or remove it")
-    kept = [number for number, item in enumerate(source.items) if item.name in by_name]
-    missing = [(item.name, f"no attributes in {path}") for item in source.items if item.name not in by_name]
-    values = np.array([by_name[source.items[number].name] for number in kept], bool).reshape(-1, len(names))
-    return replace(source.chosen(kept, missing), attributes=values, attribute_names=names)
+    if any(len(values) != len(images) for values in columns.values()):
+        raise InputError(f"{where} has rows of different lengths; mend or remove it")
+
+    attributes: dict[str, list[bool]] = {}
+    for name, values in columns.items():
+        attributes |= _attributes_of_column(name, values, images, where)
+    rows = {image: number for number, image in enumerate(images)}
+    kept = [number for number, item in enumerate(source.items) if item.name in rows]
+    missing = [(item.name, f"no attributes in {path}") for item in source.items if item.name not in rows]
+    table = np.array(list(attributes.values()), bool).T[[rows[source.items[number].name] for number in kept]]
+    return replace(source.chosen(kept, missing), attributes=table, attribute_names=tuple(attributes))
+
+
+def _attributes_of_column(name: str, values: list[str], images: list[str], where: str) -> dict[str, list[bool]]:
+    """The binary attributes that a column holds: itself, where it has 0 and 1 (-1 and 1, no and yes); else one for each
+    of the words it has, "name: word", of two words the second alone. Raises InputError for other numbers."""
+    found = [TRUTH_VALUES.get(value.lower()) for value in values]
+    if None not in found:
+        return {name: found}
+    kinds = sorted(set(values))
+    are_words = not any(kind == "" or kind.lower() in TRUTH_VALUES or re.fullmatch(NUMBER, kind) for kind in kinds)
+    if not are_words or len(kinds) < 2:
+        image = images[found.index(None)]
+        raise InputError(f"{where} has for {image!r:.100} something else than 0 and 1; mend or remove it")
+    if len(kinds) > MOST_WORDS:
+        raise InputError(f"{where} has {len(kinds)} different words for {name!r:.100}; remove that column")
+    return {f"{name}: {kind}": [value == kind for value in values] for kind in (kinds if len(kinds) > 2 else kinds[1:])}
 
 
 def _first_document(source: Source, names: Iterable[str]) -> tuple[str, bytes | None]:

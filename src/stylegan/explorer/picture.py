@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stylegan import directions, projection, sampling, videos, weights
+from stylegan import directions, finders, projection, sampling, videos, weights
 from stylegan import recipe as recipes
 from stylegan.data import align
 from stylegan.data.fitting import Fit
@@ -104,7 +104,7 @@ def open_explorer(
     if directions_file is not None:
         found = directions.load(directions_file, generator)
     else:
-        find = directions.by_pca if generator.has_w else directions.by_sefa
+        find = finders.by_pca if generator.has_w else finders.by_sefa
         found = find(generator, min(8, generator.config.w_dim))
     store = None if data is None else open_store(data)
     if store is not None and store.channels != generator.config.channels:
@@ -220,6 +220,7 @@ def trunk(generator: Generator, resolution: int) -> Generator:
     """A copy whose `synthesis(w, resolution=resolution)` gives features [N, C, resolution, resolution], not images."""
     copied = copy.deepcopy(generator)
     copied.synthesis.blocks[str(resolution)].to_rgb = torch.nn.Identity()
+    copied.synthesis.config = replace(copied.synthesis.config, sum_rgb=False)  # features alone
     copied.synthesis.grown = Growth(resolution)
     return copied
 

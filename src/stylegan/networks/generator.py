@@ -92,6 +92,9 @@ class GeneratorConfig:
     and the style's scale alone (Karras et al., 2020, section 2.2): no statistics of the image, so no blobs."""
     use_pixel_norm: bool = False
     """Normalize feature vectors as the Progressive GAN does (configs a and b)."""
+    sum_rgb: bool = False
+    """Sum the images of all resolutions, each enlarged to the next, so that every block draws from the beginning (the
+    skips of Karras et al., 2020, section 4.1). For trainings that do not grow."""
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
     activation: Activation = "lrelu"
@@ -290,18 +293,19 @@ class SynthesisNetwork(nn.Module):
         planes = self._noise_planes(noise, resolution, w)
         w = w if self.config.use_styles else w.expand(-1, len(planes), -1)  # only the input layer will look
 
-        x = scale = below = None
+        x = scale = None
+        images: list[Tensor] = []
         for i, r in enumerate(resolutions(resolution)):
-            below = x
             layers = slice(2 * i, 2 * i + 2)
             inputs = (x, scale, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
             x, scale = run_block(self.blocks[str(r)], r >= self.recompute_from, *inputs)
+            if self.config.sum_rgb or r == resolution or (ops.is_fading(fade) and 2 * r == resolution):
+                image = self.blocks[str(r)].to_rgb(x.to(w.dtype))
+                images.append(image + self._enlarged(images[-1]) if self.config.sum_rgb and images else image)
+        return ops.fade_in(images[-1], ops.upsample(images[-2]), fade) if ops.is_fading(fade) else images[-1]
 
-        image = self.blocks[str(resolution)].to_rgb(x.to(w.dtype))
-        if ops.is_fading(fade):
-            coarse = self.blocks[str(resolution // 2)].to_rgb(below.to(w.dtype))
-            image = ops.fade_in(image, ops.upsample(coarse), fade)
-        return image
+    def _enlarged(self, image: Tensor) -> Tensor:
+        return ops.blur(ops.upsample(image)) if self.config.use_blur else ops.upsample(image)
 
     def _check(self, w: Tensor, resolution: int, fade: ops.Fade) -> None:
         layers = self.config.num_layers

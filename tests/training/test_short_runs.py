@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tiny_discriminator, tiny_generator
-from test_training import tensors_of, tiny_config
+from conftest import tensors_of, tiny_config, tiny_discriminator, tiny_generator
 
 from stylegan import presets
 from stylegan.errors import InputError
@@ -21,7 +20,7 @@ from stylegan.training.state import new_optimizers
 def test_the_paper_has_none(name):
     config = presets.PRESETS[name](presets.Shape(64))
     assert config.loss.adam_power == 1 and config.loss.gamma_end is None and config.schedule.decay_kimg == 0
-    assert not config.generator.use_demodulation
+    assert not config.generator.use_demodulation and not config.generator.sum_rgb
 
 
 def test_lazy_penalties_slow_adam_of_d_alone():
@@ -52,7 +51,7 @@ def test_gamma_falls_by_the_same_factor_for_each_image():
     assert lazy.at(5000).at_step(8).r1_gamma == pytest.approx(0.8) and lazy.at(5000).at_step(9).r1_gamma == 0
     assert LossConfig().at(10**6) == LossConfig()
     for wrong in ({"gamma_end": 0.0, "gamma_kimg": 1}, {"gamma_end": 1.0}, {"gamma_end": 1, "r1_gamma": 0}):
-        with pytest.raises(InputError, match="gamma_end needs"):
+        with pytest.raises(InputError, match="gamma_end"):
             LossConfig(**wrong)
     with pytest.raises(InputError, match="leave out graphs"):
         TrainingConfig(loss=config, graphs=True)
@@ -75,7 +74,7 @@ def test_the_rate_falls_to_nothing_at_the_end():
     rates = [state_at(config, 64, 1000 * kimg).learning_rate for kimg in (0, 80, 90, 99, 100)]
     assert rates == pytest.approx([0.002, 0.002, 0.001, 0.0001, 0])
     assert state_at(replace(config, decay_kimg=0), 64, 99_999).learning_rate == 0.002
-    with pytest.raises(InputError, match="decay_kimg must be 0 or more"):
+    with pytest.raises(InputError, match="decay_kimg is -1"):
         ScheduleConfig(decay_kimg=-1)
 
 
