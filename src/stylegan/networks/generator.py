@@ -345,6 +345,7 @@ class Generator(nn.Module):
         self.config = config
         self.mapping = MappingNetwork(config)
         self.synthesis = SynthesisNetwork(config)
+        self.w_avg: Tensor
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
         self.truncation = Truncation(0.7 if self.has_w else 1.0)
         """The psi and cutoff that its makers drew with: defaults of those who draw, see `truncate`."""
