@@ -1,6 +1,7 @@
 # make demo   everything from nothing: installs, trains a small StyleGAN on the built-in portraits, draws pictures
 # make test   installs the rest and runs the tests
 # make lint   style, format, architecture
+# make lock   chooses the versions of CI anew: requirements-ci.txt, with hashes (needs uv)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -16,17 +17,24 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; call: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-.venv/installed-dev: .venv/installed
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,all]'
+.venv/installed-dev: .venv/bin/python pyproject.toml requirements-ci.txt
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements-ci.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--constraint constraints.txt --extra dev --extra all --output-file requirements-ci.txt pyproject.toml
 
 clean:
 	rm -rf .venv demo out
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint lock clean

@@ -12,7 +12,7 @@ import argparse
 
 import numpy as np
 
-from stylegan import directions, sampling, weights
+from stylegan import directions, finders, sampling, weights
 from stylegan.classifiers.model import load_classifiers
 from stylegan.device import pick_device
 
@@ -50,7 +50,7 @@ def main() -> None:
 
     device = pick_device(options.device)
     generator = weights.load(options.model, device)
-    found = directions.by_svm(generator, load_classifiers(options.find).to(device), count=options.count)
+    found = finders.by_svm(generator, load_classifiers(options.find).to(device), count=options.count)
     judge = load_classifiers(options.judge).to(device)
     w = generator.truncate(sampling.w_of_seeds(generator, range(options.samples)), options.psi)
     table = directions.effects(generator, found, judge, w, STRENGTHS, hold=options.hold).numpy()

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_cli import refused, run
 
-from stylegan import directions, sampling, weights
+from stylegan import directions, finders, sampling, weights
 from stylegan.classifiers.model import load_classifiers
 from stylegan.errors import InputError
 from stylegan.metrics.metric import latents_and_logits
@@ -77,7 +77,7 @@ def test_a_step_is_one_deviation_and_may_hold_others():
 
 def test_pca_is_that_of_numpy():
     g = tiny_generator()
-    found = directions.by_pca(g, 3, count=2000)
+    found = finders.by_pca(g, 3, count=2000)
     w = sampling.sample_w(g, 2000).double().numpy()
     assert w.shape == (2000, 8)
     truth = np.linalg.svd(w - w.mean(axis=0), full_matrices=False)[2][:3]
@@ -92,7 +92,7 @@ def test_pca_is_that_of_numpy():
 @pytest.mark.parametrize("layers", [None, [1, 4]])
 def test_sefa_is_that_of_numpy_and_changes_styles_most(layers):
     g = tiny_generator()
-    found = directions.by_sefa(g, 8, layers)
+    found = finders.by_sefa(g, 8, layers)
 
     def styles(w):  # the affine maps themselves, not their matrices
         epilogues = [e for block in g.synthesis.blocks.values() for e in (block.layer0, block.layer1)]
@@ -105,20 +105,20 @@ def test_sefa_is_that_of_numpy_and_changes_styles_most(layers):
     assert np.linalg.norm(a @ found.vectors.numpy().T, axis=0) == pytest.approx(singular, rel=1e-4)
     assert found.layers == tuple(layers or ())
     with pytest.raises(InputError, match="has 0 to 5"):
-        directions.by_sefa(g, 2, [6])
+        finders.by_sefa(g, 2, [6])
     with pytest.raises(InputError, match="1 to 8"):
-        directions.by_sefa(g, 9)
+        finders.by_sefa(g, 9)
 
 
 def test_sefa_of_a_traditional_generator_is_that_of_its_input_layer():
     g = tiny_generator(use_styles=False, const_input=False)
     a = (g.synthesis.blocks["4"].dense.weight * g.synthesis.blocks["4"].dense.scale).detach().double().numpy()
     truth = np.linalg.svd(a)[2][0]
-    assert abs(directions.by_sefa(g, 1).vectors[0].numpy() @ truth) == pytest.approx(1, abs=1e-5)
+    assert abs(finders.by_sefa(g, 1).vectors[0].numpy() @ truth) == pytest.approx(1, abs=1e-5)
     plain = tiny_generator(use_styles=False, const_input=False, mapping_layers=0)
     with pytest.raises(InputError, match="no W"):
-        directions.by_pca(plain)
-    assert directions.by_sefa(plain, 1).vectors.shape == (1, 8)
+        finders.by_pca(plain)
+    assert finders.by_sefa(plain, 1).vectors.shape == (1, 8)
 
 
 def test_labels_give_the_normal_of_their_plane():
@@ -129,12 +129,12 @@ def test_labels_give_the_normal_of_their_plane():
     above = (white @ torch.from_numpy(truth) > 0.3).double()
     known = above.clone()
     known[::3] = float("nan")
-    found = directions.by_labels(g, white[:, None].expand(-1, 6, -1).float(), {"up": above, "some": known})
+    found = finders.by_labels(g, white[:, None].expand(-1, 6, -1).float(), {"up": above, "some": known})
     assert found.names == ("up", "some")
     assert found.vectors.numpy() @ truth == pytest.approx(1, abs=0.01)
     assert found.offsets.numpy() == pytest.approx(-0.3, abs=0.05)
     with pytest.raises(InputError, match="labels of never"):
-        directions.by_labels(g, white.float(), {"never": torch.zeros(3000)})
+        finders.by_labels(g, white.float(), {"never": torch.zeros(3000)})
 
 
 class Brightness(torch.nn.Module):
@@ -155,14 +155,14 @@ def test_svm_of_a_classifier():
     g, judge = tiny_generator(8), Brightness()
     numbers = [np.arange(i, i + 50) for i in range(0, 400, 50)]
     judge.threshold = float(latents_and_logits(Sampler(g), judge, numbers, 400)[2][:, 0].median())
-    found = directions.by_svm(g, judge, count=400, progress=False)
+    found = finders.by_svm(g, judge, count=400, progress=False)
     assert found.names == ("light",)  # all images have the other: no plane
     effect = directions.effects(g, found, judge, sampling.w_of_seeds(g, range(20)), (-2, 0, 2))
     assert effect.shape == (1, 3, 2)
     assert effect[0, 0, 0] < effect[0, 1, 0] < effect[0, 2, 0]
     judge.threshold = -10.0
     with pytest.raises(InputError, match="no hyperplane"):
-        directions.by_svm(g, judge, count=50, progress=False)
+        finders.by_svm(g, judge, count=50, progress=False)
 
 
 def test_directions_of_the_portraits_do_what_they_are_called():
@@ -170,7 +170,7 @@ def test_directions_of_the_portraits_do_what_they_are_called():
     on other samples. benchmarks/directions.py does it in full, with a judge of its own.
     """
     g, judge = weights.load("portraits-32"), load_classifiers("portraits-32")
-    found = directions.by_svm(g, judge, count=1500, batch=50, progress=False)
+    found = finders.by_svm(g, judge, count=1500, batch=50, progress=False)
     chosen = ("lipstick", "glasses", "hat", "long_hair", "dark_hair", "dark_skin", "dark_background", "dark_clothes")
     index = [found.index(name) for name in chosen]
     few = replace(found, names=chosen, **{k: getattr(found, k)[index] for k in ("vectors", "scales", "offsets")})
@@ -214,7 +214,7 @@ def test_file_round_trip_and_refusals(tmp_path):
 
 def test_directions_of_another_model_are_refused(tmp_path):
     g, file = tiny_generator(), tmp_path / "d.safetensors"
-    found = directions.by_sefa(g, 2)
+    found = finders.by_sefa(g, 2)
     directions.save(file, replace(found, model="tiny"))
     assert directions.load(file, g).fingerprint == weights.fingerprint(g)
     other = tiny_generator()
@@ -231,29 +231,29 @@ def test_boundaries_of_others(tmp_path):
     g = tiny_generator()
     np.save(tmp_path / "smile.npy", np.arange(8.0)[None])
     np.save(tmp_path / "two.npy", np.eye(8)[:2].astype(np.float32))
-    found = directions.by_import(g, [tmp_path / "smile.npy", tmp_path / "two.npy"])
+    found = finders.by_import(g, [tmp_path / "smile.npy", tmp_path / "two.npy"])
     assert found.names == ("smile", "two0", "two1")
     assert found.vectors[0].numpy() == pytest.approx(unit(np.arange(8)), abs=1e-6)
     for bad in (np.zeros((1, 8)), np.ones((1, 9)), np.ones((2, 2, 8)), np.array(["x"] * 8)):
         np.save(tmp_path / "bad.npy", bad)
         with pytest.raises(InputError, match=r"bad\.npy"):
-            directions.by_import(g, [tmp_path / "bad.npy"])
+            finders.by_import(g, [tmp_path / "bad.npy"])
 
 
 def test_csv_of_labels(tmp_path):
     file = tmp_path / "labels.csv"
     file.write_text("seed, hat,old\n3,1,\n\n4,0,-1\n9,1,1\n")
-    kind, seeds, labels = directions.read_labels(file)
+    kind, seeds, labels = finders.read_labels(file)
     assert (kind, seeds) == ("seed", [3, 4, 9])
     assert labels["hat"].tolist() == [1, 0, 1] and labels["old"].isnan().tolist() == [True, False, False]
     for text in ("", "\n", "seed\n1\n", "image,hat\n1,1\n", "seed,hat\n", "seed,hat,hat\n1,1,1\n"):
         file.write_text(text)
         with pytest.raises(InputError, match="begin with a line"):
-            directions.read_labels(file)
+            finders.read_labels(file)
     for text in ("seed,hat\n1,2\n", "seed,hat\n-1,1\n", "seed,hat\n1\n"):
         file.write_text(text)
         with pytest.raises(InputError, match="line 2"):
-            directions.read_labels(file)
+            finders.read_labels(file)
 
 
 # --- the commands

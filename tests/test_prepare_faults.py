@@ -147,8 +147,8 @@ def test_metadata_as_spreadsheets_and_windows_write_it(tmp_path):
 
 def test_a_training_keeps_the_class_names(tmp_path):
     report = prepared(folder_of(tmp_path / "s", ["cat/0.png", "dog/1.png"]), classes="folders")
-    config = stylegan.preset("demo", str(report.path))
-    short = replace(config, labels=True, schedule=replace(config.schedule, total_kimg=0.001))
+    config = stylegan.preset("demo", str(report.path), labels=True)
+    short = replace(config, schedule=replace(config.schedule, total_kimg=0.001))
     outcome = stylegan.train(short, tmp_path / "run", progress=False)
     assert stylegan.load_model(outcome.model).label_names == ("cat", "dog")
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 import stylegan
-from stylegan import cli, directions, figures, recipe, sampling, share, videos, weights
+from stylegan import cli, directions, figures, finders, recipe, sampling, share, videos, weights
 from stylegan.explorer import picture
 from stylegan.explorer.picture import Explorer
 from stylegan.networks.generator import Growth, Truncation
@@ -35,7 +35,7 @@ def model(request, tmp_path: Path) -> Path:
     if request.param == "half grown":
         generator.synthesis.grown = Growth(8, 0.25)
     weights.save(tmp_path / "m.safetensors", weights.Model(generator))
-    found = directions.by_pca(generator, 2, count=200) if generator.has_w else directions.by_sefa(generator, 2)
+    found = finders.by_pca(generator, 2, count=200) if generator.has_w else finders.by_sefa(generator, 2)
     directions.save(tmp_path / "d.safetensors", found)
     return tmp_path / "m.safetensors"
 
@@ -74,7 +74,7 @@ def test_edit_at_strength_0(model, truth, tmp_path):
 
 def test_explorer(model, truth):
     g = weights.load(model)
-    explorer = Explorer("m", g, directions.by_sefa(g, 1))
+    explorer = Explorer("m", g, finders.by_sefa(g, 1))
     for i, seed in enumerate(SEEDS):
         said = picture.Recipe(seed=seed, label=i if g.config.label_count else None, psi=g.truncation.psi)
         assert torch.equal(picture.draw(explorer, said)[0], truth[i])

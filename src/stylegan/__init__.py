@@ -21,8 +21,9 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below
     from stylegan.allocator import keep_freed_memory
     from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
     from stylegan.data.store import open_store
-    from stylegan.directions import Directions, FindConfig, edit, find_directions
+    from stylegan.directions import Directions, edit
     from stylegan.errors import InputError
+    from stylegan.finders import FindConfig, find_directions
     from stylegan.metrics.evaluate import evaluate
     from stylegan.metrics.metric import EvaluateConfig
     from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
@@ -57,8 +58,8 @@ _HOME = {
     "evaluate": "stylegan.metrics.evaluate",
     "EvaluateConfig": "stylegan.metrics.metric",
     "Directions": "stylegan.directions",
-    "FindConfig": "stylegan.directions",
-    "find_directions": "stylegan.directions",
+    "FindConfig": "stylegan.finders",
+    "find_directions": "stylegan.finders",
     "edit": "stylegan.directions",
     "ProjectConfig": "stylegan.projection",
     "project": "stylegan.projection",

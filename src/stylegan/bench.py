@@ -21,7 +21,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from stylegan.config import above, check
+from stylegan.config import at_least, check
 from stylegan.device import Precision, in_precision, pick_device, pick_precision, set_precision
 from stylegan.errors import InputError
 from stylegan.networks import ops
@@ -63,7 +63,7 @@ class BenchConfig:
     """Work to measure: sample, train, or both."""
     reference: bool = False
     """Measure as well what a plain port does (contiguous memory, nothing fused, float32), and print the gain."""
-    seconds: Annotated[float, above(0)] = 3.0
+    seconds: Annotated[float, at_least(0)] = 3.0
     """How long each row is repeated; the best time counts."""
     json: bool = False
     """Print JSON, a line for each row."""

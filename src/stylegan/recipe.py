@@ -74,7 +74,7 @@ class Recipe:
 
     seeds: Seeds = None
     """Seeds of the images, below 2**32: numbers, or as text numbers and ranges, 0-63 or 1,5,10-12. Default: 0-31, or
-    the figure's own."""
+    what the command says."""
     latents: LatentsFile = None
     """File of latents (.npy, .safetensors) to draw instead of seeds: z, w or w+. In Python also a tensor, z [N, z_dim]
     or w [N, num_layers, w_dim]."""

@@ -73,7 +73,8 @@ def _main(arguments: Sequence[str] | None) -> None:
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError) and not error.filename:
             raise
-        _refuse(_sentence(error))
+        named = isinstance(error, OSError) and error.strerror
+        _refuse(": ".join(str(part) for part in (error.strerror, error.filename) if part) if named else str(error))
     except RuntimeError as error:
         if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error):
             raise
@@ -87,12 +88,6 @@ def _main(arguments: Sequence[str] | None) -> None:
 def command(name: str):
     """The function of a command: it takes the arguments and returns an exit code or None."""
     return getattr(import_module(f"stylegan.cli.{COMMANDS[name][0]}"), "import_" if name == "import" else name)
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    return str(error)
 
 
 def _refuse(sentence: str) -> None:

@@ -11,8 +11,10 @@ from tyro.conf import Positional, arg
 
 from stylegan.files import printable
 
-Model = Annotated[str, Positional, arg(metavar="MODEL")]
-Store = Annotated[str, Positional, arg(metavar="STORE")]
+A_MODEL = "Model file, run's folder, bundled model, hf://user/model, or a file that `stylegan import` takes."
+Model = Annotated[str, Positional, arg(metavar="MODEL", help=A_MODEL)]
+ModelOrBundled = Annotated[str, Positional, arg(metavar="MODEL", help=f"{A_MODEL} Default: the bundled portraits.")]
+Store = Annotated[str, Positional, arg(metavar="STORE", help="Folder that `stylegan prepare` made.")]
 Device = Annotated[str, arg(help="cpu, cuda, mps, xpu, or auto.")]
 Flat = arg(name="")  # an options' dataclass whose fields are options of the command itself
 

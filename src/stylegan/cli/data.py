@@ -9,7 +9,6 @@ from stylegan.cli.arguments import Flat, command, say_next
 from stylegan.data.prepare import PrepareConfig, prepare_portraits
 from stylegan.data.prepare import prepare as prepare_images
 from stylegan.errors import InputError
-from stylegan.files import printable
 
 
 @command
@@ -39,14 +38,7 @@ def prepare(
         raise InputError("--count is for portraits; use --limit to take fewer images than there are")
     else:
         report = prepare_images(source, store, config)
-    for name, reason in report.skipped:
-        print(printable(f"skipped {name}: {reason}"))
-    held_out = f" and {report.held_out_count} held out" if report.held_out_count else ""
+    *skipped, last = report.lines(config.resolution)
+    print("".join(f"{line}\n" for line in skipped), end="")
     labels = ["--labels"] if report.has_labels else []
-    print(
-        printable(
-            f"{report.count} images of {config.resolution} x {config.resolution}{held_out} in {store}, "
-            f"{len(report.skipped)} skipped, {report.seconds:.1f} s; {report.labels}. "
-            f"Next: {say_next('train', store, 'RUN', '--preset', 'small', *labels)}"
-        )
-    )
+    print(f"{last} Next: {say_next('train', store, 'RUN', '--preset', 'small', *labels)}")

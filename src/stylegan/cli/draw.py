@@ -9,7 +9,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from stylegan import figures, recipe, sampling, videos, weights
-from stylegan.cli.arguments import Device, Flat, Model, command
+from stylegan.cli.arguments import Device, Flat, Model, ModelOrBundled, command
 from stylegan.device import Precision, pick_device, pick_precision, set_precision
 from stylegan.errors import InputError
 from stylegan.files import check_output, check_output_folder
@@ -18,7 +18,7 @@ from stylegan.recipe import Recipe
 
 @command
 def generate(
-    model: Model = "",
+    model: ModelOrBundled = "",
     *,
     drawn: Annotated[Recipe, Flat],
     out: Path = Path("out"),
@@ -32,8 +32,6 @@ def generate(
     """Draw one PNG file for each seed, and a grid of them all.
 
     Args:
-        model: Model file, run's folder, bundled model, hf://user/model, or a file that `stylegan import` takes.
-            Default: the bundled portraits.
         out: Folder for the pictures.
         save_latents: File for the w+ that are drawn, and beside them in a .safetensors file z, if there is one.
         precision: Precision: float32, tf32 or bf16 (faster on a GPU, differences that are hard to see), or auto (tf32
@@ -113,7 +111,6 @@ def video(
 
     Args:
         kind: Which video.
-        model: Model file, run's folder or bundled model.
         out: File, .mp4 or .gif.
         enlarge: Factor of enlargement. Default: as far as 512 pixels allow.
     """

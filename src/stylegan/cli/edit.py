@@ -9,8 +9,8 @@ from tyro.conf import Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
 from stylegan import directions as library
-from stylegan import projection, videos, weights
-from stylegan.cli.arguments import Device, Flat, Model, command, renamed, say_next
+from stylegan import finders, projection, videos, weights
+from stylegan.cli.arguments import Device, Flat, Model, ModelOrBundled, command, renamed, say_next
 from stylegan.data.fitting import Fit
 from stylegan.device import pick_device
 from stylegan.errors import InputError
@@ -24,17 +24,16 @@ KIND = "stylegan-directions"
 def find(
     model: Model,
     file: Annotated[Path, Positional, arg(metavar="FILE")],
-    config: Annotated[library.FindConfig, Flat],
+    config: Annotated[finders.FindConfig, Flat],
     device: Device = "auto",
 ) -> None:
     """Find editing directions in W and write them to a file (safetensors).
 
     Args:
-        model: Model file, run's folder, or bundled model.
         file: File to write.
     """
     check_output(file, KIND, config.latents, config.labels)
-    found = library.find_directions(model, config, device=pick_device(device))
+    found = finders.find_directions(model, config, device=pick_device(device))
     library.save(file, found)
     print(
         f"{len(found.names)} directions in {file}: {', '.join(found.names)}. "
@@ -56,7 +55,6 @@ def show(
     """Draw what each direction does: a strip of images, from one side to the other, for each seed (default: 0).
 
     Args:
-        model: Model that the directions belong to.
         file: File of `stylegan directions find`.
         out: Picture to write.
         names: Only these directions.
@@ -94,7 +92,6 @@ def edit(
     """Move images along directions: of seeds (default: 0-7), or of latents such as those of `stylegan project`.
 
     Args:
-        model: Model that the directions belong to.
         file: File of `stylegan directions find`.
         changes: What to change and how far, in standard deviations of w along the direction: smiling=2 hat=-1
         layers: Change only these layers, such as 0-3. Default: all, or those that the file names.
@@ -125,7 +122,6 @@ def project(
     """Find the w whose image is closest to a given one, for each of some image files.
 
     Args:
-        model: Model file, run's folder, or bundled model.
         files: Image files.
         out: Folder for comparison.png (targets above, projections below), each image's target and projection, and
             latents.safetensors (w, and the noise planes if they were optimized), which the other commands take.
@@ -158,7 +154,7 @@ def project(
 
 @command
 def explore(
-    model: Model = "",
+    model: ModelOrBundled = "",
     *,
     data: Path | None = None,
     directions: Path | None = None,
@@ -170,7 +166,6 @@ def explore(
     """Steer a model in the browser: sample, mix, edit, walk, project, compare. Ctrl-C ends it.
 
     Args:
-        model: Model file, run's folder or bundled model. Default: the bundled portraits.
         data: Store it was trained on, to see the training images that are nearest to a picture.
         directions: File of `stylegan directions find`: what can be edited. Default: the principal components of W.
         host: Address to serve at. Only this machine reaches the default; 0.0.0.0 lets others in.

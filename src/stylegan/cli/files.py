@@ -87,7 +87,6 @@ def export(
     part synthesis takes w and the noise to images. The file is kept if it draws what this program does.
 
     Args:
-        model: Model file, run's folder, bundled model, or hf://user/model.
         out: File to write: FILE.onnx or FILE.safetensors.
         part: ONNX: the whole generator from z to images, or one of its two networks.
         cutoff: ONNX: number of layers that psi works on. Default: all up to 32 x 32.
@@ -130,7 +129,6 @@ def push(
     of metrics.jsonl beside the model, and license. Log in first: hf auth login.
 
     Args:
-        model: Model file, run's folder, or bundled model.
         repository: Repository to send to, or hf://USER/NAME; it is made if there is none.
         license_: License of the weights, such as CC-BY-4.0. Default: the model file's own.
         data: What it was trained on, USER/NAME if that is on the hub. Default: the name of the store.

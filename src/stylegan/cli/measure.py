@@ -11,8 +11,8 @@ from tyro.conf import Positional, arg
 
 from stylegan import bench as library
 from stylegan import directions as editing
+from stylegan import finders, processes
 from stylegan import presets as configurations
-from stylegan import processes
 from stylegan.classifiers.train import ClassifierConfig, train_classifiers
 from stylegan.cli.arguments import Device, Flat, Model, Store, command, parse, renamed, say_next
 from stylegan.cli.train import HELP
@@ -59,7 +59,7 @@ def evaluate(
             print(f"{line['metric']:<10} {values}   ({line['count']} samples, {line['seconds']:.0f} s)")
         if directions is not None:
             found = evaluation.separability["w" if "w" in evaluation.separability else "z"]
-            named = editing.of_hyperplanes(evaluation.generator, evaluation.classifiers.names, found)
+            named = finders.of_hyperplanes(evaluation.generator, evaluation.classifiers.names, found)
             editing.save(directions, replace(named, model=Path(what).name))
 
 
@@ -74,7 +74,6 @@ def classifiers(
     The file is written at the end. A training that is interrupted is not resumed: repeating the command begins anew.
 
     Args:
-        store: Folder that `stylegan prepare` made.
         file: File to write.
     """
     check_output(file, "stylegan-classifiers")

@@ -26,7 +26,6 @@ HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
 @dataclass(frozen=True)
 class Training:
     store: Store = ""
-    """Folder that `stylegan prepare` made."""
     run: Annotated[str, Positional, arg(metavar="RUN")] = ""
     """Folder of the run. One that holds a run is resumed, with the options that it began with."""
     choice: Annotated[Choice, Flat] = field(default_factory=Choice)

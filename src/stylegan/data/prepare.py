@@ -80,6 +80,14 @@ class PrepareReport:
     held_out_count: int = 0
     """Images in the store that training never sees."""
 
+    def lines(self, resolution: int) -> Iterator[str]:
+        """What to tell of it: every image that was left out, with the reason, and how many there are."""
+        for name, reason in self.skipped:
+            yield printable(f"skipped {name}: {reason}")
+        held_out = f" and {self.held_out_count} held out" if self.held_out_count else ""
+        there = f"{self.count} images of {resolution} x {resolution}{held_out} in {self.path}"
+        yield printable(f"{there}, {len(self.skipped)} skipped, {self.seconds:.1f} s; {self.labels}.")
+
 
 def prepare(
     source: Path | str, store: Path | str, config: PrepareConfig | None = None, *, progress: bool = True

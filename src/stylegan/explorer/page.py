@@ -18,6 +18,7 @@ from stylegan.errors import InputError
 from stylegan.explorer import picture
 from stylegan.explorer.picture import RANGES, Explorer, Recipe
 from stylegan.explorer.server import import_gradio, launch
+from stylegan.recipe import seeds_of
 
 if TYPE_CHECKING:
     import gradio
@@ -308,7 +309,7 @@ def _walk(gr: Any, explorer: Explorer, controls: Controls) -> None:
     def walk(values: Values, progress: Any = gr.Progress()) -> Iterator[str]:  # noqa: B008  (Gradio looks for it there)
         with _in_the_page(), tempfile.TemporaryDirectory() as folder:
             recipe, frames = controls.recipe(values), round(values[seconds] * FPS)
-            stops = recipe.seeds_of(values[seeds])
+            stops = seeds_of(values[seeds])
             drawn = picture.walk(explorer, recipe, stops, values[route], frames)
             file = Path(folder, "walk.mp4")
             videos.write(file, progress.tqdm(drawn, total=frames, unit="frames"), fps=FPS)

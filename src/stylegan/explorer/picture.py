@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stylegan import directions, projection, sampling, videos, weights
+from stylegan import directions, finders, projection, sampling, videos, weights
 from stylegan import recipe as recipes
 from stylegan.data import align
 from stylegan.data.fitting import Fit
@@ -104,7 +104,7 @@ def open_explorer(
     if directions_file is not None:
         found = directions.load(directions_file, generator)
     else:
-        find = directions.by_pca if generator.has_w else directions.by_sefa
+        find = finders.by_pca if generator.has_w else finders.by_sefa
         found = find(generator, min(8, generator.config.w_dim))
     store = None if data is None else open_store(data)
     if store is not None and store.channels != generator.config.channels:
@@ -186,12 +186,13 @@ def describe(explorer: Explorer, recipe: Recipe) -> str:
 def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
     """Write the picture as PNG and its w as `.safetensors` into a folder, and return their paths.
 
-    `stylegan generate MODEL --latents FILE --noise-seed SEED` draws the picture from the second.
+    `stylegan generate MODEL --latents FILE` draws the picture from the second.
     """
     name = f"seed{recipe.seed:04d}" if recipe.found is None else "found"
     files = [folder / f"{name}.png", folder / f"{name}.safetensors"]
     save_image(picture(explorer, recipe), files[0])
-    sampling.save_latents(files[1], w=w_of(explorer, recipe), model=explorer.generator)
+    noise = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
+    sampling.save_latents(files[1], w=w_of(explorer, recipe), noise=noise, model=explorer.generator)
     return [str(file) for file in files]
 
 
