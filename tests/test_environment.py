@@ -1,8 +1,10 @@
 """The program where the environment lacks what one is used to: a home, folders for temporary files, UTF-8, a width."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import tiny_generator
@@ -11,7 +13,7 @@ from PIL import Image
 from stylegan import downloads, weights
 
 ENVIRONMENTS = {
-    "a home that is not there": {"HOME": "/dev/null", "TMPDIR": "/nonexistent", "COLUMNS": "0", "TERM": "dumb"},
+    "a home that is not there": {"HOME": "/dev/null", "TMPDIR": "/nonexistent", "COLUMNS": "0", "PYTHONOPTIMIZE": "2"},
     "a cache that cannot be": {"STYLEGAN_CACHE": "/dev/null/cache", "COLUMNS": "many"},
     "ASCII": {
         "LC_ALL": "C",
@@ -24,11 +26,14 @@ ENVIRONMENTS = {
 }
 PROGRAM = r"""
 import os
+import re
 import sys
+from pathlib import Path
 from stylegan import cli
 pictures, drawn = os.fsdecode(b"bilder-\xc3\xa4"), os.fsdecode(b"drawn-\xc3\xb6")  # as the shell would give them
 for command in (
     ["train", "--help"],
+    ["presets"],
     ["prepare", pictures, "store", "--resolution", "16"],
     ["info", "store"],
     ["generate", "tiny.safetensors", "--seeds", "0-3", "--out", drawn],
@@ -67,3 +72,13 @@ def test_a_user_without_a_home_has_a_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("STYLEGAN_CACHE", "")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert downloads.cache_folder() == tmp_path / ".cache/stylegan"
+
+
+def test_the_lock_file_has_the_versions_of_the_constraints():
+    root = Path(__file__).parents[1]
+    lock = (root / "requirements-ci.txt").read_text()
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
+    chosen = dict(re.findall(r"^([\w.-]+)==(\S+)", (root / "constraints.txt").read_text(), re.MULTILINE))
+    names = {name: re.sub(r"[-_.]+", "-", name).lower() for name in chosen}
+    assert {name: locked[names[name]] for name in chosen} == chosen
+    assert lock.count("--hash=sha256:") >= len(locked) and "://" not in lock

@@ -224,9 +224,9 @@ WIDTHS: dict[Width, FeatureMaps] = {
 def summary(name: str) -> str:
     """What a preset is, in one line."""
     function = PRESETS[name]
-    if isinstance(function, partial):
-        return function.func.__doc__.splitlines()[0].format(*function.args)
-    return function.__doc__.splitlines()[0]
+    function, arguments = (function.func, function.args) if isinstance(function, partial) else (function, ())
+    first_line = (function.__doc__ or "").partition("\n")[0]  # python -OO leaves docstrings out
+    return first_line.format(*arguments)
 
 
 @dataclass(frozen=True)
