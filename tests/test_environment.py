@@ -26,9 +26,7 @@ ENVIRONMENTS = {
 }
 PROGRAM = r"""
 import os
-import re
 import sys
-from pathlib import Path
 from stylegan import cli
 pictures, drawn = os.fsdecode(b"bilder-\xc3\xa4"), os.fsdecode(b"drawn-\xc3\xb6")  # as the shell would give them
 for command in (
