@@ -26,6 +26,7 @@ class Item(Protocol):
     @property
     def name(self) -> str:
         """Its path inside the source, with forward slashes, or its key or number."""
+        ...
 
     def read(self) -> bytes:
         """An image file's bytes, as the source holds them; Unusable if they cannot be had."""
