@@ -386,6 +386,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.train_port:
         path, seed = options.train_port
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         try:
             train_port(Path(path), options.store, options.out, int(seed))
         except KeyboardInterrupt:

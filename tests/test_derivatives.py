@@ -28,6 +28,7 @@ LOSSES = {
     "R1": LossConfig(r1_gamma=10),
     "R1 and R2": LossConfig(r1_gamma=10, r2_gamma=5),
     "wgan-gp": LossConfig(kind="wgan-gp"),
+    "relativistic": LossConfig(kind="relativistic", r1_gamma=10, r2_gamma=5),
 }
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from stylegan import downloads, weights
 
 ENVIRONMENTS = {
-    "a home that is not there": {"HOME": "/nonexistent", "TMPDIR": "/nonexistent", "COLUMNS": "0", "TERM": "dumb"},
-    "a cache that cannot be": {"STYLEGAN_CACHE": "/dev/null/cache", "COLUMNS": "many", "TQDM_NCOLS": ""},
+    "a home that is not there": {"HOME": "/dev/null", "TMPDIR": "/nonexistent", "COLUMNS": "0", "TERM": "dumb"},
+    "a cache that cannot be": {"STYLEGAN_CACHE": "/dev/null/cache", "COLUMNS": "many"},
     "ASCII": {
         "LC_ALL": "C",
         "LANG": "C",
@@ -22,15 +22,17 @@ ENVIRONMENTS = {
         "STYLEGAN_CACHE": "",
     },
 }
-PROGRAM = """
+PROGRAM = r"""
+import os
 import sys
 from stylegan import cli
+pictures, drawn = os.fsdecode(b"bilder-\xc3\xa4"), os.fsdecode(b"drawn-\xc3\xb6")  # as the shell would give them
 for command in (
     ["train", "--help"],
-    ["prepare", "bilder-ä", "store", "--resolution", "16"],
+    ["prepare", pictures, "store", "--resolution", "16"],
     ["info", "store"],
-    ["generate", "tiny.safetensors", "--seeds", "0-3", "--out", "drawn-ö"],
-    ["evaluate", "drawn-ö", "--data", "store", "--metrics", "pr50k", "--count", "4"],
+    ["generate", "tiny.safetensors", "--seeds", "0-3", "--out", drawn],
+    ["evaluate", drawn, "--data", "store", "--metrics", "pr50k", "--count", "4"],
 ):
     try:
         cli.main(command)
@@ -50,7 +52,7 @@ def test_the_program_in_a_bare_environment(name, tmp_path):
     done = subprocess.run(
         [sys.executable, "program.py"],
         cwd=tmp_path,
-        env={**os.environ, **ENVIRONMENTS[name]},
+        env={**os.environ, "HOME": str(tmp_path), **ENVIRONMENTS[name]},
         capture_output=True,
         text=True,
         encoding="utf-8",

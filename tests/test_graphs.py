@@ -54,6 +54,7 @@ CONFIGS = {
     "plain": {},
     "lazy R1 and R2": {"loss": LossConfig(r1_gamma=5, r2_gamma=2, penalty_interval=3)},
     "wgan-gp in bf16": {"loss": LossConfig(kind="wgan-gp"), "precision": "bf16"},
+    "relativistic": {"loss": LossConfig(kind="relativistic", r1_gamma=5, r2_gamma=2)},
     "classes, mixing by batch": {"label_count": 3, "mixing_per": "batch"},
     "recomputing": {"recompute_from": 16},
 }

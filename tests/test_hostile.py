@@ -197,7 +197,7 @@ SAFETENSORS = {
     "labels": (model_file({"generator": TINY | {"label_count": 2**62}}), "do not fit"),
     "maps": (model_file({"generator": TINY | {"feature_maps": {"base": 10**9, "maximum": 10**9}}}), "do not fit"),
     "maps-huge": (model_file({"generator": TINY | {"feature_maps": {"base": 10**400}}}), "feature_maps.base"),
-    "decay": (model_file({"generator": TINY | {"feature_maps": {"decay": 1e308}}}), "feature_maps.base"),
+    "decay": (model_file({"generator": TINY | {"feature_maps": {"decay": 1e308}}}), "feature_maps.decay"),
     "layers": (model_file({"generator": TINY | {"mapping_layers": 10**9}}), "mapping_layers"),
     "not-finite": (model_file({"generator": TINY | {"mapping_lr_multiplier": float("inf")}}), "mapping_lr_multiplier"),
     "aspect": (model_file({"generator": TINY | {"aspect": [10**400, 1]}}), "aspect"),

@@ -477,7 +477,7 @@ def test_bfloat16_gives_nearly_the_same_step(options, recompute):
         g.synthesis.recompute_from = d.recompute_from = 8
     seen = []
     hooks = [
-        block.register_forward_hook(lambda block, inputs, x: seen.append(x[0].dtype))
+        block.register_forward_hook(lambda block, inputs, x: seen.append(x.dtype))
         for block in g.synthesis.blocks.values()
     ]
     rounded = one_step(g, d)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import shutil
 import signal
 import sys
 import warnings
@@ -11,6 +12,8 @@ from typing import TextIO
 
 from stylegan.errors import InputWarning
 
+NARROWEST = 40  # columns
+
 
 @contextlib.contextmanager
 def well_behaved() -> Iterator[None]:
@@ -18,6 +21,7 @@ def well_behaved() -> Iterator[None]:
 
     A reader that has seen enough (`| head`) ends it quietly, with the exit code of one that SIGPIPE has ended. Names
     that the output's encoding does not have are printed as they are or escaped. An InputWarning is a line on stderr.
+    Help is laid out for lines of 40 columns at least.
     """
     before = sys.stdout.errors if hasattr(sys.stdout, "reconfigure") else None
     if before == "strict":
@@ -25,7 +29,7 @@ def well_behaved() -> Iterator[None]:
         sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
     try:
-        with _warnings_in_one_line():
+        with _warnings_in_one_line(), _lines_of_some_width():
             yield
         sys.stdout.flush()
     except BrokenPipeError:
@@ -55,6 +59,21 @@ def _warnings_in_one_line() -> Iterator[None]:
         warnings.showwarning = show_warning
         warnings.simplefilter("default", InputWarning)
         yield
+
+
+@contextlib.contextmanager
+def _lines_of_some_width() -> Iterator[None]:
+    """Inside, a terminal (or COLUMNS) of fewer than 40 columns is taken for one of 40: with 5, tyro never ends."""
+    before = os.environ.get("COLUMNS")
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["COLUMNS"] = before
+        else:
+            os.environ.pop("COLUMNS", None)
 
 
 def _end_if_unread(*streams: TextIO) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from stylegan.config import check, from_dict, to_dict
 from stylegan.errors import InputError
@@ -186,9 +185,8 @@ def _load_safetensors(path: Path) -> Model:
     if unknown or not any(name.startswith("g_ema.") for name in tensors):
         raise InputError(f"{path} is no model file: it holds {repr(unknown[0][:100]) if unknown else 'no generator'}")
 
-    def network(prefix: str, kind: type[nn.Module], config: Any) -> nn.Module | None:
-        own = {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
-        return build(kind, config, own) if own else None
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
 
     try:
         provenance = from_dict(Provenance, header["provenance"], "provenance.")
@@ -196,11 +194,12 @@ def _load_safetensors(path: Path) -> Model:
         truncation = from_dict(_Truncation, header["truncation"], "truncation.") if "truncation" in header else None
         config = from_dict(GeneratorConfig, header["generator"], "generator.")
         label_names = _label_names(header, config.label_count)
-        generator, raw = network("g_ema", Generator, config), network("g", Generator, config)
+        generator = build(Generator, config, part("g_ema"))
+        raw = build(Generator, config, part("g")) if part("g") else None
         discriminator = None
         if header["discriminator"]:
             config = from_dict(DiscriminatorConfig, header["discriminator"], "discriminator.")
-            discriminator = network("d", Discriminator, config)
+            discriminator = build(Discriminator, config, part("d")) if part("d") else None
         if str(grown.resolution) not in generator.synthesis.blocks or not 0 <= grown.fade <= 1:
             raise InputError(f"its network cannot have grown to {grown.resolution} with a fade of {grown.fade}")
     except KeyError as error:
@@ -239,13 +238,13 @@ class _Truncation:
 
 def _load_pickle(path: Path) -> Model:
     file = nvidia_files.read(path)
-    if file.g is None and file.gs is None:
+    average, raw = file.gs or file.g, file.g if file.gs else None
+    if average is None:
         raise InputError(
             f"{path} holds a discriminator alone, which draws nothing; if it is an attribute classifier, use: "
             f"stylegan import {path} OUT.safetensors --classifiers"
         )
     try:
-        average, raw = file.gs or file.g, file.g if file.gs else None
         notes = f"read from {path.name}"
         if others := nvidia.other_options(average):
             notes += f"; its other options: {others}"

@@ -4,21 +4,25 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tensors_of, tiny_config, tiny_discriminator, tiny_generator
+from conftest import tensors_of, tiny_config, tiny_discriminator, tiny_generator, write_store
 
 from stylegan import presets
+from stylegan.data.store import open_store
 from stylegan.errors import InputError
+from stylegan.training import losses, steps
+from stylegan.training.batches import batches
 from stylegan.training.config import TrainingConfig
 from stylegan.training.loop import train
 from stylegan.training.losses import LossConfig
-from stylegan.training.monitor import read_stats
+from stylegan.training.monitor import Means, read_stats
 from stylegan.training.schedule import ScheduleConfig, state_at
-from stylegan.training.state import new_optimizers
+from stylegan.training.state import new_optimizers, new_state
 
 
 @pytest.mark.parametrize("name", presets.PAPER)
 def test_the_paper_has_none(name):
     config = presets.PRESETS[name](presets.Shape(64))
+    assert config.loss.kind != "relativistic"
     assert config.loss.adam_power == 1 and config.loss.gamma_end is None and config.schedule.decay_kimg == 0
     assert not config.generator.use_demodulation and not config.generator.sum_rgb
 
@@ -89,3 +93,37 @@ def test_a_training_with_decay_reports_its_rate(store, tmp_path):
 def test_nothing_grows_where_the_first_resolution_is_the_last():
     config = ScheduleConfig(initial_resolution=64)
     assert {state_at(config, 64, images).stage for images in (0, 10**6, 10**7)} == {(64, False)}
+
+
+def test_a_relativistic_loss_pairs_fakes_with_reals():
+    """Only differences of scores count: for D and for G, and in opposite directions."""
+    reals, fakes = torch.tensor([1.0, 2.0, -3.0]), torch.tensor([0.5, 4.0, -3.0])
+    config = LossConfig(kind="relativistic", r1_gamma=0)
+
+    def loss_of_d(shift: float) -> torch.Tensor:
+        return losses.relativistic(lambda scores: scores + shift, reals, fakes, config, 1.0, reals).total
+
+    expected = torch.log1p(torch.exp(fakes - reals))
+    assert torch.allclose(loss_of_d(0), expected) and torch.allclose(loss_of_d(7), expected, atol=1e-6)
+    of_g = losses.generator_loss(fakes - reals, config)
+    assert torch.allclose(of_g, torch.log1p(torch.exp(reals - fakes)))
+
+
+def test_a_relativistic_training_compares_with_the_reals_of_its_batch(tmp_path, monkeypatch):
+    """G is shown its batch's reals, with fakes of their classes; it learns and resumes to the bit."""
+    data = write_store(tmp_path / "store", labels=2)
+    config = tiny_config(data, loss=LossConfig(kind="relativistic", r1_gamma=1, r2_gamma=1), label_count=2)
+    whole = tensors_of(train(config, tmp_path / "whole", progress=False))
+    half = replace(config, schedule=replace(config.schedule, total_kimg=0.2))
+    train(half, tmp_path / "parts", progress=False)
+    parts = tensors_of(train(config, tmp_path / "parts", progress=False))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+    given = []
+    true_pass = steps._pass_of_g
+    monkeypatch.setattr(steps, "_pass_of_g", lambda *inputs: given.append(inputs[-2:]) or true_pass(*inputs))
+    state = new_state(config, torch.device("cpu"))
+    now, (reals, *_) = next(batches(config, open_store(data), 0, torch.device("cpu")))
+    steps.iteration(state, now, reals, Means())
+    ((labels, images),) = given
+    assert torch.equal(labels, reals[0].labels) and torch.equal(images, reals[0].images)

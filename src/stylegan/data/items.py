@@ -23,11 +23,14 @@ class Unusable(Exception):
 class Item(Protocol):
     """One image of a source. Can be pickled."""
 
-    name: str
-    """Its path inside the source, with forward slashes, or its key or number."""
+    @property
+    def name(self) -> str:
+        """Its path inside the source, with forward slashes, or its key or number."""
+        ...
 
     def read(self) -> bytes:
         """An image file's bytes, as the source holds them; Unusable if they cannot be had."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,19 +186,22 @@ class LayerEpilogue(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps))
         self.style = Style(config.w_dim, maps, equalized=config.equalized) if config.use_styles else None
 
-    def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W], and the
-        scale [N, C] that w has put on the maps, if any"""
+    def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> Tensor:
+        """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
         plane, strength = (None, None) if self.noise is None else (plane, self.noise.strength)
         x = activate(ops.add_noise_and_bias(x, plane, strength, self.bias), self.config.activation)
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
         if self.style is None:
-            return (ops.instance_norm(x) if self.config.use_instance_norm else x), None
+            return ops.instance_norm(x) if self.config.use_instance_norm else x
         scale, bias = self.style(w)
         if self.config.use_instance_norm:
-            return ops.adain(x, scale, bias), scale
-        return x * scale[:, :, None, None].to(x.dtype) + bias[:, :, None, None].to(x.dtype), scale
+            return ops.adain(x, scale, bias)
+        return x * scale[:, :, None, None].to(x.dtype) + bias[:, :, None, None].to(x.dtype)
+
+    def scale(self, w: Tensor) -> Tensor | None:
+        """What w [N, w_dim] multiplies the maps by, [N, C], for the next convolution's demodulation; else None."""
+        return self.style(w)[0] if self.config.use_demodulation else None
 
 
 class SynthesisBlock(nn.Module):
@@ -228,9 +231,9 @@ class SynthesisBlock(nn.Module):
         w: Tensor,
         planes: Sequence[Tensor | None],
         dtype: torch.dtype,
-    ) -> tuple[Tensor, Tensor | None]:
-        """x [N, C', H/2, W/2] and the scale [N, C'] of its maps (None in the first block), w [N, 2, w_dim], two planes
-        -> [N, C, H, W] in dtype, and its scale"""
+    ) -> Tensor:
+        """x [N, C', H/2, W/2] (None in the first block) and the scale of its maps, w [N, 2, w_dim], two planes
+        -> [N, C, H, W] in dtype"""
         if x is not None:
             x = self._convolve(self.conv0, x, scale)
             if self.config.use_blur:
@@ -238,12 +241,12 @@ class SynthesisBlock(nn.Module):
         else:
             x = self.const.expand(len(w), -1, -1, -1) if self.config.const_input else self.dense(w[:, 0])
             x = x.reshape(len(w), -1, 4, 4).to(dtype).clone(memory_format=torch.channels_last)
-        x, scale = self.layer0(x, w[:, 0], planes[0])
-        return self.layer1(self._convolve(self.conv1, x, scale), w[:, 1], planes[1])
+        x = self.layer0(x, w[:, 0], planes[0])
+        return self.layer1(self._convolve(self.conv1, x, self.layer0.scale(w[:, 0])), w[:, 1], planes[1])
 
     def _convolve(self, conv: Conv, x: Tensor, scale: Tensor | None) -> Tensor:
-        y = conv(x)
-        return ops.demodulate(y, conv.weight * conv.scale, scale) if self.config.use_demodulation else y
+        """scale: see `LayerEpilogue.scale`, of the layer that x comes from."""
+        return conv(x) if scale is None else ops.demodulate(conv(x), conv.weight * conv.scale, scale)
 
 
 class SynthesisNetwork(nn.Module):
@@ -296,11 +299,12 @@ class SynthesisNetwork(nn.Module):
         x = scale = None
         images: list[Tensor] = []
         for i, r in enumerate(resolutions(resolution)):
-            layers = slice(2 * i, 2 * i + 2)
+            block, layers = self.blocks[str(r)], slice(2 * i, 2 * i + 2)
             inputs = (x, scale, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
-            x, scale = run_block(self.blocks[str(r)], r >= self.recompute_from, *inputs)
+            x = run_block(block, r >= self.recompute_from, *inputs)
+            scale = block.layer1.scale(w[:, 2 * i + 1])
             if self.config.sum_rgb or r == resolution or (ops.is_fading(fade) and 2 * r == resolution):
-                image = self.blocks[str(r)].to_rgb(x.to(w.dtype))
+                image = block.to_rgb(x.to(w.dtype))
                 images.append(image + self._enlarged(images[-1]) if self.config.sum_rgb and images else image)
         return ops.fade_in(images[-1], ops.upsample(images[-2]), fade) if ops.is_fading(fade) else images[-1]
 
@@ -345,6 +349,7 @@ class Generator(nn.Module):
         self.config = config
         self.mapping = MappingNetwork(config)
         self.synthesis = SynthesisNetwork(config)
+        self.w_avg: Tensor
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
         self.truncation = Truncation(0.7 if self.has_w else 1.0)
         """The psi and cutoff that its makers drew with: defaults of those who draw, see `truncate`."""

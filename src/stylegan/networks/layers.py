@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from math import sqrt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.resolutions import check_resolution, log2
 
+Network = TypeVar("Network", bound=nn.Module)
 SQRT2 = sqrt(2)  # He gain of a layer that a rectifier follows
 Activation = Literal["lrelu", "relu"]
 SLOPES = {"lrelu": 0.2, "relu": 0.0}  # of the activations, below 0
@@ -108,7 +109,7 @@ def compile_blocks(*blocks: nn.Module, backend: str = "inductor") -> None:
             block.compile(dynamic=False, backend=backend)
 
 
-def build(kind: type[nn.Module], config: Any, tensors: dict[str, Tensor]) -> nn.Module:
+def build(kind: type[Network], config: Any, tensors: dict[str, Tensor]) -> Network:
     """A network of this kind and configuration around the tensors of a file, ready to use.
 
     Every tensor must fit; the caller's random numbers are left alone. Raises InputError, before memory is taken for

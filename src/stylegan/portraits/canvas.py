@@ -6,15 +6,16 @@ Frame units: the picture is [0, 1] x [0, 1], y down.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+Number = float | np.ndarray  # an array is of one number, or of one for each of what it is applied to
 SHADOW = (0.52, 0.40, 0.42)  # what a shadow leaves of the colors below it
 
 
-def lch(lightness: float, chroma: float, hue: float) -> np.ndarray:
+def lch(lightness: Number, chroma: Number, hue: Number) -> np.ndarray:
     """OKLCH (hue in degrees) to sRGB in [0, 1], shape [3]: equal lightness looks equally light in every hue."""
     a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
@@ -29,12 +30,12 @@ def lch(lightness: float, chroma: float, hue: float) -> np.ndarray:
     return np.array([max(c, 0.0) for c in gamma], np.float32)
 
 
-def mix(a: np.ndarray, b: np.ndarray | float, amount: np.ndarray | float) -> np.ndarray:
+def mix(a: Number, b: Number, amount: Number) -> Any:
     """`a` where amount is 0, `b` where it is 1."""
     return a + (b - a) * amount
 
 
-def ramp(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
+def ramp(x: Number, low: Number, high: Number) -> Any:
     """A smooth step from 0 at `low` to 1 at `high`."""
     t = np.minimum(np.maximum((x - low) / (high - low), 0.0), 1.0)
     return t * t * (3 - 2 * t)
@@ -48,7 +49,7 @@ class Tones(NamedTuple):
     light: np.ndarray
 
 
-def cloth_tones(lightness: float, chroma: float, hue: float) -> Tones:
+def cloth_tones(lightness: Number, chroma: Number, hue: Number) -> Tones:
     """Matte cloth: shadows shift towards blue, lights stay close to the base."""
     return Tones(
         lch(lightness * 0.72, chroma, hue + 10),
@@ -80,7 +81,7 @@ def smooth(points: np.ndarray, samples: int = 8, closed: bool = True) -> np.ndar
     return spline(len(points), samples, closed) @ points
 
 
-def ribbon(points: np.ndarray, widths: Sequence[float]) -> np.ndarray:
+def ribbon(points: np.ndarray, widths: Sequence[Number]) -> np.ndarray:
     """The outline [n, 2] of a brush stroke along points [k, 2]; `widths` spread evenly from end to end."""
     line = smooth(points, 5, closed=False)
     along = np.empty_like(line)
@@ -112,25 +113,25 @@ def ruffle(outline: np.ndarray, height: float, wavelength: float) -> np.ndarray:
     return line + normal * (height * (bulges - 0.3 * outwards))[:, None]
 
 
-def ellipse(x: float, y: float, rx: float, ry: float, count: int = 24) -> np.ndarray:
+def ellipse(x: Number, y: Number, rx: Number, ry: Number, count: int = 24) -> np.ndarray:
     """Points [count, 2] around an ellipse."""
     turn = np.arange(count) * (2 * np.pi / count)
     return np.stack([x + rx * np.cos(turn), y + ry * np.sin(turn)], axis=1)
 
 
-def mirrored(points: Iterable[Iterable[float]]) -> tuple[np.ndarray, np.ndarray]:
+def mirrored(points: Iterable[Iterable[Number]]) -> tuple[np.ndarray, np.ndarray]:
     """A shape given for the right half of the picture, and its mirror image."""
     right = np.array(points, dtype=float)
     return right * (-1.0, 1.0), right
 
 
-def whole(points: Iterable[Iterable[float]]) -> np.ndarray:
+def whole(points: Iterable[Iterable[Number]]) -> np.ndarray:
     """Points given from the top down the right half, closed over the left half."""
     left, right = mirrored(points)
     return np.concatenate([right, left[::-1]])
 
 
-def whole_across(points: Sequence[tuple[float, float]]) -> np.ndarray:
+def whole_across(points: Sequence[tuple[Number, Number]]) -> np.ndarray:
     """Points given from the middle to the right, continued to the left: one line across, left to right."""
     left, right = mirrored(points)
     return np.concatenate([left[:0:-1], right])
@@ -159,7 +160,7 @@ class Canvas:
         right, bottom = (min(int(edge * self.size) + 1, self.size) for edge in high)
         return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
 
-    def _draw(self, shapes: Sequence[np.ndarray], blur: float, put: Callable[..., None]) -> Mask:
+    def _draw(self, shapes: Sequence[np.ndarray] | np.ndarray, blur: float, put: Callable[..., None]) -> Mask:
         """Call `put(draw, flat coordinates, index)` for every shape on a fine grid and average it to pixels."""
         points = np.concatenate(shapes)
         margin = 2.5 * blur + 0.01
@@ -186,7 +187,7 @@ class Canvas:
 
         return self._draw([*outlines, *holes], blur, put)
 
-    def lines(self, paths: np.ndarray, width: float) -> Mask:
+    def lines(self, paths: Sequence[np.ndarray] | np.ndarray, width: Number) -> Mask:
         """Thin lines along paths [n, points, 2]."""
         exact = width * self.size * self.fine
         pixels = math.ceil(exact)
@@ -194,7 +195,7 @@ class Canvas:
         # A line is a whole number of fine pixels wide; what it is too wide is taken off its strength.
         return Mask(mask.box, mask.alpha * (exact / pixels))
 
-    def glow(self, center: np.ndarray, rx: float, ry: float) -> Mask:
+    def glow(self, center: np.ndarray, rx: Number, ry: Number) -> Mask:
         """A soft elliptical spot; rx and ry are where it has fallen to 1/e."""
         x, y = float(center[0]), float(center[1])
         rows, columns = box = self.box((x - 2.2 * rx, y - 2.2 * ry), (x + 2.2 * rx, y + 2.2 * ry))
@@ -209,16 +210,14 @@ class Canvas:
         full[mask.box] = mask.alpha
         return full
 
-    def paint(
-        self, mask: Mask, color: np.ndarray, opacity: float | np.ndarray = 1.0, clip: np.ndarray | None = None
-    ) -> None:
+    def paint(self, mask: Mask, color: np.ndarray, opacity: Number = 1.0, clip: np.ndarray | None = None) -> None:
         """Lay color, [3] or [3, rows, columns], over the picture where the mask is."""
         alpha = mask.alpha * opacity if clip is None else mask.alpha * clip[mask.box] * opacity
         color = np.asarray(color, np.float32)
         region = self.rgb[(slice(None), *mask.box)]
         region += alpha * ((color[:, None, None] if color.ndim == 1 else color) - region)
 
-    def shade(self, mask: Mask, tint: Sequence[float], opacity: float = 1.0, clip: np.ndarray | None = None) -> None:
+    def shade(self, mask: Mask, tint: Sequence[float], opacity: Number = 1.0, clip: np.ndarray | None = None) -> None:
         """Multiply the picture by a tint [3] where the mask is: a shadow that keeps what lies below."""
         alpha = mask.alpha * opacity if clip is None else mask.alpha * clip[mask.box] * opacity
         region = self.rgb[(slice(None), *mask.box)]

@@ -36,12 +36,13 @@ class Critic:
 class LossConfig:
     """Which losses are trained with. The defaults are the paper's for FFHQ, configs b to f (appendix C)."""
 
-    kind: Literal["logistic", "wgan-gp"] = "logistic"
-    """Non-saturating logistic with R1, or Wasserstein with gradient penalty."""
+    kind: Literal["logistic", "wgan-gp", "relativistic"] = "logistic"
+    """Non-saturating logistic with R1, Wasserstein with gradient penalty, or relativistic: each fake against a real
+    (wants R1 and R2; Huang et al., 2024), not of the paper."""
     r1_gamma: Annotated[float, at_least(0)] = 10.0
-    """Weight of R1, the squared gradient of the scores of the reals (logistic)."""
+    """Weight of R1, the squared gradient of the scores of the reals (logistic, relativistic)."""
     r2_gamma: Annotated[float, at_least(0)] = 0.0
-    """The same on the fakes (logistic)."""
+    """The same on the fakes (logistic, relativistic)."""
     gp_weight: Annotated[float, at_least(0)] = 10.0
     """Weight of the gradient penalty (wgan-gp)."""
     drift_weight: Annotated[float, at_least(0)] = 0.001
@@ -128,19 +129,32 @@ def logistic(
 
     `mix` is not used here; the siblings share a signature.
     """
-    penalty = reals.new_zeros(len(reals))
-    if config.r1_gamma > 0:
-        real_scores, norm = squared_gradient_norm(score, reals)
-        penalty = penalty + norm * (gradient_scale**2 * config.r1_gamma / 2)
-    else:
-        real_scores = score(reals)
-    if config.r2_gamma > 0:
-        fake_scores, norm = squared_gradient_norm(score, fakes)
-        penalty = penalty + norm * (gradient_scale**2 * config.r2_gamma / 2)
-    else:
-        fake_scores = score(fakes)
+    real_scores, of_reals = _scores_and_penalty(score, reals, gradient_scale**2 * config.r1_gamma / 2)
+    fake_scores, of_fakes = _scores_and_penalty(score, fakes, gradient_scale**2 * config.r2_gamma / 2)
+    penalty = of_reals + of_fakes
     total = F.softplus(fake_scores) + F.softplus(-real_scores) + penalty
     return DiscriminatorLoss(total, real_scores, fake_scores, penalty)
+
+
+def relativistic(
+    score: Score, reals: Tensor, fakes: Tensor, config: LossConfig, gradient_scale: float, mix: Tensor
+) -> DiscriminatorLoss:
+    """Relativistic pairing loss with R1 and R2: softplus(D(fake) - D(real)) + gamma / 2 |grad|^2.
+
+    Each fake against one real (Jolicoeur-Martineau, 2019; Huang et al., 2024, section 2).
+    """
+    real_scores, of_reals = _scores_and_penalty(score, reals, gradient_scale**2 * config.r1_gamma / 2)
+    fake_scores, of_fakes = _scores_and_penalty(score, fakes, gradient_scale**2 * config.r2_gamma / 2)
+    penalty = of_reals + of_fakes
+    return DiscriminatorLoss(F.softplus(fake_scores - real_scores) + penalty, real_scores, fake_scores, penalty)
+
+
+def _scores_and_penalty(score: Score, images: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """Scores [N], and the squared norms [N] of their gradients times `weight`; 0 where that is 0."""
+    if weight == 0:
+        return score(images), images.new_zeros(len(images))
+    scores, norm = squared_gradient_norm(score, images)
+    return scores, norm * weight
 
 
 def wgan_gp(
@@ -159,9 +173,12 @@ def wgan_gp(
     return DiscriminatorLoss(total, real_scores, fake_scores, penalty)
 
 
-DISCRIMINATOR_LOSSES = {"logistic": logistic, "wgan-gp": wgan_gp}
+DISCRIMINATOR_LOSSES = {"logistic": logistic, "wgan-gp": wgan_gp, "relativistic": relativistic}
 
 
 def generator_loss(fake_scores: Tensor, config: LossConfig) -> Tensor:
-    """The generator's loss [N]: softplus(-D(fake)), the non-saturating form, or -D(fake) for wgan-gp."""
-    return F.softplus(-fake_scores) if config.kind == "logistic" else -fake_scores
+    """The generator's loss [N]: softplus(-D(fake)), the non-saturating form, or -D(fake) for wgan-gp.
+
+    fake_scores: [N]; for relativistic D(fake) - D(real).
+    """
+    return -fake_scores if config.kind == "wgan-gp" else F.softplus(-fake_scores)

@@ -54,11 +54,14 @@ def step_discriminator(state: TrainState, now: State, reals: list[Reals], means:
 
 
 def step_generator(state: TrainState, now: State, reals: list[Reals], means: Means) -> None:
-    """One step of G on a batch of other fakes; of the reals it looks at places and labels only."""
+    """One step of G on a batch of other fakes; of the reals it looks at places and labels only, but for a relativistic
+    loss, which compares each fake with one, of its class."""
+    relative = state.config.loss.kind == "relativistic"
     w_sum = torch.zeros_like(state.g.w_avg)
     state.d.requires_grad_(False)
     for micro in reals:
-        inputs = _on_device(state, micro.sample_index, micro.labels_of_g)
+        others = (micro.labels, micro.images) if relative else (micro.labels_of_g, None)
+        inputs = _on_device(state, micro.sample_index, *others)
         quantities, sum_of_part = _run(state, _pass_of_g, state.g, now, state.config.loss, *inputs)
         means.add(**quantities)
         w_sum += sum_of_part
@@ -127,10 +130,21 @@ def _pass_of_d(
 
 
 def _pass_of_g(
-    state: TrainState, config: LossConfig, now: State, keys: graphs.Keys, index: Tensor, labels: Tensor | None
+    state: TrainState,
+    config: LossConfig,
+    now: State,
+    keys: graphs.Keys,
+    index: Tensor,
+    labels: Tensor | None,
+    images: Tensor | None,
 ) -> graphs.Result:
+    """images: reals, for a relativistic loss."""
     w, w_first = _draw_w(state, now, "G", keys, index, labels)
     scores = state.d(_synthesize(state, w, now, "G", keys, index), labels, fade=now.fade)
+    if images is not None:
+        with torch.no_grad():
+            real_scores = state.d(to_reals(images, now.fade), labels, fade=now.fade)
+        scores = scores - real_scores
     loss = losses.generator_loss(scores, config)
     (loss.sum() / now.batch_size).backward()
     return {"loss_g": loss}, w_first.detach().sum(dim=0)
