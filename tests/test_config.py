@@ -7,9 +7,11 @@ from typing import Annotated
 import pytest
 
 from stylegan import config, presets
+from stylegan.bench import BenchConfig
 from stylegan.classifiers.train import ClassifierConfig
 from stylegan.config import above, at_least, between, check
 from stylegan.errors import InputError
+from stylegan.finders import FindConfig
 from stylegan.metrics.metric import EvaluateConfig
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
@@ -70,6 +72,8 @@ ALL = [
     ClassifierConfig,
     ProjectConfig,
     VideoConfig,
+    FindConfig,
+    BenchConfig,
 ]
 
 
@@ -84,9 +88,8 @@ def test_every_field_keeps_to_its_range(cls):
         if isinstance(example, float) or (f.name in ranges and isinstance(example, dict)):
             numbers.append(math.nan)
         for number in (number for number in numbers if number < math.inf or math.isnan(number)):
-            value = (
-                {4: number} if isinstance(example, dict) else (number, 1) if f.name in ("grid", "aspect") else number
-            )
+            several = isinstance(example, tuple) or f.name == "grid"
+            value = {4: number} if isinstance(example, dict) else (number, 1) if several else number
             with pytest.raises(InputError, match=rf"^(feature_maps\.)?{f.name} is {number}"):
                 cls(**{f.name: value})
 

@@ -57,7 +57,7 @@ class BenchConfig:
 
     resolutions: tuple[int, ...] = ()
     """Resolutions to measure at. Default: all that training passes through."""
-    batch: tuple[int, ...] = ()
+    batch: Annotated[tuple[int, ...], at_least(1)] = ()
     """Batch sizes. Default: the schedule's own for each resolution."""
     work: tuple[Literal["sample", "train"], ...] = ("sample", "train")
     """Work to measure: sample, train, or both."""
@@ -70,8 +70,6 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         check(self)
-        if min(self.batch, default=1) < 1:
-            raise InputError("--batch must be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stylegan import weights
 from stylegan.classifiers.model import AttributeClassifiers, load_classifiers
+from stylegan.config import at_least, check
 from stylegan.directions import Directions, layers_of
 from stylegan.errors import InputError
 from stylegan.metrics.metric import latents_and_logits
@@ -47,18 +48,17 @@ class FindConfig:
     """For labels: file of the z or w whose rows, from 0, the CSV names."""
     boundaries: tuple[Path, ...] = ()
     """For import: .npy files, [1, w_dim] each, named after the attribute."""
-    components: int = 10
+    components: Annotated[int, at_least(1)] = 10
     """For pca and sefa: number of directions."""
     layers: str | None = None
     """For sefa: layers whose styles count, such as 0-3. Default: all."""
-    count: int = 20_000
+    count: Annotated[int, at_least(2)] = 20_000
     """Number of samples that are judged (svm), or whose components are found (pca)."""
     seed: int = 0
     """Seed of the samples."""
 
     def __post_init__(self) -> None:
-        if self.count < 2:
-            raise InputError(f"count is {self.count}; give 2 or more")
+        check(self)
         needed = {"labels": ("labels", "a CSV file: --labels FILE")}
         needed["import"] = ("boundaries", "files: --boundaries smile.npy age.npy")
         name, what = needed.get(self.method, ("method", ""))
