@@ -96,16 +96,13 @@ def reports(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def models_at(folder: Path, seconds: Sequence[float]) -> Iterator[tuple[dict[str, Any], Path]]:
-    """The report, and the model, that come first after each of these moments; the last ones where a run ends before."""
-    lines = [line for line in reports(folder) if list(folder.glob(f"model-{line['images_seen']:010d}.*"))]
-    chosen = {}
+def models_at(folder: Path, seconds: Sequence[float]) -> Iterator[tuple[float, dict[str, Any], Path]]:
+    """Of each of these moments the report and the model that come first after it; the last ones where a run ended."""
+    models = {int(path.stem.partition("-")[2]): path for path in folder.glob("model-*")}
+    lines = [line for line in reports(folder) if line["images_seen"] in models]
     for moment in seconds:
-        later = [line for line in lines if line["seconds"] >= moment] or lines[-1:]
-        for line in later[:1]:
-            chosen[line["images_seen"]] = line
-    for images_seen, line in chosen.items():
-        yield line, next(folder.glob(f"model-{images_seen:010d}.*"))
+        for line in ([line for line in lines if line["seconds"] >= moment] or lines[-1:])[:1]:
+            yield moment, line, models[line["images_seen"]]
 
 
 def train(entry: Entry, store: Path, out: Path, minutes: float) -> None:
@@ -143,7 +140,7 @@ def _command(entry: Entry, store: Path, folder: Path) -> list[str]:
 
 def _remove_others(folder: Path, seconds: Sequence[float]) -> None:
     """Remove models and states but those of the moments and the newest of each."""
-    kept = {path for _, path in models_at(folder, seconds)}
+    kept = {path for _, _, path in models_at(folder, seconds)}
     for pattern in ("model-*", "state-*"):
         for path in sorted(folder.glob(pattern))[:-2]:
             if path not in kept:
@@ -179,7 +176,7 @@ def train_port(path: Path, store: Path, folder: Path, seed: int) -> None:
     step = step_of(networks, adams, fakes, scores_and_gradients, batch)
     while True:
         start = time.perf_counter()
-        for _ in range(int(TICK_KIMG * 1000) // batch):
+        while time.perf_counter() < start + 10:
             images, _ = loader.batch(np.arange(images_seen, images_seen + batch), loader.store.resolution)
             step(to_reals(images))
             with torch.no_grad():
@@ -272,16 +269,17 @@ def measure(entry: Entry, out: Path, minutes: float, judge: Judge, known: Curve 
 
     curve, folder = Curve(entry.name, entry.seed, entry.options), out / entry.folder
     old = {(point["images_seen"], point["seconds"]): point for point in known.points} if known else {}
-    for line, model in models_at(folder, moments(minutes)):
-        when = {"seconds": round(line["seconds"], 1), "images_seen": line["images_seen"]}
-        point = old.get((when["images_seen"], when["seconds"]))
+    for moment, line, model in models_at(folder, moments(minutes)):
+        when = (line["images_seen"], round(line["seconds"], 1))
+        point = old.get(when)
         if point is None or point["count"] != judge.count or (judge.faces and "faces" not in point):
             images = images_of(model, entry.port)
-            point = when | {"count": judge.count} | judge.scores(images)
+            point = {"images_seen": when[0], "seconds": when[1], "count": judge.count} | judge.scores(images)
             sheet = grid(images.batch(np.arange(32)), 8)
             save_image(sheet, folder / f"samples-{line['images_seen']:010d}.png", sheet=True)
             print(f"{entry.folder}: {json.dumps(point)}", flush=True)
-        curve.points.append(point)
+            old[when] = point
+        curve.points.append(point | {"moment": moment})
     return curve
 
 
@@ -312,14 +310,13 @@ def by_configuration(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
 def table(curves: Sequence[Curve], floor: dict[str, float]) -> str:
     """Markdown: the distance at each moment (mean of the seeds, and their range), and the rest at the last."""
     configurations = by_configuration(curves)
-    places = range(max(len(c.points) for own in configurations.values() for c in own))
-    longest = max((own[0] for own in configurations.values()), key=lambda curve: len(curve.points))
-    header = ["configuration", "seeds", *(f"{longest.points[i]['seconds'] / 60:.0f} min" for i in places)]
+    places = sorted({point["moment"] for curve in curves for point in curve.points})
+    header = ["configuration", "seeds", *(f"{moment / 60:g} min" for moment in places)]
     rows = [header + ["images", "precision", "recall", "faces"], ["---"] * (len(header) + 4)]
     for name, own in configurations.items():
         cells = [name, str(len(own))]
-        for i in places:
-            values = [curve.points[i]["kmd_x1000"] for curve in own if i < len(curve.points)]
+        for moment in places:
+            values = [point["kmd_x1000"] for curve in own for point in curve.points if point["moment"] == moment]
             spread = f" ({min(values):.0f} to {max(values):.0f})" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.0f}{spread}" if values else "")
         ends = [curve.points[-1] for curve in own]

@@ -29,7 +29,8 @@ def test_the_first_model_after_a_moment_is_measured(tmp_path):
     (tmp_path / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"cut sho')
     for n in (1, 2, 3, 5, 6, 7):  # the model of 100 s is not there (yet)
         (tmp_path / f"model-{100 * n:010d}.safetensors").touch()
-    assert [line["images_seen"] for line, _ in quality.models_at(tmp_path, [60, 90, 120, 500])] == [300, 500, 700]
+    found = [(moment, line["images_seen"]) for moment, line, _ in quality.models_at(tmp_path, [60, 90, 120, 500])]
+    assert found == [(60, 300), (90, 500), (120, 500), (500, 700)]
     (tmp_path / "state-0000000100.pt").touch()
     quality._remove_others(tmp_path, [60, 110])
     assert sorted(int(path.stem[6:]) for path in tmp_path.glob("model-*")) == [300, 500, 600, 700]
@@ -39,7 +40,7 @@ def test_the_first_model_after_a_moment_is_measured(tmp_path):
 def test_the_table_has_means_ranges_and_the_floor(tmp_path):
     def curve(name: str, seed: int, *distances: float) -> Curve:
         points = [
-            {"seconds": 60.0 * 2**i, "images_seen": 1000 * (i + 1), "kmd_x1000": d, "precision": 0.5, "recall": 0.25}
+            {"moment": 60.0 * 2**i, "images_seen": 1000 * (i + 1), "kmd_x1000": d, "precision": 0.5, "recall": 0.25}
             for i, d in enumerate(distances)
         ]
         return Curve(name, seed, "", points)
