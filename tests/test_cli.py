@@ -563,6 +563,37 @@ def test_only_what_is_ours_is_replaced(model, tmp_path, capsys):
     assert "make it first" in refused(capsys, "figure", "uncurated", model, "--out", tmp_path / "no" / "u.png")
 
 
+def test_latents_remember_their_noise(model, tmp_path):
+    def drawn(name: str, *options) -> np.ndarray:
+        assert run("generate", model, "--out", tmp_path / name, *options) == 0
+        return np.stack(pictures(tmp_path / name))
+
+    file = tmp_path / "w.safetensors"
+    for noise in ("const", "none"):
+        before = drawn(f"{noise}-before", "--seeds", "3,4", "--noise", noise, "--save-latents", file)
+        assert np.array_equal(drawn(f"{noise}-after", "--latents", file), before)
+        assert not np.array_equal(drawn(f"{noise}-new", "--latents", file, "--noise", "random"), before)
+
+
+def test_what_would_be_ignored_is_refused(model, tmp_path, capsys):
+    directions, labels = tmp_path / "d.safetensors", tmp_path / "l.csv"
+    find = ("directions", "find", model, directions)
+    assert "for labels" in refused(capsys, *find, "--labels", labels, "--method", "sefa")
+    assert "for sefa" in refused(capsys, *find, "--layers", "0-3", "--method", "pca")
+    assert "for pca and sefa" in refused(capsys, *find, "--components", "3", "--method", "svm")
+    assert "ends with .safetensors" in refused(capsys, *find[:3], tmp_path / "d.npz", "--method", "sefa")
+    assert run(*find, "--method", "sefa", "--components", "1") == 0
+    assert "name what to change" in refused(capsys, "edit", model, directions, "--out", tmp_path / "out")
+    assert "each direction once" in refused(capsys, "edit", model, directions, "sefa0=1", "sefa0=2")
+    assert "ends with .png" in refused(capsys, "directions", "show", model, directions, "--out", tmp_path / "x.jpg")
+    Image.new("RGB", (8, 8)).save(tmp_path / "photograph.png")
+    assert "choose another folder" in refused(capsys, "project", model, tmp_path / "photograph.png", "--out", tmp_path)
+    video = ("video", "style-mixing", model, tmp_path / "v.mp4")
+    assert "goes through W" in refused(capsys, *video, "--path", "spherical")
+    assert "leave out one" in refused(capsys, *video, "--grid", "4", "2", "--destinations", "1-3")
+    assert "count is 0" in refused(capsys, "figure", "noise-detail", model, "--count", "0")
+
+
 def test_old_names_of_options(model, tmp_path):
     assert run("export", model, tmp_path / "a.safetensors", "--licence", "MIT") == 0
     assert run("export", model, tmp_path / "b.safetensors", "--license=MIT") == 0

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,16 @@ def test_the_page_runs(tmp_path, monkeypatch):
     for name in ("prepare_portraits", "open_store", "preset", "train", "load", "draw", "evaluate", "find_directions"):
         assert f"stylegan.{name}(" in text
     assert "stylegan.edit(" in text and "stylegan.project(" in text and "stylegan.Recipe(" in text
+
+
+def test_the_page_of_directions_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = stylegan.find_directions("portraits-32", stylegan.FindConfig("pca", components=2))
+    stylegan.directions.save("svm.safetensors", replace(found, names=("glasses", "lipstick")))
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/directions.md").read_text(), re.DOTALL)
+    scope: dict = {}
+    exec(block, scope)
+    assert scope["edited"].shape == scope["w"].shape and not torch.equal(scope["edited"], scope["w"])
 
 
 def test_static_names_are_the_lazy_ones():

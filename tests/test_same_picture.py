@@ -124,7 +124,7 @@ def test_figures(model, truth, monkeypatch):
 def test_a_model_and_its_saved_latents_draw_the_same(model, truth, tmp_path):
     run("generate", model, "--seeds", "5,0", "--out", tmp_path / "g", "--save-latents", tmp_path / "l.safetensors")
     g = weights.load(model)
-    again = recipe.read(tmp_path / "l.safetensors", g, noise="const")
+    again = recipe.opened(Recipe(latents=tmp_path / "l.safetensors", noise="const"), g)
     if not g.config.use_noise:
         assert torch.equal(stylegan.draw(g, again), truth)
     assert torch.equal(recipe.resolve(again, g).w, recipe.resolve(stylegan.Recipe(SEEDS), g).w)

@@ -23,6 +23,7 @@ from stylegan.recipe import Recipe, resolve, seeds_of
 from stylegan.sampling import draw, noise_of_seeds, save_latents
 from stylegan.weights import check_fingerprint
 
+KIND = "stylegan-directions"  # of the file
 FORMAT_VERSION = 1
 
 
@@ -172,7 +173,7 @@ def layers_of(text: str | None, count: int) -> list[int] | None:
 def save(path: Path | str, directions: Directions) -> None:
     """Write a file of directions: safetensors, see docs/file-formats.md."""
     header = {
-        "kind": "stylegan-directions",
+        "kind": KIND,
         "format_version": FORMAT_VERSION,
         "names": directions.names,
         "method": directions.method,
@@ -191,7 +192,7 @@ def load(path: Path | str, generator: Generator | None = None) -> Directions:
     header, tensors = read_tensors(
         path,
         "a file of directions",
-        kind="stylegan-directions",
+        kind=KIND,
         version=FORMAT_VERSION,
         hint="find directions with: stylegan directions find MODEL FILE",
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -17,13 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 from stylegan import weights
+from stylegan.config import at_least, check
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.files import atomic_file
 from stylegan.images import crop_padding, enlarge, from_uint8, grid, on_white, save_image, to_uint8
 from stylegan.networks.generator import Generator
 from stylegan.plots import WIDTH, entanglement, page, training
-from stylegan.recipe import Recipe, Seeds, opened, resolve, truncation_of, untruncated_w
+from stylegan.recipe import Recipe, Seeds, opened, resolve
 from stylegan.sampling import draw, mixing_table, noise_of_seeds, style_ranges
 
 if TYPE_CHECKING:
@@ -95,8 +96,8 @@ def style_mixing(
     """Figure 3: coarse, then middle, then fine styles of the row's image replaced by those of the column's.
 
     recipe: the top row (source B), whose first image's noise planes are those of all, so that only styles differ.
-    destinations: seeds of the left column (source A), three or more; a third of them shows
-    middle styles, a sixth fine ones, the rest coarse ones. Raises InputError for a traditional generator.
+    destinations: seeds of the left column (source A), three or more; a third of them shows middle styles, a sixth fine
+    ones, the rest coarse ones. Raises InputError for a traditional generator.
     """
     recipe = opened(recipe.of((639, 701, 687, 615, 2268)), generator)
     left = replace(recipe, seeds=destinations, latents=None)
@@ -107,21 +108,19 @@ def style_mixing(
     counts = {"coarse": rows - middle - fine, "middle": middle, "fine": fine}
     ranges = style_ranges(generator.synthesis.grown.resolution)
     layers = [ranges[name] for name, count in counts.items() for _ in range(count)]
-    top, noise = untruncated_w(recipe, generator), resolve(recipe, generator, slice(1)).noise
-    psi, cutoff = truncation_of(recipe, generator)
-    how = {"psi": psi, "cutoff": cutoff, "noise": noise, "gap": _gap(generator)}
-    table = mixing_table(generator, top, untruncated_w(left, generator), layers, **how)
+    top, noise = resolve(recipe, generator).w, resolve(recipe, generator, slice(1)).noise
+    table = mixing_table(generator, top, resolve(left, generator).w, layers, noise=noise, gap=_gap(generator))
 
     row = (table.shape[1] + _gap(generator)) / (rows + 1)
     resolutions = generator.synthesis.layer_resolutions()
-    left, start = [], 1
+    beside, start = [], 1
     for name, count in counts.items():
         span = _span([resolutions[layer] for layer in ranges[name]])
-        left.append(((start + count / 2) * row, f"{name.capitalize()} styles\n({span}) from B"))
+        beside.append(((start + count / 2) * row, f"{name.capitalize()} styles\n({span}) from B"))
         start += count
     column = (table.shape[2] + _gap(generator)) / (len(top) + 1)
     above = [(column / 2, "Source A"), ((1 + len(top) / 2) * column, "Source B")]
-    return _labelled(table, above=above, left=left)
+    return _labelled(table, above=above, left=beside)
 
 
 @torch.no_grad()
@@ -155,9 +154,9 @@ def noise_detail(
     *,
     count: int = 100,
 ) -> "Figure":
-    """Figure 4: images, the same detail with four realisations of noise, and each pixel's standard deviation.
+    """Figure 4: images, the same detail with four realizations of noise, and each pixel's standard deviation.
 
-    The detail is the quarter of the image's width and height that noise changes most. count: realisations for the
+    The detail is the quarter of the image's width and height that noise changes most. count: realizations for the
     deviation. Raises InputError for a generator without noise inputs.
     """
     _need_noise(generator)
@@ -190,9 +189,9 @@ def noise_detail(
 
 @torch.no_grad()
 def noise_deviation(generator: Generator, w: Tensor, count: int = 100, *, batch: int = 16) -> Tensor:
-    """Standard deviation of each pixel over `count` realisations of noise, [N, H, W], in levels of 255.
+    """Standard deviation of each pixel over `count` realizations of noise, [N, H, W], in levels of 255.
 
-    w: [N, num_layers, w_dim]. The realisations are those of seeds 0, 1, ... The deviation is the root mean square over
+    w: [N, num_layers, w_dim]. The realizations are those of seeds 0, 1, ... The deviation is the root mean square over
     channels. Raises InputError for a generator without noise inputs.
     """
     _need_noise(generator)
@@ -331,7 +330,7 @@ class FigureConfig:
     """Seeds of the left column of style-mixing. Default: the paper's."""
     psis: tuple[float, ...] | None = None
     """Columns of truncation. Default: 1 0.7 0.5 0 -0.5 -1."""
-    count: int | None = None
+    count: Annotated[int, at_least(1)] | None = None
     """Realizations of noise in noise-detail (default: 100); images of entanglement (default: 4000)."""
     data: Path | None = None
     """Store that entanglement compares with."""
@@ -339,6 +338,11 @@ class FigureConfig:
     """Two names that the classifiers of entanglement know."""
     classifiers: str | None = None
     """File of `stylegan classifiers`, or bundled ones, for entanglement. Default: bundled ones that know both."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.psis is not None and not self.psis:
+            raise InputError("psis has no numbers; give one or more, such as 1 0.7 0")
 
 
 FIGURES: dict[str, Callable[..., "Tensor | Figure"]] = {
@@ -372,9 +376,9 @@ def make(
     figure, takes = FIGURES[name], signature(FIGURES[name]).parameters
     options = {f.name: getattr(config, f.name) for f in fields(FigureConfig)} if config else {}
     options = {option: value for option, value in options.items() if value is not None}
-    if recipe != USUAL and "recipe" in takes:
+    if "recipe" in takes:
         options["recipe"] = recipe
-    elif recipe != USUAL:
+    else:
         options |= {f.name: value for f in fields(Recipe) if (value := getattr(recipe, f.name)) != f.default}
     for option in options:
         if option not in takes:

@@ -124,19 +124,25 @@ def _header(metadata: Mapping[str, str], path: Path, what: str, kind: str, versi
     return header
 
 
-def check_output(path: Path | str, kind: str = "", *inputs: Path | str | None) -> None:
+def check_output(
+    path: Path | str, kind: str = "", *inputs: Path | str | None, ending: str | tuple[str, ...] | None = None
+) -> None:
     """Refuse, before the work, an output that could not be written after it, or should not be.
 
     It must not be one of the command's inputs, and may replace only what such a command has made: a tensor file of the
-    same kind, a sheet of images for a picture. kind: of a tensor file, as its header says. Raises InputError.
+    same kind, a sheet of images for a picture. kind: of a tensor file, as its header says. ending: of its name; that of
+    tensor files where there is a kind. Raises InputError.
     """
-    path = Path(path)
+    path, ending = Path(path), ending or (".safetensors" if kind else ())
     if not path.absolute().parent.is_dir():
         raise InputError(f"there is no folder {path.parent} for {path.name}; make it first")
     if any(other is not None and path.resolve() == Path(other).resolve() for other in inputs):
         raise InputError(f"{path} is what is read; give another name to what is written")
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the name of a file in it")
+    endings = (ending,) if isinstance(ending, str) else ending
+    if endings and path.suffix not in endings:
+        raise InputError(f"{path}: give it a name that ends with {' or '.join(endings)}")
     if path.exists() and not _made_by_us(path, kind):
         raise InputError(f"{path} exists and is something else; remove it, or give another name to what is written")
 

@@ -36,22 +36,22 @@ class FindConfig:
     """How directions are found."""
 
     method: Method = "svm"
-    """svm: hyperplanes between images that classifiers tell apart; labels: the same from a CSV file of yours; pca:
-    principal components of w (GANSpace); sefa: what changes the styles most (SeFa); import: .npy boundaries
-    (InterFaceGAN)."""
+    """Method: svm (hyperplanes between images that classifiers tell apart), labels (the same from a CSV file of yours),
+    pca (principal components of w, GANSpace), sefa (what changes the styles most, SeFa), or import (.npy boundaries,
+    InterFaceGAN)."""
     classifiers: str | None = None
-    """For svm: file of `stylegan classifiers`, or bundled ones. Default: those of the model's name."""
+    """File of `stylegan classifiers`, or bundled ones, for svm. Default: those of the model's name."""
     labels: Path | None = None
-    """For labels: CSV file whose first line is such as seed,smiling,hat (or row,smiling,hat with --latents), and then
+    """CSV file for labels, whose first line is such as seed,smiling,hat (or row,smiling,hat with --latents), and then
     for each image 1, 0, or nothing where it is not known."""
     latents: Path | None = None
-    """For labels: file of the z or w whose rows, from 0, the CSV names."""
+    """File of the z or w whose rows, from 0, the CSV file of labels names."""
     boundaries: tuple[Path, ...] = ()
-    """For import: .npy files, [1, w_dim] each, named after the attribute."""
+    """Files to import: .npy, [1, w_dim] each, named after the attribute."""
     components: Annotated[int, at_least(1)] = 10
-    """For pca and sefa: number of directions."""
+    """Number of directions of pca and sefa."""
     layers: str | None = None
-    """For sefa: layers whose styles count, such as 0-3. Default: all."""
+    """Layers whose styles count in sefa, such as 0-3. Default: all."""
     count: Annotated[int, at_least(2)] = 20_000
     """Number of samples that are judged (svm), or whose components are found (pca)."""
     seed: int = 0
@@ -64,6 +64,19 @@ class FindConfig:
         name, what = needed.get(self.method, ("method", ""))
         if not getattr(self, name):
             raise InputError(f"the method {self.method} needs {what}")
+        for option, methods in _OPTIONS_OF.items():
+            if self.method not in methods and getattr(self, option) != getattr(FindConfig, option):
+                raise InputError(f"the method {self.method} takes no --{option}; that is for {' and '.join(methods)}")
+
+
+_OPTIONS_OF = {
+    "classifiers": ("svm",),
+    "labels": ("labels",),
+    "latents": ("labels",),
+    "boundaries": ("import",),
+    "components": ("pca", "sefa"),
+    "layers": ("sefa",),
+}
 
 
 def find_directions(

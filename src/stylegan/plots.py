@@ -59,7 +59,7 @@ def entanglement(
 
     Two classifiers score every image: the score is the share of training images of which the classifier is less sure.
     Z and W are seen along the directions in which the two scores rise (fitted by least squares, the second made
-    orthogonal to the first); where they have two dimensions, that is all there is of them. A point has the colour of
+    orthogonal to the first); where they have two dimensions, that is all there is of them. A point has the color of
     its image's scores, so that bent bands of colour are bent factors of variation. R2 is how much of the scores'
     variance the straight directions explain. Below, for each place, the image whose point is nearest.
 
@@ -133,11 +133,11 @@ def _along_the_scores(latents: Tensor, scores: Tensor) -> tuple[Tensor, float]:
 
 
 CORNERS = torch.tensor([[[0.20, 0.25, 0.55], [0.95, 0.65, 0.15]], [[0.15, 0.65, 0.70], [0.85, 0.20, 0.30]]])
-"""Colours of (low, low) and (high, low) scores, then of (low, high) and (high, high)."""
+"""Colors of (low, low) and (high, low) scores, then of (low, high) and (high, high)."""
 
 
 def _drawn_panels(panels: Sequence[_Panel], attributes: Sequence[str]) -> "Figure":
-    """Above, the points in the colours of their scores; below, images at their places."""
+    """Above, the points in the colors of their scores; below, images at their places."""
     places = 9
     with page() as Figure:
         figure = Figure((WIDTH, 2 * WIDTH / len(panels) + 0.3), layout="constrained")

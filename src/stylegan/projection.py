@@ -7,7 +7,7 @@ nearest of many samples, and a pixel loss beside the perceptual one.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -15,6 +15,7 @@ from typing import Annotated, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from stylegan import sampling, videos, weights
 from stylegan.config import above, at_least, check
@@ -37,25 +38,26 @@ class ProjectConfig:
     """How images are projected. The defaults take less than a minute for an image of 64 x 64 on a CPU."""
 
     space: Literal["w", "w+"] = "w+"
-    """One w for all layers, or one for each; a traditional generator has one input, and both are the same."""
+    """Space: one w for all layers (w), or one for each (w+); both are the same for a traditional generator."""
     noise: Literal["const", "none", "optimized", "optimised"] = "const"
-    """The network's planes, none, or planes that are optimized too (`optimised` is the old spelling)."""
+    """Noise: the network's planes (const), none, or planes that are optimized too (`optimised` is the old spelling)."""
     distance: str = "auto"
-    """Beside the pixels: lpips, mobilenet-v2=FILE, none, or auto, which is lpips where it has been fetched."""
+    """Perceptual distance beside the pixels: lpips, mobilenet-v2, none, or auto, which is lpips where it has been
+    fetched."""
     start: Literal["best", "average"] = "best"
-    """The sample nearest to the image, or the average of W."""
+    """Start: the sample nearest to the image (best), or the average of W."""
     candidates: Annotated[int, at_least(1)] = 500
-    """Samples that the best is chosen of."""
+    """Number of samples that the best is chosen of."""
     steps: Annotated[int, at_least(1)] = 500
-    """Steps of Adam."""
+    """Number of steps of Adam."""
     learning_rate: Annotated[float, above(0)] = 0.2
-    """Its highest rate, in standard deviations of W; it rises over the first 5 % and falls over the last half."""
+    """Highest learning rate, in standard deviations of W; it rises over the first 5 % and falls over the last half."""
     perturbation: Annotated[float, at_least(0)] = 0.05
     """Deviation of the noise on w at the start, in standard deviations of W; none after three quarters of the steps."""
     noise_weight: Annotated[float, at_least(0)] = 1e5
     """How much autocorrelation of the optimized planes counts."""
     seed: int = 0
-    """Of the samples and the noise on w."""
+    """Seed of the samples and the noise on w."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -126,7 +128,7 @@ def projecting(
         near = v + jitter * torch.randn(1, *v.shape[1:], generator=draws).to(v)
         w = (middle + near @ spread.T).expand(-1, generator.config.num_layers, -1)
         if not generator.has_w:
-            w = F.normalize(w, dim=2) * w.shape[2] ** 0.5  # of the length that a normalised z has
+            w = F.normalize(w, dim=2) * w.shape[2] ** 0.5  # of the length that a normalized z has
         images = generator.synthesis(w, noise=planes or _unchanging(config))
         loss = _loss(images, targets, distance)
         kept = [plane.detach().clone() for plane in planes] or _unchanging(config)
@@ -284,19 +286,22 @@ def project_files(
     fit: Fit | None = None,
     label: int | None = None,
     video: Path | None = None,
-    progress: Callable[[Iterator[Projection]], Iterable[Projection]] = iter,
+    progress: bool = True,
 ) -> list[float]:
     """Project image files, each by itself, and write what was found into a folder; the PSNR of each in dB.
 
     It gets each file's target and projection, comparison.png (targets above), and latents.safetensors: w, and the noise
-    planes if they were optimized. fit, label: as for `project`. video: of the way there, .mp4 or .gif. progress: takes
-    the steps and yields them again, such as a bar. Raises InputError.
+    planes if they were optimized. fit, label: as for `project`. video: of the way there, .mp4 or .gif. progress: show a
+    bar. Raises InputError.
     """
     generator = model.generator
     targets = torch.cat([read_image(file, generator, fit or fit_of(model.provenance)) for file in files])
     wanted = shown(generator, targets)
     frames, every = [], max(1, config.steps // 150)
-    for result in progress(projecting(generator, targets, config, label=label)):
+    steps = tqdm(projecting(generator, targets, config, label=label), disable=None if progress else True)
+    steps.total, steps.unit = config.steps + 1, "step"
+    for result in steps:
+        steps.set_postfix(loss=f"{result.loss.mean():.4f}", refresh=False)
         if video is not None and (result.step % every == 0 or result.step == config.steps):
             frames.append(shown(generator, result.images))
     found = shown(generator, result.images)

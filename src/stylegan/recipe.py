@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 from tyro.conf import Suppress, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
@@ -24,7 +25,7 @@ from stylegan.images import contact_sheet, crop_padding, save_image, to_uint8
 from stylegan.networks.generator import Generator, NoiseInput
 
 USUAL_SEEDS = range(32)
-MOST_IN_A_SHEET = 1024
+MOST_IN_A_SHEET, MOST_PIXELS_OF_A_SHEET = 1024, 2**26
 
 
 def seeds_of(text: str) -> Sequence[int]:
@@ -76,8 +77,7 @@ class Recipe:
     """Seeds of the images, below 2**32: numbers, or as text numbers and ranges, 0-63 or 1,5,10-12. Default: 0-31, or
     what the command says."""
     latents: LatentsFile = None
-    """File of latents (.npy, .safetensors) to draw instead of seeds: z, w or w+. In Python also a tensor, z [N, z_dim]
-    or w [N, num_layers, w_dim]."""
+    """File of latents (.npy, .safetensors) to draw instead of seeds: z, w or w+; or a tensor of them."""
     label: Annotated[int | None, arg(name="class")] = None
     """Class of a conditional model. Default: all classes in turn."""
     psi: float | None = None
@@ -88,8 +88,8 @@ class Recipe:
     mix: Annotated[int, at_least(1)] = 1
     """Number of latents mixed into each image at random layers (table 2); for seeds only."""
     noise: sampling.Noise | None = None
-    """random: each image's own planes, from its seed; const: the network's, the same for all; none. Default: what the
-    file of latents was drawn with, else random."""
+    """Noise: random (each image's own planes, from its seed), const (the network's, the same for all), or none.
+    Default: what the file of latents was drawn with, else random."""
     noise_seed: Annotated[int, between(0, 2**32 - 1)] | None = None
     """Seed of the random planes of all images. Default: each image's own seed; 0, 1, 2, ... for latents."""
     own_noise: Suppress[NoiseInput | None] = None
@@ -99,6 +99,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if isinstance(self.seeds, str):
             object.__setattr__(self, "seeds", seeds_of(self.seeds))
+        if isinstance(self.latents, str):
+            object.__setattr__(self, "latents", Path(self.latents))
         check(self)
         if self.seeds is not None and self.latents is not None:
             raise InputError("give seeds or latents, not both")
@@ -238,14 +240,6 @@ def shown(generator: Generator, images: Tensor) -> Tensor:
 # --- files
 
 
-def read(path: Path | str, generator: Generator, **options: Any) -> Recipe:
-    """The recipe of the latents in a file, with the noise that they were drawn with.
-
-    options: other fields of `Recipe`. Raises InputError where they do not fit the generator.
-    """
-    return opened(Recipe(latents=Path(path), **options), generator)
-
-
 def noise_of_file(path: Path | str, generator: Generator) -> NoiseInput | None:
     """The noise that the w in a file was drawn with, as `sampling.save_latents` wrote it; None where it does not say.
 
@@ -259,10 +253,25 @@ def noise_of_file(path: Path | str, generator: Generator) -> NoiseInput | None:
         header = json.loads(metadata.get("stylegan", "{}"))
         said = header.get("noise") if isinstance(header, dict) else None
         return said if said in ("const", "none") else None
+    count = len(tensors["w"] if "w" in tensors else tensors.get("z", ()))
     sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution)
-    if [tuple(plane.shape) for plane in planes] != [(len(tensors["w"]), 1, r, r) for r in sizes]:
+    if [tuple(plane.shape) for plane in planes] != [(count, 1, r, r) for r in sizes]:
         raise InputError(f"the noise planes in {path} are those of another model")
     return [plane.to(generator.w_avg) for plane in planes]
+
+
+def save_latents(path: Path, generator: Generator, recipe: Recipe) -> None:
+    """Write the w+ of a recipe, and in a .safetensors file z, where there is one, and noise that no seed decides.
+
+    Raises InputError as `resolve` and `sampling.save_latents` do.
+    """
+    w, z, _ = _untruncated(opened(recipe, generator), generator, slice(None))
+    w = generator.truncate(w, *truncation_of(recipe, generator))
+    if path.suffix == ".npy":
+        sampling.save_latents(path, w=w)
+        return
+    noise = recipe.noise or (recipe.own_noise if recipe.noise_seed is None else None)
+    sampling.save_latents(path, w=w, z=z, noise=None if noise == "random" else noise, model=generator)
 
 
 def write_images(
@@ -272,21 +281,25 @@ def write_images(
     *,
     batch: int = 16,
     columns: int | None = None,
-    progress: Any = iter,
+    progress: bool = True,
 ) -> int:
     """Draw a recipe into a folder: a PNG file for each image, pixel by pixel, and grid.png, enlarged, with their names.
 
-    columns: width of the grid in images. progress: takes the batches and yields them again, such as a bar. Returns how
-    many images there are; the grid has the first 1,024. Raises InputError; what cannot be drawn leaves nothing behind.
+    columns: width of the grid in images. progress: show a bar where there is more than one batch. Returns how many of
+    them the grid has: the first 1,024, or fewer large ones. Raises InputError; what cannot be drawn leaves nothing.
     """
     folder, recipe = Path(folder), opened(recipe, generator)
     names, first = iter(recipe.names), []
-    for images in progress(batches(generator, recipe, batch=batch)):
+    bar = tqdm(total=len(recipe), unit="img", disable=None if progress and len(recipe) > batch else True)
+    for images in batches(generator, recipe, batch=batch):
         folder.mkdir(parents=True, exist_ok=True)
         images = shown(generator, images)
+        bar.update(len(images))
         for image in images:
             save_image(image, folder / f"{next(names)}.png")
-        first += images[: MOST_IN_A_SHEET - len(first)]
+        most = min(MOST_IN_A_SHEET, max(1, MOST_PIXELS_OF_A_SHEET // images[0, 0].numel()))
+        first += images[: max(0, most - len(first))]
+    bar.close()
     titles = [str(number) for number in recipe.numbers[: len(first)]]
     save_image(contact_sheet(torch.stack(first), titles, columns), folder / "grid.png", sheet=True)
-    return len(recipe)
+    return len(first)

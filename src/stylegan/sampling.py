@@ -1,4 +1,4 @@
-"""From seeds or files to images: z, w, truncation, mixing, interpolation. What draws images yields them in batches."""
+"""From seeds or files to images: z, w, mixing, interpolation; latents as files. `recipe` draws."""
 
 import json
 from collections.abc import Sequence
@@ -165,7 +165,7 @@ def lerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """Spherical interpolation of directions, for Z: both [N, z_dim] are normalised, and so is the result."""
+    """Spherical interpolation of directions, for Z: both [N, z_dim] are normalized, and so is the result."""
     a, b = a / a.norm(dim=-1, keepdim=True), b / b.norm(dim=-1, keepdim=True)
     cosine = (a * b).sum(dim=-1, keepdim=True)
     angle = t * torch.acos(cosine.clamp(-1, 1))
@@ -209,7 +209,7 @@ def _cubic_loop(points: Tensor, t: Tensor) -> Tensor:
 def style_ranges(resolution: int) -> dict[str, range]:
     """The layers of coarse, middle and fine styles: those at 4-8, 16-32 and 64-1024 in the paper (section 3.1).
 
-    A smaller network's colours are decided in its last layers all the same, so fine is its last resolution: 16 and 32
+    A smaller network's colors are decided in its last layers all the same, so fine is its last resolution: 16 and 32
     are middle and fine in one of 32 x 32; 4, 8 and 16 the three in one of 16 x 16. Raises InputError below.
     """
     layers = 2 * len(resolutions(resolution))
@@ -241,20 +241,17 @@ def mixing_table(
     left: Tensor,
     layers: Sequence[Sequence[int]],
     *,
-    psi: float = 1.0,
-    cutoff: int | None = None,
     noise: NoiseInput = "const",
     gap: int = 0,
 ) -> Tensor:
     """Style mixing as a table (figure 3): the images of the left column with some styles of those of the top row.
 
     top, left: w [N, num_layers, w_dim] and [M, num_layers, w_dim]. layers: those that come from the top row, for each
-    of the M rows. psi, cutoff: truncation, see `Generator.truncate`. noise: one set of planes for all, so that
-    only styles differ. gap: pixels between the images. Returns uint8 [C, H, W].
-    Raises InputError for a traditional generator.
+    of the M rows. noise: one set of planes for all, so that only styles differ. gap: pixels between the images. Returns
+    uint8 [C, H, W]. Raises InputError for a traditional generator.
     """
     rows = [torch.cat([w[None], mix(w[None], top, chosen)]) for w, chosen in zip(left, layers, strict=True)]
-    drawn = draw(generator, generator.truncate(torch.cat([top, *rows]), psi, cutoff), noise)
+    drawn = draw(generator, torch.cat([top, *rows]), noise)
     return grid(torch.cat([torch.full_like(drawn[:1], 255), drawn]), columns=len(top) + 1, gap=gap)
 
 

@@ -36,8 +36,8 @@ class VideoConfig:
     """What moves, and how long."""
 
     path: Route | None = None
-    """cubic: smooth, and returns to the beginning; linear: straight through W to the last latent; spherical: along
-    arcs through Z (to close these two, repeat the first seed at the end). Default: cubic."""
+    """Path: cubic (smooth, and returns to the beginning), linear (straight through W to the last latent), or spherical
+    (along arcs through Z); to close these two, repeat the first seed at the end. Default: cubic."""
     grid: Annotated[tuple[int, int], at_least(1)] | None = None
     """Columns and rows, in images. Default: 1 1, or 4 3 for style-mixing, sources not counted."""
     destinations: recipes.Seeds = None
@@ -63,8 +63,8 @@ def make(
     """The number of frames of a video, and the frames: what `stylegan video` writes.
 
     recipe: the first images fill the grid (of style-mixing the top row); the next as many are where these go, and so
-    on. The first frame is what `recipe.draw` draws of it; its noise planes stand still but in "noise". Raises
-    InputError where the images cannot be shared out, and for options that this kind of video does not have.
+    on. An interpolation begins with what `recipe.draw` draws of it, and its noise planes stand still. Raises InputError
+    where the images cannot be shared out, and for options that this kind of video does not have.
     """
     config = config or VideoConfig()
     for name, kinds in (("path", MOVING), ("destinations", ("style-mixing",)), ("styles", ("style-mixing",))):
@@ -82,6 +82,8 @@ def make(
         many = f"a multiple of {count}" if kind in MOVING else count
         raise InputError(f"{len(recipe)} latents cannot be shared out among {count} images; give {many}")
     path = config.path or "cubic"
+    if path == "spherical" and kind == "style-mixing":
+        raise InputError("the video style-mixing goes through W; use --path linear or cubic")
     if path == "spherical" and (recipe.is_w or recipe.mix != 1):
         raise InputError("w, and latents that are mixed, are not on a sphere; use --path linear or cubic")
 
@@ -99,9 +101,14 @@ def make(
     if kind == "interpolation":
         return frames, interpolation(generator, keys, frames, labels=first.labels, columns=columns, **how)
     if kind == "style-mixing":
-        left = Recipe(config.destinations or range(100, 100 + rows), label=recipe.label)
+        alike = {"label": recipe.label, "psi": recipe.psi, "cutoff": recipe.cutoff}
+        left = Recipe(config.destinations or range(100, 100 + rows), **alike)
+        if config.grid is not None and len(left) != rows:
+            raise InputError(f"--grid has {rows} rows for {len(left)} --destinations; leave out one of them")
         styles = sampling.style_ranges(generator.synthesis.grown.resolution)[config.styles or "coarse"]
-        return frames, style_mixing(generator, keys, recipes.untruncated_w(left, generator), styles, frames, **how)
+        keys = recipes.resolve(recipe, generator).w.unflatten(0, (-1, count))  # truncated, as what is mixed with them
+        w = recipes.resolve(left, generator).w
+        return frames, style_mixing(generator, keys, w, styles, frames, path=path, noise=first.noise)
     if kind == "noise":
         return frames, noise(generator, first.w, frames, columns=columns, seeds=recipe.numbers)
     return frames, truncation(generator, keys[0], frames, noise=first.noise, columns=columns)
@@ -143,18 +150,17 @@ def style_mixing(
     frames: int,
     *,
     path: Literal["linear", "cubic"] = "cubic",
-    psi: float = 1.0,
-    cutoff: int | None = None,
     noise: NoiseInput = "const",
 ) -> Iterator[Frame]:
     """A table whose top row is on its way, and gives the styles of some layers to the images of the left column.
 
-    keys: of the top row, w [K, N, num_layers, w_dim]. w: the left column. layers: those that come from the top row.
+    keys: of the top row, w [K, N, num_layers, w_dim], truncated like w, the left column. layers: those that come from
+    the top row.
     noise: one set of planes for all. Raises InputError for a traditional generator.
     """
     for t in _times(len(keys), frames, path):
         top = through(keys, t, path)[0]
-        yield mixing_table(generator, top, w, [layers] * len(w), psi=psi, cutoff=cutoff, noise=noise), ""
+        yield mixing_table(generator, top, w, [layers] * len(w), noise=noise), ""
 
 
 @torch.no_grad()

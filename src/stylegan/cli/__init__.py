@@ -78,8 +78,9 @@ def _main(arguments: Sequence[str] | None) -> None:
     except RuntimeError as error:
         if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error):
             raise
-        option = {"train": "--micro-batch (4, say), and set --recompute-from 64 if that is not enough"}
-        _refuse(f"memory ran out; lower {option.get(name, '--batch')}")
+        option = dict.fromkeys(("generate", "evaluate", "bench"), "lower --batch")
+        option["train"] = "lower --micro-batch (4, say), and set --recompute-from 64 if that is not enough"
+        _refuse(f"memory ran out; {option.get(name, 'ask for fewer images at a time, or use a smaller model')}")
     except KeyboardInterrupt:
         print("\nstylegan: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -18,7 +18,7 @@ Store = Annotated[str, Positional, arg(metavar="STORE", help="Folder that `style
 Device = Annotated[str, arg(help="cpu, cuda, mps, xpu, or auto.")]
 Flat = arg(name="")  # an options' dataclass whose fields are options of the command itself
 
-# what options were called in version 0.1
+# what options were called before
 ALIASES = {"--licence": "--license"}
 
 

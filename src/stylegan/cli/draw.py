@@ -1,14 +1,12 @@
 """The commands that draw: generate, figure, video."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from torch import Tensor
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from stylegan import figures, recipe, sampling, videos, weights
+from stylegan import figures, recipe, videos, weights
 from stylegan.cli.arguments import Device, Flat, Model, ModelOrBundled, command
 from stylegan.device import Precision, pick_device, pick_precision, set_precision
 from stylegan.errors import InputError
@@ -38,33 +36,25 @@ def generate(
             on CUDA, bf16 on a CPU that is fast at it, else float32).
         compile_: Compile the network first: half a minute, then some tenth faster; for thousands of images.
         batch: Images at a time; changes the speed, not the images.
-        columns: Width of the grid, in images.
+        columns: Width of the grid, in images. Default: as close to a square as it can be.
     """
     if batch < 1 or (columns is not None and columns < 1):
         raise InputError("--batch and --columns must be 1 or more")
     check_output_folder(out, drawn.latents)
     if save_latents is not None:
-        check_output(save_latents, "stylegan-latents", drawn.latents)
+        check_output(save_latents, "stylegan-latents", drawn.latents, ending=(".npy", ".safetensors"))
     chosen = pick_device(device)
     generator = weights.load(model or weights.DEFAULT_MODEL, chosen)
     generator.synthesis.compute_dtype = set_precision(pick_precision(precision, chosen))
     if compile_:
         generator.synthesis.compile()
     drawn = recipe.opened(drawn, generator)
-    if save_latents is not None:  # all w at once
-        every = recipe.resolve(drawn, generator)
-        z = every.z if save_latents.suffix == ".safetensors" else None
-        sampling.save_latents(save_latents, w=every.w, z=z, model=generator)
+    if save_latents is not None:
+        recipe.save_latents(save_latents, generator, drawn)
 
-    def progress(batches: Iterator[Tensor]) -> Iterator[Tensor]:
-        with tqdm(total=len(drawn), unit="img", disable=None if len(drawn) > batch else True) as bar:
-            for images in batches:
-                yield images
-                bar.update(len(images))
-
-    count = recipe.write_images(generator, drawn, out, batch=batch, columns=columns, progress=progress)
-    first = f" of the first {recipe.MOST_IN_A_SHEET}" if count > recipe.MOST_IN_A_SHEET else ""
-    print(f"{count} images and grid.png{first} in {out}")
+    shown = recipe.write_images(generator, drawn, out, batch=batch, columns=columns)
+    first = f" of the first {shown}" if shown < len(drawn) else ""
+    print(f"{len(drawn)} images and grid.png{first} in {out}")
 
 
 @command
@@ -87,7 +77,7 @@ def figure(
         out: File, .png or (where there is text) .pdf. Default: NAME.png.
     """
     out = out or Path(f"{name}.png")
-    check_output(out)
+    check_output(out, ending=(".png", ".pdf"))
     drawn = figures.make(name, what, shown, config, device=pick_device(device))
     figures.save_figure(drawn, out)
     print(out)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from tqdm import tqdm
 from tyro.conf import Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
@@ -18,8 +17,6 @@ from stylegan.files import check_output, check_output_folder
 from stylegan.images import save_image
 from stylegan.recipe import Recipe, opened, resolve
 
-KIND = "stylegan-directions"
-
 
 def find(
     model: Model,
@@ -32,7 +29,8 @@ def find(
     Args:
         file: File to write.
     """
-    check_output(file, KIND, config.latents, config.labels)
+    judges = None if config.classifiers is None else Path(config.classifiers)
+    check_output(file, library.KIND, Path(model), judges, config.latents, config.labels, *config.boundaries)
     found = finders.find_directions(model, config, device=pick_device(device))
     library.save(file, found)
     print(
@@ -57,12 +55,12 @@ def show(
     Args:
         file: File of `stylegan directions find`.
         out: Picture to write.
-        names: Only these directions.
+        names: Directions to show. Default: all.
         strengths: Strengths, in standard deviations of w along the direction.
-        layers: Change only these layers, such as 0-3. Default: all, or those that the file names.
+        layers: Layers to change, such as 0-3. Default: those that the file names, else all.
         hold: Directions that the others must leave alone (conditional editing).
     """
-    check_output(out)
+    check_output(out, ending=".png")
     generator = weights.load(model, pick_device(device))
     found = library.load(file, generator)
     start = resolve(shown.of((0,)), generator)
@@ -94,10 +92,12 @@ def edit(
     Args:
         file: File of `stylegan directions find`.
         changes: What to change and how far, in standard deviations of w along the direction: smiling=2 hat=-1
-        layers: Change only these layers, such as 0-3. Default: all, or those that the file names.
+        layers: Layers to change, such as 0-3. Default: those that the file names, else all.
         hold: Directions that the changes must leave alone (conditional editing).
         out: Folder for edited0000.png and so on, comparison.png (before and, below, after) and latents.safetensors.
     """
+    if not changes or len({change.rpartition("=")[0] for change in changes}) < len(changes):
+        raise InputError("name what to change, each direction once: smiling=2 hat=-1")
     check_output_folder(out, file, edited.latents)
     generator = weights.load(model, pick_device(device))
     found, chosen = library.load(file, generator), library.layers_of(layers, generator.config.num_layers)
@@ -125,7 +125,7 @@ def project(
         files: Image files.
         out: Folder for comparison.png (targets above, projections below), each image's target and projection, and
             latents.safetensors (w, and the noise planes if they were optimized), which the other commands take.
-        fit: How an image becomes square, as for `stylegan prepare`; face, which finds and aligns the largest, for a
+        fit: Way to make an image square, as for `stylegan prepare`; face, which finds and aligns the largest, for a
             model of faces aligned as FFHQ's are. Default: as the model's training images did, where its file says;
             else crop, or wide for 4:3 models.
         class_: Class (for a conditional model). Default: samples of all classes.
@@ -133,19 +133,12 @@ def project(
     """
     if not files:
         raise InputError("name an image file, or several")
+    check_output_folder(out, *files)
     if video is not None:
         videos.check_file(video)
     loaded = weights.load_model(model)
     loaded.generator.to(pick_device(device))
-    total = config.steps + 1
-
-    def progress(steps):
-        with tqdm(steps, total=total, unit="step", disable=None) as bar:
-            for result in bar:
-                bar.set_postfix(loss=f"{result.loss.mean():.4f}", refresh=False)
-                yield result
-
-    how = {"fit": fit, "label": class_, "video": video, "progress": progress}
+    how = {"fit": fit, "label": class_, "video": video}
     for file, decibels in zip(files, projection.project_files(loaded, files, out, config, **how), strict=True):
         print(f"{file}: {decibels:.1f} dB")
     words = ("edit", model, "DIRECTIONS", "NAME=STRENGTH", "--latents", out / "latents.safetensors")
@@ -170,7 +163,7 @@ def explore(
         directions: File of `stylegan directions find`: what can be edited. Default: the principal components of W.
         host: Address to serve at. Only this machine reaches the default; 0.0.0.0 lets others in.
         port: Port. Default: the first free one from 7860 on.
-        space: Serve nothing; write a folder that is a Hugging Face Space, and runs anywhere with `python app.py`.
+        space: Folder to write instead of serving: a Hugging Face Space, which runs anywhere with `python app.py`.
     """
     model = model or weights.DEFAULT_MODEL
     if space is not None:
@@ -178,6 +171,8 @@ def explore(
 
         if data is not None:
             raise InputError("--space takes no --data: the training images would be for everybody to see")
+        if (host, port) != ("127.0.0.1", None):
+            raise InputError("--space serves nothing; leave out --host and --port")
         write_space(space, model, directions)
         print(f"{space}: a Space to push as it is, or to try with: python {space / 'app.py'}")
         return

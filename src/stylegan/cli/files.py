@@ -50,12 +50,14 @@ def import_(
         file: Official pickle of StyleGAN or Progressive GAN networks, or checkpoint of genforce.
         out: File to write.
         classifiers: FILE is an official attribute classifier, or a folder of them.
-        data: What it was trained on, for the file's provenance.
+        data: Name of the training data, for the file's provenance.
         license_: License of the weights, for the file's provenance.
     """
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: give the file to write a name that ends with .safetensors")
     check_output(out, "stylegan-classifiers" if classifiers else "stylegan-model", file)
+    if classifiers and data:
+        raise InputError("--data is for networks that draw; leave it out for classifiers")
     if classifiers:
         found = load_classifiers(file)
         save_classifiers(out, found, notes=f"read from {file.name}; {license_ or ''}".removesuffix("; "))
@@ -89,7 +91,7 @@ def export(
     Args:
         out: File to write: FILE.onnx or FILE.safetensors.
         part: ONNX: the whole generator from z to images, or one of its two networks.
-        cutoff: ONNX: number of layers that psi works on. Default: all up to 32 x 32.
+        cutoff: ONNX: number of layers that psi works on. Default: the value stored in the model.
         half: safetensors: store float16, half the size.
         only_ema: safetensors: leave out what only further training needs (the raw generator, the discriminator).
         license_: License of the weights to note in the file, such as CC-BY-4.0.
@@ -101,12 +103,13 @@ def export(
     if out.suffix == ".safetensors" and (part != "all" or cutoff is not None):
         raise InputError("--part and --cutoff are for .onnx; leave them out")
     source = weights.find(model)
-    check_output(out, "stylegan-model", source)
+    check_output(out, "stylegan-model", source, ending=(".safetensors", ".onnx"))
     found = weights.to_share(weights.load_model(source), licence=license_, only_ema=only_ema)
     if out.suffix == ".safetensors":
         weights.save(out, found, half=half)
         print(f"{out}, {out.stat().st_size / 1e6:.1f} MB")
         return
+    cutoff = found.generator.truncation.cutoff if cutoff is None else cutoff
     error = onnx.export(out, found.generator, part=part, cutoff=cutoff, provenance=asdict(found.provenance))
     print(f"{out}, {out.stat().st_size / 1e6:.1f} MB; with onnxruntime it deviates by {error:.1e} from this program")
 
@@ -131,7 +134,7 @@ def push(
     Args:
         repository: Repository to send to, or hf://USER/NAME; it is made if there is none.
         license_: License of the weights, such as CC-BY-4.0. Default: the model file's own.
-        data: What it was trained on, USER/NAME if that is on the hub. Default: the name of the store.
+        data: Name of the training data, USER/NAME if that is on the hub. Default: the name of the store.
         private: Make a repository that only you can see.
         half: Store float16, half the size.
         only_ema: Leave out what only further training needs (the raw generator, the discriminator).
@@ -142,6 +145,8 @@ def push(
     found = weights.find(model)
     shared = weights.to_share(weights.load_model(found), licence=license_, data=data, only_ema=only_ema)
     record = found.parent / "metrics.jsonl" if Path(model).exists() else None
+    if dry_run is not None and private:
+        raise InputError("--dry-run sends nothing; leave out --private")
     if dry_run is not None:
         check_target(dry_run)
         share.write_folder(dry_run, shared, repository, record, half=half)

@@ -14,7 +14,7 @@ from stylegan import directions as editing
 from stylegan import finders, processes
 from stylegan import presets as configurations
 from stylegan.classifiers.train import ClassifierConfig, train_classifiers
-from stylegan.cli.arguments import Device, Flat, Model, Store, command, parse, renamed, say_next
+from stylegan.cli.arguments import Device, Flat, Store, command, parse, renamed, say_next
 from stylegan.cli.train import HELP
 from stylegan.device import pick_device
 from stylegan.errors import InputError
@@ -28,7 +28,7 @@ from stylegan.training.config import TrainingConfig
 
 @command
 def evaluate(
-    what: Model,
+    what: Annotated[str, Positional, arg(metavar="MODEL")],
     config: Annotated[EvaluateConfig, Flat],
     data: str | None = None,
     record: Path | None = None,
@@ -46,7 +46,7 @@ def evaluate(
         directions: File for the hyperplanes that ls finds, as editing directions.
     """
     if directions is not None:
-        check_output(directions, "stylegan-directions")
+        check_output(directions, editing.KIND)
     chosen = pick_device(device)
     with processes.joined(chosen, patience=timedelta(days=1)):  # the SVMs are fitted in one process
         evaluation, provenance, home = metrics.open_evaluation(what, data, config, chosen)
@@ -60,7 +60,7 @@ def evaluate(
         if directions is not None:
             found = evaluation.separability["w" if "w" in evaluation.separability else "z"]
             named = finders.of_hyperplanes(evaluation.generator, evaluation.classifiers.names, found)
-            editing.save(directions, replace(named, model=Path(what).name))
+            editing.save(directions, replace(named, model=Path(what).stem))
 
 
 @command
@@ -85,7 +85,7 @@ def classifiers(
 
 @dataclass(frozen=True)
 class Bench:
-    store: Store = ""
+    store: Annotated[str, Positional, arg(metavar="STORE")] = ""
     """Store whose training is measured. Default: RGB images of 64 x 64."""
     choice: Annotated[Choice, Flat] = field(default_factory=lambda: Choice("config-f"))
     what: Annotated[library.BenchConfig, Flat] = field(default_factory=library.BenchConfig)

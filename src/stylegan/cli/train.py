@@ -38,15 +38,15 @@ def train(arguments: Sequence[str]) -> int | None:
     arguments = renamed(arguments)
     if HELP & set(arguments):
         return parse(_short, "train", ["--help"])
+    chosen, _ = cli(Training, args=[a for a in arguments if a != HELP_ALL], add_help=False, return_unknown_args=True)
+    name, options = chosen.choice.preset, dict(vars(chosen.choice))
+    del options["preset"]
     if HELP_ALL in arguments:
-        default, arguments = configurations.PRESETS["small"](configurations.Shape(64)), ["--help"]
-    else:
-        chosen, _ = cli(Training, args=arguments, add_help=False, return_unknown_args=True)
-        if not chosen.store or not chosen.run:
-            raise InputError("train needs a store and a folder for the run: stylegan train STORE RUN")
-        name, options = chosen.choice.preset, dict(vars(chosen.choice))
-        del options["preset"]
-        default = configurations.default_config(chosen.run, chosen.store, name, **options)
+        arguments = ["--help"]
+        options["resolution"] = options["resolution"] or (None if chosen.store or options["start_from"] else 64)
+    elif not chosen.store or not chosen.run:
+        raise InputError("train needs a store and a folder for the run: stylegan train STORE RUN")
+    default = configurations.default_config(chosen.run, chosen.store, name, **options)
 
     def run(
         basis: Annotated[Training, Flat],
@@ -64,19 +64,20 @@ def train(arguments: Sequence[str]) -> int | None:
 
 def _short(
     basis: Annotated[Training, Flat],
-    mirror: bool = True,
+    mirror: bool | None = None,
     seed: int = 0,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: Precision | None = None,
 ) -> None:
     """Train on a store and keep everything in the folder RUN. To resume: the same command, or no options at all.
 
     These are the options that people use; `stylegan train --help-all` has every option.
 
     Args:
-        mirror: Flip images at random.
+        mirror: Flip images at random. Default: as the preset says.
         seed: Seed of every random number of the run.
-        precision: float32, tf32, bf16, or auto: the fastest that serves on this machine.
+        precision: float32, tf32, bf16, or auto: the fastest that serves on this machine. Default: the
+            preset's.
     """
 
 

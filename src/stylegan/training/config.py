@@ -49,7 +49,7 @@ class TrainingConfig:
     """Learning rate of the noise strengths relative to the rest. Below 1, noise is slower to stand in for detail
     that a small network has not learned yet; 1 in the paper."""
     seed: Annotated[int, between(0, 2**63 - 1)] = 0
-    """Of everything random in the run."""
+    """Seed of every random number of the run."""
     grid: Annotated[tuple[int, ...], at_least(1)] = (8, 8)
     """Columns and rows of the sample grids."""
     evaluation: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(metrics=()))
