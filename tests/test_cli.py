@@ -353,7 +353,7 @@ def test_latents_out_and_in(model, tmp_path, capsys):
     assert "for seeds" in refused(capsys, *w, "--mix", "2")
     assert "of a class already" in refused(capsys, *w, "--class", "1")
     assert "no file" in refused(capsys, *w[:3], tmp_path / "nowhere.npy", *w[4:])
-    assert "cannot hold" in refused(capsys, *w, "--save-latents", tmp_path / "w.txt")
+    assert "ends with .npy" in refused(capsys, *w, "--save-latents", tmp_path / "w.txt")
     assert not (tmp_path / "no").exists()
 
 

@@ -301,7 +301,7 @@ def test_refusals_of_the_commands(model, tmp_path, capsys):
         (("directions", "find", model, file, "--method", "svm"), "no classifiers"),
         (("directions", "find", model, file, "--method", "labels"), "--labels FILE"),
         (("directions", "find", model, file, "--method", "import"), "--boundaries"),
-        (("directions", "find", model, file, "--method", "pca", "--components", "0"), "1 to 8"),
+        (("directions", "find", model, file, "--method", "pca", "--components", "0"), "components is 0"),
         (("directions", "find", model, file, "--method", "sefa", "--layers", "4-6"), "0 to 5"),
         (("directions", "show", model, file, "--names", "hat"), "there is no direction hat"),
         (("directions", "show", model, model), "not a file of directions"),
