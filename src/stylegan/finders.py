@@ -87,10 +87,10 @@ def find_directions(
     model: a generator, or what `stylegan.load` takes. Raises InputError for what is missing or does not fit.
     """
     config = config or FindConfig()
-    name = "" if isinstance(model, Generator) else Path(model).stem
+    name = "" if isinstance(model, Generator) else Path(model).name
     generator = model if isinstance(model, Generator) else weights.load(model, device)
     if config.method == "svm":
-        judge = load_classifiers(config.classifiers or name).to(generator.w_avg.device)
+        judge = load_classifiers(config.classifiers or Path(name).stem).to(generator.w_avg.device)
         found = by_svm(generator, judge, count=config.count, seed=config.seed)
     elif config.method == "labels":
         found = by_labels(generator, *_labelled_w(generator, config))

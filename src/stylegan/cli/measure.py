@@ -60,7 +60,7 @@ def evaluate(
         if directions is not None:
             found = evaluation.separability["w" if "w" in evaluation.separability else "z"]
             named = finders.of_hyperplanes(evaluation.generator, evaluation.classifiers.names, found)
-            editing.save(directions, replace(named, model=Path(what).stem))
+            editing.save(directions, replace(named, model=Path(what).name))
 
 
 @command
