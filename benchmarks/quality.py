@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How good the pictures are after 1, 2, 4, 8 ... minutes of training: configurations side by side, as curves.
 
-    benchmarks/quality.py STORE OUT [--configurations small plain] [--try "gamma-2=plain --loss.r1-gamma 2"]
+    benchmarks/quality.py STORE OUT [--configurations small growing] [--try "gamma-2=plain --loss.r1-gamma 2"]
                           [--minutes 15] [--seeds 0 1] [--port PATH] [--against PATH] [--faces]
 
 STORE: one with held-out images (stylegan prepare --hold-out). Each configuration is trained on it by `stylegan train`,
@@ -38,9 +38,10 @@ THIN = (
 )
 CONFIGURATIONS = {  # name: options of `stylegan train`
     "small": "--preset small",
+    "growing": "--preset growing",
     "demo": "--preset demo",
     # nothing grows; the average's half-life is 5 % of the images seen
-    "plain": f"--preset small {THIN} --schedule.initial-resolution {{resolution}} --schedule.batch-size 4:16 "
+    "plain": f"--preset growing {THIN} --schedule.initial-resolution {{resolution}} --schedule.batch-size 4:16 "
     "--loss.r1-gamma 0.5 --loss.penalty-interval 8 --ema-kimg 500 --ema-rampup 0.05 --noise-lr-multiplier 1",
 }
 TICK_KIMG = 0.5  # models are saved so often: a moment is met to within the time that these images take
@@ -370,7 +371,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--configurations", nargs="*", choices=CONFIGURATIONS, default=["small", "plain"])
+    parser.add_argument("--configurations", nargs="*", choices=CONFIGURATIONS, default=["small", "growing"])
     parser.add_argument("--try", action="append", default=[], metavar="NAME=BASE OPTIONS", help="one more")
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])

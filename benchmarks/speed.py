@@ -36,7 +36,7 @@ ROWS = {
     "thin": Row("train", 64, 16, thin=True),
     "official-64": Row("train", 64, 4),
     "official-256": Row("train", 256, 2),
-    "small": Row("train", 64, 32, preset="small"),
+    "growing": Row("train", 64, 32, preset="growing"),
     "demo": Row("train", 32, 8, preset="demo"),
     "sample-256": Row("sample", 256, 4),
     "sample-1024": Row("sample", 1024, 1),
@@ -86,7 +86,8 @@ def child(job: dict) -> float:
     from stylegan.networks.layers import FeatureMaps
 
     row, contender = Row(**job["row"]), Contender(**job["contender"])
-    config = presets.PRESETS[row.preset](presets.Shape(row.resolution))
+    preset = presets.PRESETS.get(row.preset, presets.PRESETS["small"])  # what older code calls the growing one
+    config = preset(presets.Shape(row.resolution))
     config = replace(config, device=job["device"], precision=contender.precision, compile=contender.compiled)
     if contender.graphs:
         config = replace(config, graphs=True)

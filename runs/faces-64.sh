@@ -5,7 +5,7 @@ set -euo pipefail
 export OMP_NUM_THREADS=1
 shared=${STYLEGAN_SHARED:-../shared} store=${1:-out/faces-64} run=${2:-out/run-faces-64}
 [ -d "$store" ] || stylegan prepare "$shared/data/fairface-128.zip" "$store" --resolution 64 --classes none
-stylegan train "$store" "$run" --preset small --device cpu --keep 0 --grid 12 6 \
+stylegan train "$store" "$run" --preset growing --device cpu --keep 0 --grid 12 6 \
     --schedule.batch-size 4:16 --schedule.tick-kimg 4:8 \
     --schedule.stable-kimg 24 --schedule.fade-kimg 12 --schedule.total-kimg 400 \
     --generator.feature-maps.base 512 --generator.feature-maps.maximum 64 \

@@ -15,7 +15,7 @@ mkdir -p "$out"
 for seed in ${SEEDS:-0 1 2}; do
     for precision in float32 bf16; do
         run=$out/$precision-$seed
-        stylegan train "$store" "$run" --preset small --precision "$precision" --seed "$seed" \
+        stylegan train "$store" "$run" --preset growing --precision "$precision" --seed "$seed" \
             --schedule.initial-resolution "$resolution" --schedule.total-kimg "${KIMG:-40}" --schedule.batch-size "${BATCH:-4:16}" \
             --generator.feature-maps.base 1024 --discriminator.feature-maps.base 1024 \
             --loss.r1-gamma 0.5 --loss.penalty-interval 8 "${extra[@]}"

@@ -76,7 +76,7 @@ MACHINES = {  # microseconds an operation, GFLOP/s, GB/s
 
 
 @pytest.mark.parametrize("rates", MACHINES.values(), ids=MACHINES)
-@pytest.mark.parametrize("preset", ["demo", "small", "config-f"])
+@pytest.mark.parametrize("preset", ["demo", "growing", "config-f"])
 def test_an_estimate_from_8x8_alone(preset, rates):
     """Within a factor of 2.5 at every resolution up to 128 x 128, for machines up to four times unlike the typical."""
     config = presets.PRESETS[preset](presets.Shape(128))

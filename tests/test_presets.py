@@ -85,7 +85,7 @@ def test_what_the_presets_change():
 def test_the_papers_presets_are_in_float32_and_ours_choose():
     shape = presets.Shape(64)
     chosen = {name: function(shape).precision for name, function in presets.PRESETS.items()}
-    assert {name for name, precision in chosen.items() if precision == "auto"} == {"small", "demo"}
+    assert {name for name, precision in chosen.items() if precision == "auto"} == {"small", "growing", "demo"}
     assert set(chosen.values()) == {"auto", "float32"}
 
 
@@ -148,7 +148,8 @@ def test_dials(store):
         "paper": (8192, 512),
     }
     assert presets.preset("config-f", "", width="paper") == presets.preset("config-f", "")
-    assert presets.preset("small", "", width="small") == presets.preset("small", "")
+    assert presets.preset("growing", "", width="small") == presets.preset("growing", "")
+    assert presets.preset("small", "", width="thin") == presets.preset("small", "")
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,28 @@ def lsun_car(shape: Shape) -> TrainingConfig:
 
 
 def small(shape: Shape) -> TrainingConfig:
-    """Thin networks and a short schedule: good pictures up to 64 x 64 in hours on a CPU, in minutes on a GPU."""
+    """Thin networks that begin at 64 x 64 instead of growing: faces in a quarter of an hour on a CPU with AMX."""
+    config, maps = growing(shape), FeatureMaps(base=1024, maximum=128)
+    return replace(
+        config,
+        generator=replace(config.generator, feature_maps=maps),
+        discriminator=replace(config.discriminator, feature_maps=maps),
+        schedule=replace(
+            config.schedule,
+            initial_resolution=min(64, shape.resolution),
+            stable_kimg=200,
+            fade_kimg=50,
+            batch_size={4: 16},
+            tick_kimg={4: 4},
+        ),
+        loss=LossConfig(r1_gamma=0.5, penalty_at="current", penalty_interval=8),
+        ema_kimg=500,  # the share of the images seen decides, not this
+        model_ticks=2,
+    )
+
+
+def growing(shape: Shape) -> TrainingConfig:
+    """Thin networks that grow from 8 x 8 by a short schedule, as the paper's do: 64 x 64 in hours on a CPU."""
     config = config_f(shape)
     maps = FeatureMaps(base=2048, maximum=128)
     return replace(
@@ -155,8 +176,8 @@ def small(shape: Shape) -> TrainingConfig:
 
 
 def demo(shape: Shape) -> TrainingConfig:
-    """The first ten minutes: recognisable 32 x 32 portraits on two CPU cores."""
-    config = small(shape)
+    """The first ten minutes: recognizable 32 x 32 portraits on two CPU cores."""
+    config = growing(shape)
     maps = FeatureMaps(base=512, maximum=64)
     return replace(
         config,
@@ -211,7 +232,7 @@ PAPER = {
     "lsun-car": lsun_car,
     "lsun-cat": partial(lsun, 70),
 }
-PRESETS = {**PAPER, "small": small, "demo": demo}
+PRESETS = {**PAPER, "small": small, "growing": growing, "demo": demo}
 
 Width = Literal["thin", "small", "paper"]
 WIDTHS: dict[Width, FeatureMaps] = {
