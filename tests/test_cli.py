@@ -68,7 +68,7 @@ def test_from_photographs_to_samples(photographs, tmp_path, capsys):
     assert run("train", store, folder, *TINY) == 0
     assert run("train", store, folder, *TINY) == 0
     assert run("train", store, folder) == 0  # with the options that it began with
-    assert "ema_kimg 5.0, now 7.0" in refused(capsys, "train", store, folder, "--ema-kimg", "7")
+    assert "ema_kimg 500.0, now 7.0" in refused(capsys, "train", store, folder, "--ema-kimg", "7")
     assert "preset small, now config-f" in refused(capsys, "train", store, folder, "--preset", "config-f")
     assert run("generate", folder, "--seeds", "0-3,9", "--out", out, "--psi", "1") == 0
     assert sorted(path.name for path in out.iterdir()) == [
