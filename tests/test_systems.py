@@ -55,6 +55,8 @@ def test_the_whole_way_as_on_another_system(name, tmp_path):
 
 
 def test_peak_memory(monkeypatch):
+    if os.environ.get("STYLEGAN_TEST_SYSTEM"):
+        pytest.skip("what tells it is hidden")
     peak = system.peak_memory_bytes()
     assert 20e6 < peak < 1e12
     if sys.platform != "win32":
