@@ -289,15 +289,12 @@ def preset(
     lr: float | None = None,
     width: Width | None = None,
 ) -> TrainingConfig:
-    """The run configuration of that name for the store `data`, with what is given changed.
+    """The run configuration of that name for the store `data`, with what is given changed; see `Choice`.
 
-    data: "" for none yet: RGB images without labels, of the resolution given (or 1024). resolution: below the
-    store's, if wanted. labels: train with its classes. gpus: 1, 2, 4 or 8, for the paper's configurations, which
-    have a table of batch sizes for each; the others have one for all. start_from: a model whose networks the run begins
-    with, see `continuing`. kimg, batch_size, lr, width: see `dialed`.
-
-    Raises InputError where the preset or the store is unknown, or what is given does not fit.
+    data: "" for none yet: RGB images without labels, of the resolution given (or 1024). Raises InputError where the
+    preset or the store is unknown, or what is given does not fit.
     """
+    choice = Choice(name, resolution, labels, kimg, batch_size, lr, width, gpus, start_from)
     if start_from and (resolution is not None or labels):
         raise InputError("a run that starts from a model has its resolution and classes; leave out these options")
     if name not in PRESETS:
@@ -312,72 +309,19 @@ def preset(
     config = PRESETS[name](found if resolution is None else replace(found, resolution=resolution))
     if start_from:
         config = continuing(config, start_from)
-    config = replace(config, data=str(data), preset=name)
-    return dialed(config, gpus=gpus, kimg=kimg, batch_size=batch_size, lr=lr, width=width)
+    return _dialed(replace(config, data=str(data), preset=name), choice)
 
 
-def dialed(
-    config: TrainingConfig,
-    *,
-    gpus: int | None = None,
-    kimg: float | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    width: Width | None = None,
-) -> TrainingConfig:
-    """A configuration with what most people change, changed; None leaves it as it is.
-
-    gpus: 1, 2, 4 or 8, for the paper's batch sizes. kimg: length of the training, in thousands of images. batch_size:
-    images in a batch, at all resolutions. lr: learning rate of both networks, at all resolutions. width: feature maps
-    of both networks, see `WIDTHS`. Raises InputError where a value does not fit.
-    """
-    schedule = config.schedule
-    if gpus is not None:
-        if config.preset not in PAPER or gpus not in BATCH_SIZES or batch_size is not None:
-            raise InputError(
-                "gpus chooses among the paper's batch sizes: 1, 2, 4 or 8, with a preset of the paper and no batch size"
-            )
-        schedule = replace(schedule, batch_size=dict(BATCH_SIZES[gpus]))
-    if kimg is not None:
-        schedule = replace(schedule, total_kimg=kimg)
-    if batch_size is not None:
-        schedule = replace(schedule, batch_size={LOWEST: batch_size})
-    if lr is not None:
-        schedule = replace(schedule, learning_rate={LOWEST: lr})
-    if width is None:
-        return replace(config, schedule=schedule)
-
-    if width not in WIDTHS:
-        raise InputError(f"there is no width {width}; use one of: {', '.join(WIDTHS)}")
-    if config.start_from:
-        raise InputError("a run that starts from a model has its width; leave out this option")
-    g, d = (replace(part, feature_maps=WIDTHS[width]) for part in (config.generator, config.discriminator))
-    return replace(config, schedule=schedule, generator=g, discriminator=d)
-
-
-def default_config(
-    run: Path | str,
-    data: str,
-    name: str | None = None,
-    *,
-    resolution: int | None = None,
-    labels: bool = False,
-    gpus: int | None = None,
-    start_from: str = "",
-    kimg: float | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    width: Width | None = None,
-) -> TrainingConfig:
+def default_config(run: Path | str, data: str, choice: Choice | None = None) -> TrainingConfig:
     """The configuration of a training in the folder `run`: where it holds a run, that run's own, else the preset's.
 
     A run keeps the options it began with, whatever has become of a model it started from; `data` says where its store
-    is now. A new one begins as the preset `name`, "small" by default. The others are as for `preset`. Raises InputError
-    as that does, and where a run began with something else than what is given.
+    is now. Raises InputError as `preset` does, and where a run began with something else than is chosen.
     """
-    dials = {"gpus": gpus, "kimg": kimg, "batch_size": batch_size, "lr": lr, "width": width}
+    choice = choice or Choice()
     if not (run and (Path(run) / "run.json").exists()):
-        return preset(name or "small", data, resolution=resolution, labels=labels, start_from=start_from, **dials)
+        options = dict(vars(choice))
+        return preset(options.pop("preset") or "small", data, **options)
     began = run_folder.read_run(run)
     then = {
         "preset": began.preset,
@@ -385,9 +329,37 @@ def default_config(
         "labels": began.generator.label_count > 0,
         "start_from": began.start_from,
     }
-    now = {"preset": name, "resolution": resolution, "labels": labels or None, "start_from": start_from or None}
-    run_folder.refuse_changes(run, then, {option: value for option, value in now.items() if value is not None})
-    return replace(dialed(began, **dials), data=str(data) or began.data)
+    now = {name: getattr(choice, name) for name in then}
+    unset = ("", None, False)
+    run_folder.refuse_changes(run, then, {name: value for name, value in now.items() if value not in unset})
+    return replace(_dialed(began, choice), data=str(data) or began.data)
+
+
+def _dialed(config: TrainingConfig, choice: Choice) -> TrainingConfig:
+    """A configuration with the chosen length, batch, rate and width. Raises InputError where one does not fit."""
+    schedule = config.schedule
+    if choice.gpus is not None:
+        if config.preset not in PAPER or choice.gpus not in BATCH_SIZES or choice.batch_size is not None:
+            raise InputError(
+                "gpus chooses among the paper's batch sizes: 1, 2, 4 or 8, with a preset of the paper and no batch size"
+            )
+        schedule = replace(schedule, batch_size=dict(BATCH_SIZES[choice.gpus]))
+    if choice.kimg is not None:
+        schedule = replace(schedule, total_kimg=choice.kimg)
+    if choice.batch_size is not None:
+        schedule = replace(schedule, batch_size={LOWEST: choice.batch_size})
+    if choice.lr is not None:
+        schedule = replace(schedule, learning_rate={LOWEST: choice.lr})
+    if choice.width is None:
+        return replace(config, schedule=schedule)
+
+    if choice.width not in WIDTHS:
+        raise InputError(f"there is no width {choice.width}; use one of: {', '.join(WIDTHS)}")
+    if config.start_from:
+        raise InputError("a run that starts from a model has its width; leave out this option")
+    maps = WIDTHS[choice.width]
+    g, d = (replace(part, feature_maps=maps) for part in (config.generator, config.discriminator))
+    return replace(config, schedule=schedule, generator=g, discriminator=d)
 
 
 def continuing(config: TrainingConfig, model: str) -> TrainingConfig:

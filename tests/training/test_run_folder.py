@@ -184,7 +184,7 @@ def test_a_run_goes_on_by_itself(finished, store, tmp_path):
     train(brief(config, 0.1), tmp_path / "run", progress=False)
     base.unlink()
 
-    again = presets.default_config(tmp_path / "run", str(store), kimg=0.4)
+    again = presets.default_config(tmp_path / "run", str(store), presets.Choice(kimg=0.4))
     assert replace(again, precision=config.precision, threads=None) == config
     assert same(tensors_of(train(again, tmp_path / "run", progress=False)), tensors_of(whole))
     assert train(None, tmp_path / "run", progress=False).images_seen == whole.images_seen
@@ -207,7 +207,7 @@ def test_a_refusal_gives_both_values(finished, store):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"name": "config-f"}, 'preset "", now config-f'),
+        ({"preset": "config-f"}, 'preset "", now config-f'),
         ({"resolution": 8}, "resolution 16, now 8"),
         ({"labels": True}, "labels False, now True"),
         ({"start_from": "x.pkl"}, 'start_from "", now x.pkl'),
@@ -215,16 +215,16 @@ def test_a_refusal_gives_both_values(finished, store):
 )
 def test_options_of_a_run_that_are_given_again(finished, store, options, sentence):
     with pytest.raises(InputError, match=sentence):
-        presets.default_config(finished[1], str(store), **options)
+        presets.default_config(finished[1], str(store), presets.Choice(**options))
 
 
 def test_defaults_are_the_runs_own_or_a_presets(finished, store, tmp_path):
     assert presets.default_config(tmp_path, str(store)) == presets.preset("small", str(store))
-    assert presets.default_config("", str(store), "config-e") == presets.preset("config-e", str(store))
-    longer = presets.default_config(finished[1], str(store), resolution=16, kimg=0.8)
+    assert presets.default_config("", str(store), presets.Choice("config-e")) == presets.preset("config-e", str(store))
+    longer = presets.default_config(finished[1], str(store), presets.Choice(resolution=16, kimg=0.8))
     assert longer.schedule.total_kimg == 0.8 and longer.generator == tiny_config(store).generator
     moved = presets.default_config(finished[1], str(tmp_path / "moved"))
     assert moved.data == str(tmp_path / "moved")
-    wider = presets.default_config(finished[1], str(store), width="thin")
+    wider = presets.default_config(finished[1], str(store), presets.Choice(width="thin"))
     with pytest.raises(InputError, match=r"generator\.feature_maps\.base 64, now 1024"):
         train(wider, finished[1], progress=False)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -39,14 +39,14 @@ def train(arguments: Sequence[str]) -> int | None:
     if HELP & set(arguments):
         return parse(_short, "train", ["--help"])
     chosen, _ = cli(Training, args=[a for a in arguments if a != HELP_ALL], add_help=False, return_unknown_args=True)
-    name, options = chosen.choice.preset, dict(vars(chosen.choice))
-    del options["preset"]
+    choice = chosen.choice
     if HELP_ALL in arguments:
         arguments = ["--help"]
-        options["resolution"] = options["resolution"] or (None if chosen.store or options["start_from"] else 64)
+        if not chosen.store and not choice.start_from:
+            choice = replace(choice, resolution=choice.resolution or 64)
     elif not chosen.store or not chosen.run:
         raise InputError("train needs a store and a folder for the run: stylegan train STORE RUN")
-    default = configurations.default_config(chosen.run, chosen.store, name, **options)
+    default = configurations.default_config(chosen.run, chosen.store, choice)
 
     def run(
         basis: Annotated[Training, Flat],
