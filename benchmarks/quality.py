@@ -2,13 +2,16 @@
 """How good the pictures are after 1, 2, 4, 8 ... minutes of training: configurations side by side, as curves.
 
     benchmarks/quality.py STORE OUT [--configurations small growing] [--try "gamma-2=plain --loss.r1-gamma 2"]
-                          [--minutes 15] [--seeds 0 1] [--port PATH] [--against PATH] [--faces]
+                          [--minutes 15 | --kimg 40 --jobs 2] [--seeds 0 1] [--port PATH] [--against PATH] [--faces]
 
 STORE: one with held-out images (stylegan prepare --hold-out). Each configuration is trained on it by `stylegan train`,
 one after the other, in a process of its own, for the same time by the run's own clock, which stands still while
 anything is saved. Afterwards the moving average's samples (psi 1) are compared with the held-out images: kernel
 distance (times 1000) in MobileNetV2's features, precision, recall, and with --faces the share of 500 samples in which
 `prepare --fit face` finds a face. "reals" in the table is the same of as many training images: the floor.
+
+With --kimg configurations are compared after the same number of images instead of the same time, which other work on
+the machine does not disturb; --jobs trainings then run side by side, with one thread each.
 
 Repeat the command to go on after an interruption, with more minutes or more seeds. OUT holds the runs; what was
 measured is added to --results, and drawn into a picture beside it.
@@ -27,9 +30,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 HERE = Path(__file__).resolve().parents[1]
 THIN = (
@@ -76,10 +80,21 @@ class Curve:
 # --- training
 
 
-def moments(minutes: float) -> list[float]:
-    """Seconds at which to measure: 1, 2, 4, 8 ... minutes, and the end."""
-    powers = [60.0 * 2**n for n in range(20)]
-    return [seconds for seconds in powers if seconds < 60 * minutes] + [60 * minutes]
+@dataclass(frozen=True)
+class Length:
+    """How long the trainings are."""
+
+    unit: Literal["seconds", "images_seen"]
+    total: float
+
+    def moments(self) -> list[float]:
+        """When to measure: at 1, 2, 4, 8 ... minutes, or after 4, 8, 16 ... thousand images, and at the end."""
+        first = 60.0 if self.unit == "seconds" else 4000.0
+        return [moment for moment in (first * 2**n for n in range(20)) if moment < self.total] + [self.total]
+
+    def reached(self, folder: Path) -> bool:
+        """Whether a run has come so far."""
+        return any(line[self.unit] >= self.total for line in reports(folder))
 
 
 def reports(folder: Path) -> list[dict[str, Any]]:
@@ -97,29 +112,30 @@ def reports(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def models_at(folder: Path, seconds: Sequence[float]) -> Iterator[tuple[float, dict[str, Any], Path]]:
-    """Of each of these moments the report and the model that come first after it; the last ones where a run ended."""
+def models_at(folder: Path, length: Length) -> Iterator[tuple[float, dict[str, Any], Path]]:
+    """Of each moment the report and the model that come first after it; the last ones where a run ended."""
     models = {int(path.stem.partition("-")[2]): path for path in folder.glob("model-*")}
     lines = [line for line in reports(folder) if line["images_seen"] in models]
-    for moment in seconds:
-        for line in ([line for line in lines if line["seconds"] >= moment] or lines[-1:])[:1]:
+    for moment in length.moments():
+        for line in ([line for line in lines if line[length.unit] >= moment] or lines[-1:])[:1]:
             yield moment, line, models[line["images_seen"]]
 
 
-def train(entry: Entry, store: Path, out: Path, minutes: float) -> None:
-    """Train until the run's clock says so, or its schedule ends; models that no moment needs are removed."""
-    folder, limit = out / entry.folder, 60 * minutes
-    if (folder / "done").exists() or any(line["seconds"] >= limit for line in reports(folder)):
+def train(entry: Entry, store: Path, out: Path, length: Length, threads: int | None = None) -> None:
+    """Train for so long, or until the schedule ends; models that no moment needs are removed."""
+    folder = out / entry.folder
+    if (folder / "done").exists() or length.reached(folder):
         return
     environment = os.environ | {"PYTHONPATH": str(entry.source / "src")}
-    with subprocess.Popen(_command(entry, store, folder), env=environment) as process:
+    command = _command(entry, store, folder) + ([] if threads is None else ["--threads", str(threads)])
+    with subprocess.Popen(command, env=environment) as process:
         try:
             while process.poll() is None:
                 time.sleep(1)
-                if any(line["seconds"] >= limit for line in reports(folder)):
+                if length.reached(folder):
                     process.send_signal(signal.SIGINT)  # it saves and stops
                     process.wait()
-                _remove_others(folder, moments(minutes))
+                _remove_others(folder, length)
         except BaseException:
             process.terminate()
             raise
@@ -127,7 +143,7 @@ def train(entry: Entry, store: Path, out: Path, minutes: float) -> None:
         raise SystemExit(f"{entry.folder} has failed, see above")
     if process.returncode == 0:
         (folder / "done").touch()
-    _remove_others(folder, moments(minutes))
+    _remove_others(folder, length)
 
 
 def _command(entry: Entry, store: Path, folder: Path) -> list[str]:
@@ -139,9 +155,9 @@ def _command(entry: Entry, store: Path, folder: Path) -> list[str]:
     return [sys.executable, "-m", "stylegan", "train", str(store), str(folder), *options]
 
 
-def _remove_others(folder: Path, seconds: Sequence[float]) -> None:
+def _remove_others(folder: Path, length: Length) -> None:
     """Remove models and states but those of the moments and the newest of each."""
-    kept = {path for _, _, path in models_at(folder, seconds)}
+    kept = {path for _, _, path in models_at(folder, length)}
     for pattern in ("model-*", "state-*"):
         for path in sorted(folder.glob(pattern))[:-2]:
             if path not in kept:
@@ -262,7 +278,7 @@ def images_of(model: Path, port: Path | None):
     return Images("port", "", None, batch)
 
 
-def measure(entry: Entry, out: Path, minutes: float, judge: Judge, known: Curve | None) -> Curve:
+def measure(entry: Entry, out: Path, length: Length, judge: Judge, known: Curve | None) -> Curve:
     """The scores of a run at the moments; those in `known` are not measured again."""
     import numpy as np
 
@@ -270,7 +286,7 @@ def measure(entry: Entry, out: Path, minutes: float, judge: Judge, known: Curve 
 
     curve, folder = Curve(entry.name, entry.seed, entry.options), out / entry.folder
     old = {(point["images_seen"], point["seconds"]): point for point in known.points} if known else {}
-    for moment, line, model in models_at(folder, moments(minutes)):
+    for moment, line, model in models_at(folder, length):
         when = (line["images_seen"], round(line["seconds"], 1))
         point = old.get(when)
         if point is None or point["count"] != judge.count or (judge.faces and "faces" not in point):
@@ -308,11 +324,12 @@ def by_configuration(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     return dict(sorted(found.items(), key=lambda item: last[item[0]]))
 
 
-def table(curves: Sequence[Curve], floor: dict[str, float]) -> str:
+def table(curves: Sequence[Curve], floor: dict[str, float], unit: str = "seconds") -> str:
     """Markdown: the distance at each moment (mean of the seeds, and their range), and the rest at the last."""
     configurations = by_configuration(curves)
     places = sorted({point["moment"] for curve in curves for point in curve.points})
-    header = ["configuration", "seeds", *(f"{moment / 60:g} min" for moment in places)]
+    names = [f"{place / 60:g} min" if unit == "seconds" else f"{place / 1000:g} kimg" for place in places]
+    header = ["configuration", "seeds", *names]
     rows = [header + ["images", "precision", "recall", "faces"], ["---"] * (len(header) + 4)]
     for name, own in configurations.items():
         cells = [name, str(len(own))]
@@ -331,20 +348,21 @@ def table(curves: Sequence[Curve], floor: dict[str, float]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def picture(path: Path, curves: Sequence[Curve]) -> None:
-    """The distance over the seconds, both logarithmic: the seeds' mean as a line, their range as a band."""
+def picture(path: Path, curves: Sequence[Curve], unit: str = "seconds") -> None:
+    """The distance over the seconds, or images, both logarithmic: the seeds' mean as a line, their range as a band."""
     from matplotlib.figure import Figure
 
     figure = Figure((8, 5), layout="constrained")
     axes = figure.subplots()
     for name, own in by_configuration(curves).items():
         count = min(len(curve.points) for curve in own)
-        seconds = [statistics.mean(curve.points[i]["seconds"] for curve in own) for i in range(count)]
+        places = [statistics.mean(curve.points[i][unit] for curve in own) for i in range(count)]
         values = [[curve.points[i]["kmd_x1000"] for curve in own] for i in range(count)]
-        (line,) = axes.plot(seconds, [statistics.mean(each) for each in values], marker=".", label=name)
+        (line,) = axes.plot(places, [statistics.mean(each) for each in values], marker=".", label=name)
         lowest, highest = ([end(each) for each in values] for end in (min, max))
-        axes.fill_between(seconds, lowest, highest, alpha=0.2, color=line.get_color())
-    axes.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="kernel distance x 1000")
+        axes.fill_between(places, lowest, highest, alpha=0.2, color=line.get_color())
+    axes.set(xscale="log", yscale="log", ylabel="kernel distance x 1000")
+    axes.set_xlabel("seconds of training" if unit == "seconds" else "images seen")
     axes.legend()
     figure.savefig(path, dpi=120)
 
@@ -374,6 +392,8 @@ def main() -> None:
     parser.add_argument("--configurations", nargs="*", choices=CONFIGURATIONS, default=["small", "growing"])
     parser.add_argument("--try", action="append", default=[], metavar="NAME=BASE OPTIONS", help="one more")
     parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--kimg", type=float, help="instead of minutes: thousands of images that each training sees")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time, with one thread each; --kimg")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--count", type=int, default=2000, help="samples that are measured")
     parser.add_argument("--faces", action="store_true", help="look for faces (stylegan fetch faces, stylegan[align])")
@@ -407,8 +427,14 @@ def main() -> None:
         parser.error(str(error))
     if store.held_out_count < 4:
         parser.error(f"{options.store} holds no images out; prepare it with --hold-out")
-    for entry in wanted:
-        train(entry, options.store, options.out, options.minutes)
+    length = Length("seconds", 60 * options.minutes)
+    if options.kimg:
+        length = Length("images_seen", 1000 * options.kimg)
+    elif options.jobs > 1:
+        parser.error("--jobs disturbs the time that trainings take; compare after the same images, with --kimg")
+    one_thread = 1 if options.jobs > 1 else None
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(lambda entry: train(entry, options.store, options.out, length, one_thread), wanted))
     judge = Judge(options.store, options.count, faces=options.faces)
     curves = {(curve.configuration, curve.seed): curve for curve in read_results(options.results)}
     about = {
@@ -419,10 +445,10 @@ def main() -> None:
     }
     for entry in wanted:
         key = (entry.name, entry.seed)
-        curves[key] = measure(entry, options.out, options.minutes, judge, curves.get(key))
+        curves[key] = measure(entry, options.out, length, judge, curves.get(key))
         write_results(options.results, about, list(curves.values()))
-    print(table(list(curves.values()), judge.floor))
-    picture(options.results.with_suffix(".png"), list(curves.values()))
+    print(table(list(curves.values()), judge.floor, length.unit))
+    picture(options.results.with_suffix(".png"), list(curves.values()), length.unit)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import quality
-from quality import Curve
+from quality import Curve, Length
 
 from stylegan import cli
 from stylegan.data.prepare import prepare_portraits
@@ -19,9 +19,10 @@ TINY = (
 
 
 def test_moments_are_powers_of_two_and_the_end():
-    assert quality.moments(15) == [60, 120, 240, 480, 900]
-    assert quality.moments(8) == [60, 120, 240, 480]
-    assert quality.moments(0.5) == [30]
+    assert Length("seconds", 900).moments() == [60, 120, 240, 480, 900]
+    assert Length("seconds", 480).moments() == [60, 120, 240, 480]
+    assert Length("seconds", 30).moments() == [30]
+    assert Length("images_seen", 12000).moments() == [4000, 8000, 12000]
 
 
 def test_the_first_model_after_a_moment_is_measured(tmp_path):
@@ -29,10 +30,10 @@ def test_the_first_model_after_a_moment_is_measured(tmp_path):
     (tmp_path / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"cut sho')
     for n in (1, 2, 3, 5, 6, 7):  # the model of 100 s is not there (yet)
         (tmp_path / f"model-{100 * n:010d}.safetensors").touch()
-    found = [(moment, line["images_seen"]) for moment, line, _ in quality.models_at(tmp_path, [60, 90, 120, 500])]
-    assert found == [(60, 300), (90, 500), (120, 500), (500, 700)]
+    found = [(at, line["images_seen"]) for at, line, _ in quality.models_at(tmp_path, Length("seconds", 500))]
+    assert found == [(60, 300), (120, 500), (240, 700), (480, 700), (500, 700)]
     (tmp_path / "state-0000000100.pt").touch()
-    quality._remove_others(tmp_path, [60, 110])
+    quality._remove_others(tmp_path, Length("seconds", 110))
     assert sorted(int(path.stem[6:]) for path in tmp_path.glob("model-*")) == [300, 500, 600, 700]
     assert (tmp_path / "state-0000000100.pt").exists()  # it is among the two newest
 
