@@ -357,9 +357,10 @@ def _sentences(
         fading = "faded in by the schedule" if first < added[0] else "not faded in"
         yield f"new blocks: {_sizes(added)}, {'adding nothing at first' if new.sum_rgb else fading}"
     if dropped := [int(r) for r in old_blocks if int(r) > new.resolution]:
-        fitted = f"; {'fromRGB is' if old.sum_rgb else 'toRGB and fromRGB are'} fitted to what they did"
         below = new.resolution < model.generator.synthesis.grown.resolution
-        yield f"blocks left out: {_sizes(dropped)}{fitted if below else ''}"
+        fitted = ["toRGB"] * (below and not old.sum_rgb) + ["fromRGB"] * (below and of_d is not None)
+        behind = f"; {' and '.join(fitted)} below fitted to what they did" if fitted else ""
+        yield f"blocks left out: {_sizes(dropped)}{behind}"
     if old.channels != new.channels:
         yield f"images of {old.channels} channels become {new.channels}: toRGB and fromRGB are changed to match"
     if old.label_count or new.label_count:
