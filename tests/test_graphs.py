@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import same, tensors_of, tiny_config, write_store
+from conftest import same, tensors_of, tiny_config, tiny_discriminator, tiny_generator, write_store
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from stylegan import randomness
+from stylegan import randomness, weights
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.training.loop import train
@@ -57,6 +57,7 @@ CONFIGS = {
     "relativistic": {"loss": LossConfig(kind="relativistic", r1_gamma=5, r2_gamma=2)},
     "classes, mixing by batch": {"label_count": 3, "mixing_per": "batch"},
     "recomputing": {"recompute_from": 16},
+    "frozen": {"freeze_d": 1, "freeze_mapping": True},
 }
 
 
@@ -66,7 +67,11 @@ def test_a_run_with_graphs_is_the_eager_one_to_the_bit(recorder, tmp_path, name,
     # on a CPU torch's own asks for the highest label, on CUDA it does not
     monkeypatch.setattr(F, "one_hot", lambda labels, count: (labels[:, None] == torch.arange(count)).long())
     store = write_store(tmp_path / "store", labels=CONFIGS[name].get("label_count", 0))
-    eager = tiny_config(store, **CONFIGS[name])
+    start_from = ""
+    if name == "frozen":
+        start_from = str(tmp_path / "x.safetensors")
+        weights.save(start_from, weights.Model(tiny_generator(), discriminator=tiny_discriminator()))
+    eager = tiny_config(store, start_from=start_from, **CONFIGS[name])
     recorded = replace(eager, graphs=True)
     whole = train(eager, tmp_path / "eager", progress=False)
     assert not recorder.graphs

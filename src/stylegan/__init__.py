@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:  # what type checkers and editors see of the table below
     from stylegan import directions, figures, images, presets, projection, recipe, sampling, videos, weights
     from stylegan.allocator import keep_freed_memory
+    from stylegan.blending import BlendConfig, blend
     from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
     from stylegan.data.store import open_store
     from stylegan.directions import Directions, edit
@@ -40,6 +41,8 @@ _HOME = {
     "InputError": "stylegan.errors",
     "keep_freed_memory": "stylegan.allocator",
     "limit_spinning": "stylegan.threads",
+    "BlendConfig": "stylegan.blending",
+    "blend": "stylegan.blending",
     "Generator": "stylegan.networks.generator",
     "GeneratorConfig": "stylegan.networks.generator",
     "Discriminator": "stylegan.networks.discriminator",

@@ -38,6 +38,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
         "preset": config.preset,
         "data": config.data,
         **({"started from": config.start_from} if config.start_from else {}),
+        **({"taken over": list(config.taken_over)} if config.taken_over else {}),
         "total kimg": config.schedule.total_kimg,
         "models": [file.name for file in sorted(folder.glob("model-*.safetensors"))],
         "states": [file.name for file in sorted(folder.glob("state-*.pt"))],
@@ -45,7 +46,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
         "options": {
             name: value
             for name, value in options(config).items()
-            if value != defaults[name] and name not in ("data", "preset", "start_from")
+            if value != defaults[name] and name not in ("data", "preset", "start_from", "taken_over")
         },
     }
 

@@ -19,7 +19,7 @@ from stylegan.training import run_folder
 from stylegan.training.config import TrainingConfig
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig
-from stylegan.weights import load_model
+from stylegan.weights import Model, load_model
 
 
 @dataclass(frozen=True)
@@ -272,8 +272,9 @@ class Choice:
     gpus: int | None = None
     """The paper's batch sizes for 1, 2, 4 or 8 GPUs (presets of the paper). Default: 1."""
     start_from: str = ""
-    """Model file, or one that `stylegan import` takes, whose networks the run begins with: their weights, at the
-    resolution that they have grown to. The preset then decides everything else."""
+    """Model file, or one that `stylegan import` takes, whose networks the run begins with, at the resolution that they
+    have grown to. The data decide resolution, channels and classes, the preset everything else; what then has another
+    shape is changed, faded in or begun anew."""
 
 
 def preset(
@@ -291,24 +292,24 @@ def preset(
 ) -> TrainingConfig:
     """The run configuration of that name for the store `data`, with what is given changed; see `Choice`.
 
-    data: "" for none yet: RGB images without labels, of the resolution given (or 1024). Raises InputError where the
-    preset or the store is unknown, or what is given does not fit.
+    data: "" for none yet: RGB images without labels, of the resolution given (or 1024), or what the model is for that
+    the run starts from. Raises InputError where the preset or the store is unknown, or what is given does not fit.
     """
     choice = Choice(name, resolution, labels, kimg, batch_size, lr, width, gpus, start_from)
-    if start_from and (resolution is not None or labels):
-        raise InputError("a run that starts from a model has its resolution and classes; leave out these options")
     if name not in PRESETS:
         raise InputError(f"there is no preset {name}; use one of: {', '.join(PRESETS)}")
+    model = load_model(start_from) if start_from else None
+    of_model = model.generator.config if model else GeneratorConfig()
+    found = Shape(of_model.resolution, of_model.channels, of_model.label_count)
     if data:
         store = open_store(data)
-        found = Shape(store.resolution, store.channels, store.label_count if labels else 0)
-    else:
-        found = Shape(1024)
+        with_classes = labels or found.label_count > 0
+        found = Shape(store.resolution, store.channels, store.label_count if with_classes else 0)
     if labels and not found.label_count:
         raise InputError(f"{data or 'no store'} has no labels; train without them")
     config = PRESETS[name](found if resolution is None else replace(found, resolution=resolution))
-    if start_from:
-        config = continuing(config, start_from)
+    if model:
+        config = continuing(config, start_from, model)
     return _dialed(replace(config, data=str(data), preset=name), choice)
 
 
@@ -355,28 +356,41 @@ def _dialed(config: TrainingConfig, choice: Choice) -> TrainingConfig:
 
     if choice.width not in WIDTHS:
         raise InputError(f"there is no width {choice.width}; use one of: {', '.join(WIDTHS)}")
-    if config.start_from:
-        raise InputError("a run that starts from a model has its width; leave out this option")
     maps = WIDTHS[choice.width]
     g, d = (replace(part, feature_maps=maps) for part in (config.generator, config.discriminator))
     return replace(config, schedule=schedule, generator=g, discriminator=d)
 
 
-def continuing(config: TrainingConfig, model: str) -> TrainingConfig:
-    """The same run, begun with the weights of a model: with its networks, from the resolution it has grown to.
+def continuing(config: TrainingConfig, path: str, model: Model | None = None) -> TrainingConfig:
+    """The same run, begun with the weights of a model: with networks of its kind and widths, for the run's images.
 
-    Where that is still being faded in, from the next lower one. The model must have kept its discriminator: a file of
-    a run, or an official one of three networks. Raises InputError.
+    It begins at the resolution that the model has grown to, or, where that is still being faded in, at the next lower
+    one. model: what the file `path` holds, if it has been loaded. Raises InputError.
     """
-    found = load_model(model)
-    if found.discriminator is None:
-        raise InputError(f"{model} holds no discriminator to go on training with; use a model-*.safetensors of a run")
-    resolution, fade = found.generator.synthesis.grown
+    model = model or load_model(path)
+    wanted, old = config.generator, model.generator.config
+    shape = {"resolution": wanted.resolution, "channels": wanted.channels}
+    label_width = wanted.label_count if not old.embed_labels else old.z_dim if wanted.label_count else 0
+    generator = replace(
+        old,
+        **shape,
+        label_count=wanted.label_count,
+        w_dim=old.w_dim if old.mapping_layers else old.z_dim + label_width,
+    )
+    critic = replace(config.discriminator, feature_maps=old.feature_maps)
+    if model.discriminator is not None:
+        critic = model.discriminator.config
+        blind = old.label_count > 0 and critic.label_count == 0  # as the Progressive GAN's
+        shape["label_count"] = 0 if blind else wanted.label_count
+    grown, fade = model.generator.synthesis.grown
+    first = min(grown // 2 if fade else grown, wanted.resolution)
+    if old.sum_rgb:
+        first = wanted.resolution  # all images count from the beginning
     return replace(
         config,
-        generator=found.generator.config,
-        discriminator=found.discriminator.config,
-        schedule=replace(config.schedule, initial_resolution=resolution // 2 if fade else resolution),
-        mixing_probability=config.mixing_probability if found.generator.config.use_styles else 0.0,
-        start_from=model,
+        generator=generator,
+        discriminator=replace(critic, **shape),
+        schedule=replace(config.schedule, initial_resolution=first),
+        mixing_probability=config.mixing_probability if old.use_styles else 0.0,
+        start_from=path,
     )

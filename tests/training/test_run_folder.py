@@ -124,7 +124,7 @@ REFUSED = {
 REFUSED_AT_FIRST = REFUSED | {
     "a batch that cannot be divided": (lambda tmp: {"schedule": ScheduleConfig(batch_size={4: 6})}, "batch of 6"),
     "a base that is not there": (lambda tmp: {"start_from": str(tmp / "nowhere.safetensors")}, "nowhere"),
-    "a base of other networks": (lambda tmp: {"start_from": weights.DEFAULT_MODEL}, "are not those of this run"),
+    "a base of other networks": (lambda tmp: {"start_from": weights.DEFAULT_MODEL}, "fit none of this run"),
     "networks for other channels": (lambda tmp: {}, "channels"),
     "networks for larger images": (lambda tmp: {}, "prepare the data again"),
 }
@@ -185,7 +185,7 @@ def test_a_run_goes_on_by_itself(finished, store, tmp_path):
     base.unlink()
 
     again = presets.default_config(tmp_path / "run", str(store), presets.Choice(kimg=0.4))
-    assert replace(again, precision=config.precision, threads=None) == config
+    assert replace(again, precision=config.precision, threads=None, taken_over=()) == config and again.taken_over
     assert same(tensors_of(train(again, tmp_path / "run", progress=False)), tensors_of(whole))
     assert train(None, tmp_path / "run", progress=False).images_seen == whole.images_seen
     with pytest.raises(InputError, match="holds no run"):

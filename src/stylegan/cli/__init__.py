@@ -27,6 +27,7 @@ COMMANDS = {
     "classifiers": ("measure", "Train attribute classifiers, for linear separability, on a store with attributes."),
     "fetch": ("files", "Download weights: inception and lpips for metrics, faces to find them in photographs."),
     "import": ("files", "Turn a network file of another program into a model file; its code is not run."),
+    "blend": ("files", "Blend two models of one family: coarse layers of one and fine ones of the other, or averages."),
     "export": ("files", "Write a model for other programs: ONNX, or safetensors in half precision."),
     "push": ("files", "Publish a model on the Hugging Face Hub, with samples and a model card."),
     "bench": ("measure", "Measure how fast this machine samples and trains, and how long a training would take."),

@@ -1,4 +1,4 @@
-"""The commands for files: fetch, import, export, push, info."""
+"""The commands for files: fetch, import, blend, export, push, info."""
 
 import json
 from dataclasses import asdict, replace
@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from stylegan import share, weights
+from stylegan.blending import BlendConfig
+from stylegan.blending import blend as blended
 from stylegan.classifiers.model import load_classifiers, save_classifiers
 from stylegan.cli.arguments import Model, command, say_next
 from stylegan.data.store import check_target
@@ -68,6 +70,34 @@ def import_(
         weights.save(out, replace(model, provenance=replace(model.provenance, **told)))
         words = ("generate", out, "--out", "pictures")
     print(f"done: {out}. Next: {say_next(*words)}")
+
+
+@command
+def blend(
+    a: Annotated[str, Positional, arg(metavar="A")],
+    b: Annotated[str, Positional, arg(metavar="B")],
+    out: Annotated[Path, Positional, arg(metavar="OUT.safetensors")],
+    *,
+    from_: Annotated[int | None, arg(name="from")] = None,
+    weight: float | None = None,
+    mapping: Literal["a", "b", "average"] | None = None,
+) -> None:
+    """Blend two models of one family, trained on from the same one: layers of both, or their average.
+
+    Args:
+        a: Model whose coarse layers are taken.
+        b: Model whose fine layers are taken.
+        out: File to write.
+        from_: Resolution from which on the layers are those of B. Default: all layers are averaged.
+        weight: Share of B in the layers that are blended. Default: 1 with --from, else 0.5.
+        mapping: Mapping network: a, b, or average. Default: a with --from, else average.
+    """
+    paths = [weights.find(model) for model in (a, b)]
+    check_output(out, "stylegan-model", *paths)
+    first, second = (weights.load_model(path) for path in paths)
+    found = blended(first, second, BlendConfig(from_, weight, mapping), [path.name for path in paths])
+    weights.save(out, found)
+    print(f"done: {out}. Next: {say_next('generate', out, '--out', 'pictures')}")
 
 
 @command

@@ -11,6 +11,7 @@ from stylegan.errors import InputError
 from stylegan.metrics.metric import EvaluateConfig
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
+from stylegan.resolutions import resolutions
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import ScheduleConfig
 
@@ -24,7 +25,9 @@ class TrainingConfig:
     preset: Suppress[str] = ""
     """Name of the preset this began as; a label only."""
     start_from: Suppress[str] = ""
-    """The model whose weights a new run begins with; its networks must be those below."""
+    """The model whose weights a new run begins with; what of them fits the networks below is taken."""
+    taken_over: Suppress[tuple[str, ...]] = ()
+    """What was taken from that model, and what was not: sentences that the beginning of the run fills in."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -48,6 +51,11 @@ class TrainingConfig:
     noise_lr_multiplier: Annotated[float, at_least(0)] = 1.0
     """Learning rate of the noise strengths relative to the rest. Below 1, noise is slower to stand in for detail
     that a small network has not learned yet; 1 in the paper."""
+    freeze_d: Annotated[int, at_least(0)] = 0
+    """Number of the discriminator's blocks that are not trained in a run that starts from a model: the highest ones in
+    use at the beginning, with their fromRGB (Mo et al., 2020). Helps where images are few; 0 in the paper."""
+    freeze_mapping: bool = False
+    """Keep the mapping network of the model that a run starts from; vectors of classes are trained all the same."""
     seed: Annotated[int, between(0, 2**63 - 1)] = 0
     """Seed of every random number of the run."""
     grid: Annotated[tuple[int, ...], at_least(1)] = (8, 8)
@@ -101,6 +109,7 @@ class TrainingConfig:
             raise InputError(
                 "a traditional generator (generator.use_styles off) has no styles to mix: set mixing_probability to 0"
             )
+        self._check_freezing()
         if self.graphs and (self.compile or self.micro_batch):
             raise InputError("graphs can be combined neither with compile nor with micro_batch; leave out one of them")
         if self.graphs and self.loss.gamma_end is not None:
@@ -111,3 +120,25 @@ class TrainingConfig:
             )
         if len(self.grid) != 2:
             raise InputError(f"grid has {len(self.grid)} numbers; give two, columns and rows")
+
+    def _check_freezing(self) -> None:
+        if (self.freeze_d or self.freeze_mapping) and not self.start_from:
+            raise InputError("freeze_d and freeze_mapping are for runs that start from a model; give start_from")
+        if self.freeze_d > len(self._first_blocks):
+            first = self.schedule.initial_resolution
+            raise InputError(
+                f"freeze_d is {self.freeze_d}; at {first} x {first} the discriminator has {len(self._first_blocks)} "
+                "blocks before its last, which stays free"
+            )
+        if self.freeze_mapping and not self.generator.mapping_layers:
+            raise InputError("without mapping layers there is no mapping network to freeze; leave out freeze_mapping")
+
+    @property
+    def _first_blocks(self) -> list[int]:
+        """Resolutions of the discriminator's blocks in use at the beginning, but for the last, 4 x 4."""
+        return resolutions(self.schedule.initial_resolution, 8)
+
+    @property
+    def frozen_blocks(self) -> list[int]:
+        """Resolutions of the discriminator's blocks that are not trained."""
+        return self._first_blocks[-self.freeze_d :] if self.freeze_d else []

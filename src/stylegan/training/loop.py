@@ -76,6 +76,8 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
                 f"training in {run_dir}: {total_images / 1000:g} kimg on {device}, in {config.precision}; "
                 "Ctrl-C saves and stops"
             )
+            for sentence in config.taken_over:
+                monitor.say(f"from {Path(config.start_from).name}: {sentence}")
         pace = Pace(config.generator, config.discriminator, device.type)
         pace.recall(read_stats(run_dir))
 
@@ -143,7 +145,7 @@ def _prepare(
     if saved is not None:
         state.restore(saved)
     elif config.start_from:
-        state.begin_with(weights.load_model(config.start_from))
+        state.begin_with(weights.load_model(config.start_from), store.label_names)
     return state, evaluation, saved is not None
 
 

@@ -61,6 +61,7 @@ def _as_begun(config: TrainingConfig, run_dir: Path, device: torch.device) -> Tr
         config,
         precision=before.precision if config.precision == "auto" else config.precision,
         threads=config.threads or before.threads,
+        taken_over=before.taken_over,
     )
     refuse_changes(run_dir, options(before), options(config))
     if config.precision == "bf16" and device.type == "cpu" and bfloat16_gain() < 1:

@@ -1,6 +1,6 @@
 """What a run is: networks, optimizers and counters. With its configuration and data they decide its future."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from stylegan.errors import InputError
 from stylegan.networks.discriminator import Discriminator
 from stylegan.networks.generator import Generator, Growth
 from stylegan.networks.layers import compile_blocks
+from stylegan.training import transfer
 from stylegan.training.config import TrainingConfig
 from stylegan.training.graphs import Graphs, capture_on
 from stylegan.training.optimizer import Adam
@@ -109,14 +110,13 @@ class TrainState:
             first = " ".join(str(error).split())[:300]
             raise InputError(f"the training state does not fit the run's networks: {first}") from error
 
-    def begin_with(self, model: Model) -> None:
-        """Take the weights of a model. Raises InputError if its networks are others than the configuration's."""
-        configs = (self.config.generator, self.config.discriminator)
-        if model.discriminator is None or (model.generator.config, model.discriminator.config) != configs:
-            raise InputError(f"the networks in {self.config.start_from} are not those of this run's configuration")
-        self.g.load_state_dict((model.raw_generator or model.generator).state_dict())
-        self.d.load_state_dict(model.discriminator.state_dict())
-        self.g_ema.load_state_dict(model.generator.state_dict())
+    def begin_with(self, model: Model, class_names: tuple[str, ...] = ()) -> None:
+        """Take the weights of a model, as far as they fit; `config.taken_over` says what was done.
+
+        class_names: of the run's data. Raises InputError where nothing fits.
+        """
+        done = transfer.start(self.config, (self.g, self.d, self.g_ema), model, class_names)
+        self.config = replace(self.config, taken_over=done)
 
 
 def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> TrainState:
@@ -127,6 +127,8 @@ def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> T
         d = Discriminator(config.discriminator).to(device)
         g_ema = Generator(config.generator).to(device).requires_grad_(False)
     g_ema.load_state_dict(g.state_dict())
+    for network in (g, d):
+        transfer.track_gradients(config, network)
 
     g.synthesis.compute_dtype = d.compute_dtype = set_precision(pick_precision(config.precision, device))
     if config.recompute_from is not None:
@@ -141,9 +143,10 @@ def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> T
 
 
 def new_optimizers(config: TrainingConfig, g: Generator, d: Discriminator) -> tuple[Adam, Adam]:
-    """G's and D's. The strengths of noise have a learning rate of their own."""
-    strengths = [p for name, p in g.named_parameters() if name.endswith("noise.strength")]
-    rest = [p for name, p in g.named_parameters() if not name.endswith("noise.strength")]
+    """G's and D's, without what is frozen. The strengths of noise have a learning rate of their own."""
+    trained = [(name, p) for name, p in g.named_parameters() if p.requires_grad]
+    strengths = [p for name, p in trained if name.endswith("noise.strength")]
+    rest = [p for name, p in trained if not name.endswith("noise.strength")]
     betas, fused = (config.adam_beta1, config.adam_beta2), g.w_avg.device.type != "mps"
     parts = [
         {"params": rest, "lr_multiplier": 1.0},
@@ -151,5 +154,5 @@ def new_optimizers(config: TrainingConfig, g: Generator, d: Discriminator) -> tu
     ]
     of_g = Adam([part for part in parts if part["params"]], betas=betas, fused=fused)
     power = config.loss.adam_power
-    parts = [{"params": list(d.parameters()), "lr_multiplier": power}]
+    parts = [{"params": [p for p in d.parameters() if p.requires_grad], "lr_multiplier": power}]
     return of_g, Adam(parts, betas=(betas[0] ** power, betas[1] ** power), fused=fused)

@@ -17,6 +17,7 @@ from stylegan.training.losses import LossConfig
 from stylegan.training.monitor import Means
 from stylegan.training.schedule import State
 from stylegan.training.state import TrainState
+from stylegan.training.transfer import track_gradients
 
 
 def iteration(state: TrainState, now: State, reals: list[Reals], means: Means) -> None:
@@ -65,7 +66,7 @@ def step_generator(state: TrainState, now: State, reals: list[Reals], means: Mea
         quantities, sum_of_part = _run(state, _pass_of_g, state.g, now, state.config.loss, *inputs)
         means.add(**quantities)
         w_sum += sum_of_part
-    state.d.requires_grad_(True)
+    track_gradients(state.config, state.d)
     _optimize(state, "g", now, means)
     _update_w_avg(state, w_sum / now.batch_size)
 
