@@ -190,7 +190,7 @@ def test_the_ways_out():
     found = list(summary(others, 4, 64, "crop"))
     assert found[0] == "2 of 4 are damaged or unreadable: copy or fetch them again."
     assert sorted(found[1:]) == [
-        "1 of 4 is no images of a known format: convert them to JPEG or PNG, if they are pictures.",
+        "1 of 4 is not in a known image format: convert them to JPEG or PNG, if they are pictures.",
         "1 of 4 is of some other kind.",
     ]
 

@@ -14,18 +14,18 @@ from stylegan.resolutions import LOWEST, resolutions
 # (beginning of the reason, what to say of the images, what to do): the first that fits
 WAYS_OUT = (
     (r"truncated|damaged|unreadable|empty|bad checksum", "damaged or unreadable", "copy or fetch them again"),
-    ("HEIC", "HEIC files", "pip install 'stylegan[heic]', or convert them to JPEG or PNG"),
-    ("not an image", "no images of a known format", "convert them to JPEG or PNG, if they are pictures"),
+    ("HEIC", "in HEIC format", "pip install 'stylegan[heic]', or convert them to JPEG or PNG"),
+    ("not an image", "not in a known image format", "convert them to JPEG or PNG, if they are pictures"),
     (r"decompression bomb|too large", "too large", "reduce them first, such as with: magick IN -resize 8000x8000 OUT"),
     ("animated", "animated or of several pages", "save the page that you want as a PNG file"),
-    ("an archive", "archives", "unpack them, or prepare each by itself"),
+    ("an archive", "inside an archive", "unpack it, or prepare it by itself"),
     (r"no label|in no class folder", "without a class", "name their classes, or use --classes none"),
     ("no attributes", "without attributes", "add them to the list of attributes, or remove that list"),
     ("named in", "named in a list but not there", "add the files, or remove their lines"),
     ("no face found", "without a face that is found", "--fit crop takes them as they are"),
     ("the face is too small", "of too small a face", "--allow-upscale, or a lower --resolution"),
     ("wider than 4 to 3", "wider than 4 to 3", "--fit crop or --fit pad takes them"),
-    ("no aligned image of CelebA", "no aligned images of CelebA", "--fit crop takes them"),
+    ("no aligned image of CelebA", "not of the size of CelebA's aligned images", "--fit crop takes them"),
 )
 SMALL_SHARE, MOST_CLASSES = 0.02, 20
 TOO_SMALL = re.compile(r"too small: (\d+) x (\d+)")
