@@ -109,7 +109,7 @@ def _card(number: int, facts: Facts, name: str, findings: Sequence[Finding]) -> 
     return (
         f'<li class="card" id="p{number}"><button class="zoom" title="Enlarge"><img loading="lazy" decoding="async" '
         f'alt="{escape(name)}" src="data:image/jpeg;base64,{image}"></button>'
-        f'<p class="name" title="{escape(name)}">{escape(name)}</p>'
+        f'<p class="name" title="{escape(name)}"><bdi>{escape(name)}</bdi></p>'
         f'<p class="size">{glimpse.width} × {glimpse.height}</p>'
         f'<ul class="tags">{tags}</ul><label><input type="checkbox" class="out"> leave out</label></li>\n'
     )
