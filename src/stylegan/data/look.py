@@ -28,7 +28,7 @@ BLURRED = 0.62  # see `blur`
 BORDER_SHARE, BORDER_LEVELS = 0.03, 14  # least share of the side; what still counts as one color
 LARGEST_PROPOSAL, PROPOSED_SHARE = 256, 0.9
 ODD = 3.0  # robust standard deviations
-ALIKE = 0.93  # cosine of features: 0.90 at most of a million pairs of aligned faces, 0.95 of a picture cropped
+ALIKE = 0.93  # cosine of features: 0.90 at most of a million pairs of aligned faces, 0.95 of near duplicates
 NEIGHBORS = 5
 
 
