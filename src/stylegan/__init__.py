@@ -20,11 +20,13 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below
     from stylegan import directions, figures, images, presets, projection, recipe, sampling, videos, weights
     from stylegan.allocator import keep_freed_memory
     from stylegan.blending import BlendConfig, blend
+    from stylegan.data.look import LookConfig
     from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
     from stylegan.data.store import open_store
     from stylegan.directions import Directions, edit
     from stylegan.errors import InputError
     from stylegan.finders import FindConfig, find_directions
+    from stylegan.looking import look
     from stylegan.metrics.evaluate import evaluate
     from stylegan.metrics.metric import EvaluateConfig
     from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
@@ -47,6 +49,8 @@ _HOME = {
     "GeneratorConfig": "stylegan.networks.generator",
     "Discriminator": "stylegan.networks.discriminator",
     "DiscriminatorConfig": "stylegan.networks.discriminator",
+    "LookConfig": "stylegan.data.look",
+    "look": "stylegan.looking",
     "PrepareConfig": "stylegan.data.prepare",
     "prepare": "stylegan.data.prepare",
     "prepare_portraits": "stylegan.data.prepare",

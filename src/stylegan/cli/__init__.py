@@ -14,6 +14,7 @@ from stylegan.terminal import well_behaved
 from stylegan.threads import leave_busy_cores, limit_spinning
 
 COMMANDS = {
+    "look": ("data", "Look at pictures before training: a page of sizes, duplicates, what is blurred or odd."),
     "prepare": ("data", "Turn images (a folder, a zip, TFRecords, ..., or the built-in portraits) into a store."),
     "train": ("train", "Train on a store, or go on with a run: repeat its command."),
     "generate": ("draw", "Draw images from a model."),

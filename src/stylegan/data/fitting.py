@@ -3,17 +3,19 @@
 Worker processes import this module, so it must not import torch.
 """
 
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor, ImageFilter
 
 from stylegan.data import align
 from stylegan.data.decoding import is_sheet, load_upright, on_white, open_image, to_srgb
 from stylegan.data.items import Unusable
 from stylegan.data.pyramid import box_sum
+from stylegan.errors import InputError
 
 Fit = Literal["crop", "pad", "wide", "stretch", "face", "celeba"]
 CELEBA_CENTER, CELEBA_SIDE, CELEBA_SIZE = (89, 121), 128, (178, 218)  # of its aligned images, as the official tool
@@ -31,6 +33,21 @@ class Fitting:
     """C: 1 gray, 3 RGB, 4 RGBA. With 1 and 3, transparent parts become white."""
     allow_upscale: bool = False
     """Enlarge what is smaller than R, which is refused otherwise."""
+    pad: str | None = None
+    """What "pad" pads with: "edge", "blur" or "#RRGGBB". None: black, or transparent with 4 channels."""
+
+
+def check_pad(pad: str) -> None:
+    """Raise InputError unless it is something to pad with."""
+    if pad not in ("edge", "blur") and not re.fullmatch("#[0-9a-fA-F]{6}", pad):
+        raise InputError(f"pad is {pad!r}; use edge, blur, or a color such as #ffffff")
+
+
+def used_side(width: int, height: int, fit: Fit) -> int:
+    """The side of an image that must be as large as the resolution, in pixels."""
+    if fit == "celeba":
+        return CELEBA_SIDE
+    return {"pad": max(width, height), "wide": width}.get(fit, min(width, height))
 
 
 def decode(data: bytes, fitting: Fitting) -> np.ndarray:
@@ -41,13 +58,13 @@ def decode(data: bytes, fitting: Fitting) -> np.ndarray:
         if is_sheet(image):
             raise Unusable("a sheet of several images, drawn by this program")
         width, height = image.size
-        if fitting.fit == "celeba":
-            if image.size != CELEBA_SIZE:
-                raise Unusable(f"no aligned image of CelebA, which are of 178 x 218: {width} x {height}")
-            width = height = CELEBA_SIDE
-        used_side = max(width, height) if fitting.fit in ("pad", "wide") else min(width, height)
-        if used_side < fitting.resolution and not fitting.allow_upscale and fitting.fit != "face":
-            raise Unusable(f"too small: {width} x {height}")
+        if fitting.fit == "celeba" and image.size != CELEBA_SIZE:
+            raise Unusable(f"no aligned image of CelebA, which are of 178 x 218: {width} x {height}")
+        # (As stored; the Exif data may turn it. Of a wide image `_fit` looks at the width once it is upright.)
+        side = max(width, height) if fitting.fit == "wide" else used_side(width, height, fitting.fit)
+        if side < fitting.resolution and not fitting.allow_upscale and fitting.fit != "face":
+            used = (CELEBA_SIDE, CELEBA_SIDE) if fitting.fit == "celeba" else image.size
+            raise Unusable(f"too small: {used[0]} x {used[1]}")
         image, profile = load_upright(image)
         return _to_array(to_srgb(_fit(image, fitting), profile), fitting)
 
@@ -105,7 +122,25 @@ def _to_array(image: Image.Image, fitting: Fitting) -> np.ndarray:
     image = image.convert(mode)
     resolution = fitting.resolution
     if image.size != (resolution, resolution):
-        canvas = Image.new(mode, (resolution, resolution))  # black; transparent, where there is alpha
+        canvas = _padding(image, resolution, fitting.pad if fitting.fit == "pad" else None)
         canvas.paste(image, ((resolution - image.width) // 2, (resolution - image.height) // 2))
         image = canvas
     return np.asarray(image).reshape(resolution, resolution, fitting.channels)
+
+
+def _padding(image: Image.Image, resolution: int, pad: str | None) -> Image.Image:
+    """What an image is laid on, R x R: one color, its own edges drawn out, or itself, enlarged and blurred."""
+    if pad is None:
+        return Image.new(image.mode, (resolution, resolution))  # black; transparent, where there is alpha
+    if pad == "edge":
+        left, top = (resolution - image.width) // 2, (resolution - image.height) // 2
+        beside = ((top, resolution - image.height - top), (left, resolution - image.width - left))
+        pixels = np.asarray(image)
+        return Image.fromarray(np.pad(pixels, beside + ((0, 0),) * (pixels.ndim - 2), mode="edge"))
+    if pad == "blur":
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        ground = image.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box)
+        return ground.filter(ImageFilter.GaussianBlur(resolution / 20))
+    return Image.new(image.mode, (resolution, resolution), ImageColor.getcolor(pad, image.mode))

@@ -4,13 +4,15 @@ import csv
 import io
 import json
 import re
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from stylegan.data.items import Source
+from stylegan.data.items import MAX_DOCUMENT_BYTES, Source
 from stylegan.errors import InputError
 from stylegan.files import printable
 
@@ -20,6 +22,7 @@ ATTRIBUTE_LISTS = ("list_attr_celeba.txt", "list_attr_celeba.csv", "CelebAMask-H
 ATTRIBUTE_TABLE = "attributes.csv"  # a column of file names, and columns of 0 and 1, or of words
 TRUTH_VALUES = {"0": False, "-1": False, "no": False, "false": False, "1": True, "yes": True, "true": True}
 NUMBER = r"[-+]?[0-9]*[.,]?[0-9]+"
+MAX_TABLE_CLASSES = 1000  # of a column that becomes classes
 MOST_WORDS = 64  # of one column of attributes: more are names or sentences
 INDEX_LISTS = ("image_list.txt", "CelebA-HQ-to-CelebA-mapping.txt")
 # Files that describe images. Those of Hugging Face's imagefolder may lie in any folder, and CelebA's too.
@@ -138,6 +141,72 @@ def from_documents(source: Source) -> Source:
     return replace(labeled, rejected=labeled.rejected + absent)
 
 
+def read_table(place: Path | str, source: Source, name: str) -> tuple[bytes, str]:
+    """A table about the images of the source opened at `place`, in it or any other file; and its path in the source.
+
+    Raises InputError where there is none.
+    """
+    for inside, content in source.documents.items():
+        if name in (inside, PurePosixPath(inside).name):
+            return content, inside
+    root = Path(place)
+    try:
+        for file, inside in ((root / name, name), (Path(name), Path(name).name)):
+            if file.is_file() and not Path(inside).is_absolute():
+                with file.open("rb") as opened:
+                    return opened.read(MAX_DOCUMENT_BYTES), PurePosixPath(inside.replace("\\", "/")).as_posix()
+        if root.is_file() and zipfile.is_zipfile(root):
+            with zipfile.ZipFile(root) as archive:
+                for member in archive.infolist():
+                    if name in (member.filename, PurePosixPath(member.filename).name):
+                        with archive.open(member) as opened:
+                            return opened.read(MAX_DOCUMENT_BYTES), name
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        raise InputError(f"the table {name} cannot be read ({error}); mend or remove it") from error
+    raise InputError(f"there is no table {name}, neither in {place} nor beside it; give the path of a CSV file")
+
+
+def from_table(source: Source, content: bytes, path: str, column: str | None) -> Source:
+    """The labels in a column of a CSV file, at `path` inside the source or beside it; it has a column of file names.
+
+    Where no column is named there must be only one, or one of LABEL_COLUMNS. Images are found by their paths from the
+    file's folder, else by file name, else by file name without suffix. Raises InputError for a table or a column that
+    gives no classes.
+    """
+    where, rows = f"the {path} in {source.name}", list(_rows_of_csv(content, path))
+    names = next((name for name in IMAGE_COLUMNS if rows and name in rows[0]), None)
+    others = [name for name in (rows[0] if rows else ()) if name not in (names, "None")]
+    if names is None or not others:
+        raise InputError(f"{where} has no column file_name beside others; mend it or leave --labels-from out")
+    wanted = column.strip().lower() if column is not None else _only(others)
+    if wanted not in others:
+        what = f"has no column {column!r:.100}" if column is not None else "has several columns"
+        raise InputError(f"{where} {what}; give --label-column one of: {', '.join(others)[:200]}")
+    values = [(str(row[names]).replace("\\", "/"), str(row[wanted])) for row in rows if row[wanted] not in (None, "")]
+    kinds = {value for _, value in values}
+    if len(kinds) > MAX_TABLE_CLASSES or (len(kinds) > MOST_WORDS and 2 * len(kinds) > len(values)):
+        raise InputError(f"{where} has {len(kinds)} different values of {wanted!r:.100}, too many for classes")
+    folder = PurePosixPath(path).parent
+    keys = (
+        (lambda name: (folder / name).as_posix(), lambda item: item),
+        (lambda name: PurePosixPath(name).name, lambda item: PurePosixPath(item).name),
+        (lambda name: PurePosixPath(name).stem, lambda item: PurePosixPath(item).stem),
+    )
+    for of_row, of_item in keys:
+        by_name = {of_row(name): value for name, value in values}
+        labels = [by_name.get(of_item(item.name)) for item in source.items]
+        if any(label is not None for label in labels):
+            return with_labels(source, labels, f"{wanted} in {path}", f"no label in {path}", by_name.values())
+    raise InputError(
+        f"{where} names none of the images of {source.name}, but such as {values[0][0] if values else ''!r}"
+    )
+
+
+def _only(columns: Sequence[str]) -> str | None:
+    """The column that can only be meant: the one there is, or that is named as labels are."""
+    return columns[0] if len(columns) == 1 else next((name for name in LABEL_COLUMNS if name in columns), None)
+
+
 def _value(row: dict[str, object], columns: Sequence[str]) -> object:
     """Value of a row in the first of these columns that it has; None where it has none."""
     return next((row[column] for column in columns if column in row), None)
@@ -192,16 +261,17 @@ def _stripped(value: object) -> object:
 # --- CelebA and CelebA-HQ ----------------------------------------------------------------------
 
 
-def with_attributes(source: Source) -> Source:
+def with_attributes(source: Source, *, every_column: bool = True) -> Source:
     """The source with the attributes of CelebA's list where there is one, found by the images' numbers.
 
     With an index list beside it (image_list.txt of the CelebA-HQ files, or CelebAMask-HQ's mapping) the images are
     those of CelebA-HQ, and their numbers are looked up there first. Images without attributes are rejected. Where
     CelebA lies complete, only its aligned images are taken. Raises InputError for lists that cannot be understood.
+    every_column: false passes over columns of an attributes.csv that are none, of numbers, say.
     """
     path, content = _first_document(source, ATTRIBUTE_LISTS)
     if content is None:
-        return _with_attribute_table(source)
+        return _with_attribute_table(source, every_column)
     names, rows, values = _attribute_table(content, f"{path} in {source.name}")
     index_path, index = _first_document(source, INDEX_LISTS)
     if index is None or PurePosixPath(path).name == "CelebAMask-HQ-attribute-anno.txt":  # which has HQ's own numbers
@@ -237,7 +307,7 @@ def with_attributes(source: Source) -> Source:
     )
 
 
-def _with_attribute_table(source: Source) -> Source:
+def _with_attribute_table(source: Source, every_column: bool) -> Source:
     """The source with the attributes of an attributes.csv: a column of file names, and columns of attributes."""
     path, content = _first_document(source, (ATTRIBUTE_TABLE,))
     if content is None:
@@ -260,7 +330,13 @@ def _with_attribute_table(source: Source) -> Source:
 
     attributes: dict[str, list[bool]] = {}
     for name, values in columns.items():
-        attributes |= _attributes_of_column(name, values, images, where)
+        try:
+            attributes |= _attributes_of_column(name, values, images, where)
+        except InputError:
+            if every_column:
+                raise
+    if not attributes:
+        return source
     rows = {image: number for number, image in enumerate(images)}
     kept = [number for number, item in enumerate(source.items) if item.name in rows]
     missing = [(item.name, f"no attributes in {path}") for item in source.items if item.name not in rows]

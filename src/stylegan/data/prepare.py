@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,12 +18,17 @@ from tqdm import tqdm
 
 from stylegan import __version__
 from stylegan.data import align, huggingface, labels
-from stylegan.data.fitting import Fit, Fitting, decode
+from stylegan.data.choosing import Chosen, choose, proposal
+from stylegan.data.decoding import size_of
+from stylegan.data.fitting import Fit, Fitting, check_pad, decode
 from stylegan.data.items import Item, Source, Unusable
+from stylegan.data.kept import Kept
+from stylegan.data.look import LARGEST_PROPOSAL
 from stylegan.data.pyramid import pyramid
 from stylegan.data.sources import Classes, open_source
 from stylegan.data.store import check_target
 from stylegan.data.store_writer import StoreWriter
+from stylegan.data.summary import PrepareReport, about_kept, summary
 from stylegan.data.workers import in_order, worker_count, worker_processes
 from stylegan.errors import InputError
 from stylegan.files import printable
@@ -36,16 +41,31 @@ FETCH_MEMORY = 1536 * 2**20  # bytes, for reading parquet and arrow files
 class PrepareConfig:
     """Options of `stylegan prepare`."""
 
-    resolution: int = 256
-    """Width and height of the prepared images in pixels: a power of two from 4 to 1024."""
+    resolution: int | None = None
+    """Width and height of the prepared images in pixels: a power of two from 4 to 1024. Default: that of the images,
+    where all are squares of one such size; else the largest, up to 256, that nine of ten reach."""
     fit: Fit = "crop"
     """Way to make images square: crop (to the center), pad (with black), wide (cropped to 4:3, then padded above and
     below, for LSUN Car), stretch, face (the largest face, turned upright and cropped as FFHQ's images were) or celeba
     (128 x 128 around the face, for CelebA's aligned images)."""
+    pad: str | None = None
+    """What --fit pad pads with: edge (the outermost pixels, drawn out), blur (the image itself, enlarged and blurred)
+    or a color, #RRGGBB. Default: black, or transparent with 4 channels."""
     channels: Literal[1, 3, 4] = 3
     """Number of channels: 1 (gray), 3 (RGB) or 4 (RGBA). With 1 and 3, transparent parts become white."""
     classes: Classes = "auto"
     """Class labels: auto (from the data set, where it has some), folders (sub-folders are classes), none."""
+    labels_from: str | None = None
+    """CSV file whose column --label-column has the classes, instead: in the source (attributes.csv, say) or anywhere
+    else. It has a column of file names, too."""
+    label_column: str | None = None
+    """Name of that column. Default: the only one, or the one named label or class; of attributes.csv where
+    --labels-from is not given."""
+    exclude: Path | None = None
+    """List of images to leave out: a text file, one name a line, the reason behind a #. `stylegan look` writes one."""
+    drop_duplicates: bool = False
+    """Leave out images that are there twice, also in another size, quality or brightness, or mirrored; the largest
+    stays. It takes a second look at every image."""
     allow_upscale: bool = False
     """Also take images that are smaller than the resolution, and enlarge them."""
     strict: bool = False
@@ -59,34 +79,6 @@ class PrepareConfig:
     """Seed of the order in which the images are stored."""
     workers: int | None = None
     """Number of processes. Default: one for each core."""
-
-
-@dataclass(frozen=True)
-class PrepareReport:
-    """Outcome of `prepare`."""
-
-    path: Path
-    """The store."""
-    count: int
-    """Images in the store to train on."""
-    skipped: list[tuple[str, str]]
-    """(name, reason) of everything that could not be used, sorted by name."""
-    seconds: float
-    """Time it took."""
-    labels: str = "no labels"
-    """Origin of the class labels, in words."""
-    has_labels: bool = False
-    """Whether the images have classes."""
-    held_out_count: int = 0
-    """Images in the store that training never sees."""
-
-    def lines(self, resolution: int) -> Iterator[str]:
-        """What to tell of it: every image that was left out, with the reason, and how many there are."""
-        for name, reason in self.skipped:
-            yield printable(f"skipped {name}: {reason}")
-        held_out = f" and {self.held_out_count} held out" if self.held_out_count else ""
-        there = f"{self.count} images of {resolution} x {resolution}{held_out} in {self.path}"
-        yield printable(f"{there}, {len(self.skipped)} skipped, {self.seconds:.1f} s; {self.labels}.")
 
 
 def prepare(
@@ -112,26 +104,51 @@ def prepare(
     if config.fit == "face":
         align.check()
     with _opened(source, store, config, progress) as listing:
-        count, held_out_count, skipped = _write_store(listing, source, store, config, progress)
-    seconds, has_labels = time.perf_counter() - start, listing.labels is not None
-    return PrepareReport(Path(store), count, sorted(skipped), seconds, listing.about_labels, has_labels, held_out_count)
+        chosen = choose(listing, config.exclude, config.drop_duplicates, config.workers, progress)
+        resolution, why = _resolution(chosen.source, config)
+        written = _write_store(chosen, source, store, replace(config, resolution=resolution), progress)
+    skipped = sorted(written.skipped)
+    total = written.count + written.held_out_count + len(skipped)
+    remarks = [*why, *chosen.remarks, *summary(skipped, total, resolution, config.fit)]
+    remarks += about_kept(written.cropped, written.label_counts, Path(store))
+    return PrepareReport(
+        path=Path(store),
+        resolution=resolution,
+        count=written.count,
+        skipped=skipped,
+        seconds=time.perf_counter() - start,
+        labels=listing.about_labels,
+        has_labels=listing.labels is not None,
+        held_out_count=written.held_out_count,
+        left_out=chosen.left_out,
+        remarks=remarks,
+    )
 
 
 @contextlib.contextmanager
 def _opened(source: Path | str, store: Path | str, config: PrepareConfig, progress: bool) -> Iterator[Source]:
     """The list of a source's images; where they are fetched first, they stay until the context ends."""
+    from_table = config.labels_from is not None or config.label_column is not None
+    classes = "none" if from_table else config.classes
     if not huggingface.is_dataset(source):
-        yield open_source(source, config.classes)
+        listing = open_source(source, classes, every_column=not from_table)
+        yield _labeled(listing, source, config) if from_table else listing
         return
     if config.classes == "folders":
         raise InputError(f"{source} is a Hugging Face data set, which has no folders; use --classes auto or none")
     place = next(folder for folder in Path(store).resolve().parents if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".stylegan-fetch-", dir=place) as scratch:
-        fetch = _Fetch(Path(scratch), config.classes == "auto", config.limit, config.seed, progress)
+        fetch = _Fetch(Path(scratch), classes == "auto", config.limit, config.seed, progress)
         listing = fetch(source) if huggingface.is_on_hub(source) else _fetch_apart(fetch, source)
         if isinstance(listing, str):
             raise InputError(listing)
-        yield labels.described(listing)
+        yield _labeled(listing, source, config) if from_table else labels.described(listing)
+
+
+def _labeled(listing: Source, source: Path | str, config: PrepareConfig) -> Source:
+    """The source with the labels of a table."""
+    content, path = labels.read_table(source, listing, config.labels_from or labels.ATTRIBUTE_TABLE)
+    return labels.from_table(listing, content, path, config.label_column)
 
 
 def _fetch_apart(fetch: "_Fetch", source: Path | str) -> Source | str:
@@ -146,11 +163,35 @@ def _fetch_apart(fetch: "_Fetch", source: Path | str) -> Source | str:
             ) from error
 
 
+def _resolution(source: Source, config: PrepareConfig) -> tuple[int, list[str]]:
+    """The resolution asked for, or else that of the images, with a sentence that says why."""
+    if config.resolution is not None:
+        return config.resolution, []
+    found = None if config.fit == "face" else proposal(source.items, config.fit, config.seed)
+    return (LARGEST_PROPOSAL, []) if found is None else (found.resolution, [found.sentence])
+
+
+@dataclass
+class _Written:
+    """What became of the images."""
+
+    skipped: list[tuple[str, str]]
+    """(name, reason) of those that could not be used."""
+    count: int = 0
+    held_out_count: int = 0
+    cropped: list[float] = field(default_factory=list)
+    """The share of each image that the crop took away."""
+    label_counts: dict[str, int] = field(default_factory=dict)
+    """How many images each class has."""
+
+
 def _write_store(
-    listing: Source, source: Path | str, store: Path | str, config: PrepareConfig, progress: bool
-) -> tuple[int, int, list[tuple[str, str]]]:
-    """Decode the images and write the store; how many are to train on, how many held out, (name, reason) of others."""
-    skipped = list(listing.rejected)
+    chosen: Chosen, source: Path | str, store: Path | str, config: PrepareConfig, progress: bool
+) -> _Written:
+    """Decode the images and write the store."""
+    listing = chosen.source
+    written = _Written(list(listing.rejected), label_counts=dict.fromkeys(listing.label_names, 0))
+    skipped = written.skipped
     if config.strict and skipped:
         raise _refusal(source, skipped)
 
@@ -160,6 +201,8 @@ def _write_store(
         "seed": config.seed,
         "limit": config.limit,
         "allow_upscale": config.allow_upscale,
+        **({"pad": config.pad} if config.pad else {}),
+        **chosen.record,
         "stylegan_version": __version__,
     }
     order = np.random.RandomState(config.seed).permutation(len(listing.items))
@@ -171,6 +214,7 @@ def _write_store(
     workers = worker_count(config.workers, len(items))
     image_bytes = config.resolution**2 * config.channels
     total = len(items) if config.limit is None else min(len(items), len(held_out) + config.limit)
+    kept = Kept()
     with (
         StoreWriter(
             store,
@@ -192,18 +236,28 @@ def _write_store(
                 continue
             label = listing.labels[i] if listing.labels is not None else None
             attributes = listing.attributes[i] if listing.attributes is not None else None
-            writer.add(result, item.name, label, attributes, held_out=i in held_out)
+            writer.add(result.levels, item.name, label, attributes, held_out=i in held_out)
+            if i not in held_out:
+                kept.add(result.levels)
+                if label is not None:
+                    written.label_counts[listing.label_names[label]] += 1
+            if config.fit == "crop":
+                written.cropped.append(1 - min(result.size) ** 2 / (result.size[0] * result.size[1]))
             bar.update()
             if writer.count == config.limit:
                 break
         if config.strict and skipped:
             raise _refusal(source, skipped)
         if writer.count == 0:
-            raise InputError(f"{source} holds no usable image: {_list(skipped)}")
+            ways = " ".join(summary(skipped, len(skipped), config.resolution, config.fit))
+            raise InputError(f"{source} holds no usable image: {_list(skipped)}; {ways.rstrip('.')}")
         if held_out and not writer.held_out_count:
             raise InputError(f"none of the images to hold out can be used ({_list(skipped)}); hold out more")
         made["skipped"] = len(skipped)
-    return writer.count, writer.held_out_count, skipped
+        for name, page in kept.pages():
+            writer.add_file(name, page)
+    written.count, written.held_out_count = writer.count, writer.held_out_count
+    return written
 
 
 def _held_out(hold_out: int | float, names: Sequence[str], source: Path | str) -> set[int]:
@@ -253,15 +307,17 @@ def prepare_portraits(
         for index, (levels, attributes) in enumerate(bar):
             writer.add(levels, names[index], attributes=attributes, held_out=index in held_out)
     seconds = time.perf_counter() - start
-    return PrepareReport(Path(store), writer.count, [], seconds, held_out_count=writer.held_out_count)
+    held_out_count = writer.held_out_count
+    return PrepareReport(Path(store), resolution, writer.count, [], seconds, held_out_count=held_out_count)
 
 
 def _fitting(config: PrepareConfig) -> Fitting:
-    return Fitting(config.resolution, config.fit, config.channels, config.allow_upscale)
+    return Fitting(config.resolution, config.fit, config.channels, config.allow_upscale, config.pad)
 
 
 def _check_config(config: PrepareConfig) -> None:
-    _check_numbers(config.resolution, config.seed, limit=config.limit, workers=config.workers)
+    resolution = LARGEST_PROPOSAL if config.resolution is None else config.resolution
+    _check_numbers(resolution, config.seed, limit=config.limit, workers=config.workers)
     _check_hold_out(config.hold_out)
     if config.fit not in get_args(Fit):
         raise InputError(f"fit is {config.fit!r}; use one of: {', '.join(get_args(Fit))}")
@@ -269,6 +325,12 @@ def _check_config(config: PrepareConfig) -> None:
         raise InputError(f"channels is {config.channels}; use 1 (gray), 3 (RGB) or 4 (RGBA)")
     if config.classes not in ("auto", "folders", "none"):
         raise InputError(f"classes is {config.classes!r}; use auto, folders or none")
+    if config.classes != "auto" and (config.labels_from or config.label_column) is not None:
+        raise InputError(f"classes come from {config.classes} or from a table; leave --classes or --labels-from out")
+    if config.pad is not None:
+        check_pad(config.pad)
+        if config.fit != "pad":
+            raise InputError(f"pad is for images that are padded, and fit is {config.fit}; give --fit pad too")
 
 
 def _check_numbers(resolution: int, seed: int, **counts: int | None) -> None:
@@ -328,14 +390,23 @@ class _Fetch:
 
 
 @dataclass(frozen=True)
+class _Prepared:
+    levels: dict[int, np.ndarray]
+    """The pyramid."""
+    size: tuple[int, int]
+    """Width and height of the image before it became square."""
+
+
+@dataclass(frozen=True)
 class _Prepare:
     """The job of a worker: an item to its pyramid, or to the reason why it cannot be used."""
 
     fitting: Fitting
 
-    def __call__(self, item: Item) -> dict[int, np.ndarray] | str:
+    def __call__(self, item: Item) -> _Prepared | str:
         try:
-            return pyramid(decode(item.read(), self.fitting))
+            data = item.read()
+            return _Prepared(pyramid(decode(data, self.fitting)), size_of(data))
         except Unusable as error:
             return str(error)
 

@@ -50,13 +50,16 @@ FFHQ_IMAGES = "images1024x1024"
 Classes = Literal["auto", "folders", "none"]
 
 
-def open_source(path: Path | str, classes: Classes = "auto", *, sheets: bool = False) -> Source:
+def open_source(
+    path: Path | str, classes: Classes = "auto", *, sheets: bool = False, every_column: bool = True
+) -> Source:
     """List the images of a folder (any depth), a zip file, tar files (`x.tar`, `x-{000..009}.tar`, or a folder of
     them), TFRecords (a file or a folder), or an LMDB folder.
 
     `classes` says where class labels come from: "auto", from the format or from files beside the images, where there
     are any (labels.py); "folders", the sub-folders (the first level at which the images' paths differ); "none".
     Attributes come from CelebA's list where there is one. sheets: list what `generate` writes beside its samples, too.
+    every_column: see `labels.with_attributes`.
 
     Raises InputError if the path does not exist, is none of these, or holds no image, or if the labels or attributes
     cannot be understood.
@@ -69,7 +72,7 @@ def open_source(path: Path | str, classes: Classes = "auto", *, sheets: bool = F
         source = labels.from_folders(source)
     elif classes == "auto" and source.labels is None:
         source = labels.from_documents(source)
-    source = labels.with_attributes(source)
+    source = labels.with_attributes(source, every_column=every_column)
     source = labels.described(source if sheets else _without_sheets(source))
     if not source.items:
         raise InputError(f"{path} holds no image file{first_reasons(source.rejected)}")

@@ -94,6 +94,11 @@ class StoreWriter:
                 part.begin()
             part.add(levels, name, label, attributes)
 
+    def add_file(self, name: str, content: bytes) -> None:
+        """Put a file for people beside the arrays; readers pass over it."""
+        with self._explaining():
+            self._training.write(name, content)
+
     def __exit__(self, kind, error, traceback) -> None:
         try:
             if kind is None:
@@ -191,15 +196,15 @@ class _Part:
             file.seek(0)
             file.write(_npy_header((self.count, resolution, resolution, self.channels)))
             _close_safely(file)
-        self._write("names.txt", "".join(name + "\n" for name in self._names).encode("utf-8"))
+        self.write("names.txt", "".join(name + "\n" for name in self._names).encode("utf-8"))
         if self.label_names:
             labels = np.array(self._labels, "<i8")
             self._hash.update(labels.data)
-            self._write("labels.npy", labels)
+            self.write("labels.npy", labels)
         if self.attribute_names:
             attributes = np.stack(self._attributes)
             self._hash.update(attributes.data)
-            self._write("attributes.npy", attributes)
+            self.write("attributes.npy", attributes)
         fields = {
             "kind": KIND,
             "format_version": FORMAT_VERSION,
@@ -212,7 +217,7 @@ class _Part:
             "content_hash": self._hash.hexdigest(),
             **further,
         }
-        self._write("dataset.json", (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+        self.write("dataset.json", (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
 
     def close(self) -> None:
         """Close the files, whatever becomes of their contents."""
@@ -220,7 +225,8 @@ class _Part:
             with contextlib.suppress(OSError):  # what is still buffered may not fit the disk; nobody needs it
                 file.close()
 
-    def _write(self, name: str, content: bytes | np.ndarray) -> None:
+    def write(self, name: str, content: bytes | np.ndarray) -> None:
+        """Write a file of the folder, in one piece."""
         file = (self.folder / name).open("wb")
         try:
             if isinstance(content, bytes):
