@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from stylegan import randomness
 from stylegan.errors import InputError
 from stylegan.networks import ops
+from stylegan.training.augment import AugmentConfig
 from stylegan.training.loop import train
 from stylegan.training.losses import LossConfig
 
@@ -57,6 +58,7 @@ CONFIGS = {
     "relativistic": {"loss": LossConfig(kind="relativistic", r1_gamma=5, r2_gamma=2)},
     "classes, mixing by batch": {"label_count": 3, "mixing_per": "batch"},
     "recomputing": {"recompute_from": 16},
+    "augmented": {"augment": AugmentConfig(kind="ada", strength=0.5)},
 }
 
 
