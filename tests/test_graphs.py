@@ -102,6 +102,17 @@ def test_a_number_kept_from_the_recording_would_show(recorder, tmp_path, monkeyp
     assert not same(tensors_of(outcome), tensors_of(eager))
 
 
+def test_a_strength_of_augmentation_is_no_number_of_the_recording(recorder, tmp_path):
+    """It rises from 0, where images are left alone, after every batch."""
+    rising = AugmentConfig(kind="ada", target=-1.0, kimg=0.1, interval=1)
+    config = tiny_config(write_store(tmp_path / "store"), augment=rising)
+    config = replace(config, schedule=replace(config.schedule, initial_resolution=16, total_kimg=0.048))
+    eager = train(config, tmp_path / "eager", progress=False)
+    outcome = train(replace(config, graphs=True), tmp_path / "graphs", progress=False)
+    assert same(tensors_of(outcome), tensors_of(eager))
+    assert len(recorder.graphs) in (3, 4)  # D's without and with; G's, which is later, with, or both
+
+
 def test_graphs_can_be_taken_up_and_left(recorder, tmp_path):
     """They are no part of a run's result, so a run may change to them."""
     config = tiny_config(write_store(tmp_path / "store"))
