@@ -17,6 +17,7 @@ from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.networks.layers import FeatureMaps
 from stylegan.projection import ProjectConfig
+from stylegan.training.augment import AugmentConfig, Multipliers
 from stylegan.training.config import TrainingConfig
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import ScheduleConfig
@@ -65,6 +66,8 @@ ALL = [
     TrainingConfig,
     ScheduleConfig,
     LossConfig,
+    AugmentConfig,
+    Multipliers,
     GeneratorConfig,
     DiscriminatorConfig,
     FeatureMaps,
@@ -90,7 +93,7 @@ def test_every_field_keeps_to_its_range(cls):
         for number in (number for number in numbers if number < math.inf or math.isnan(number)):
             several = isinstance(example, tuple) or f.name == "grid"
             value = {4: number} if isinstance(example, dict) else (number, 1) if several else number
-            with pytest.raises(InputError, match=rf"^(feature_maps\.)?{f.name} is {number}"):
+            with pytest.raises(InputError, match=rf"^(feature_maps\.|augment\.(multipliers\.)?)?{f.name} is {number}"):
                 cls(**{f.name: value})
 
 

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from stylegan import randomness, weights
 from stylegan.errors import InputError
 from stylegan.networks import ops
+from stylegan.training.augment import AugmentConfig
 from stylegan.training.loop import train
 from stylegan.training.losses import LossConfig
 
@@ -58,6 +59,7 @@ CONFIGS = {
     "classes, mixing by batch": {"label_count": 3, "mixing_per": "batch"},
     "recomputing": {"recompute_from": 16},
     "frozen": {"freeze_d": 1, "freeze_mapping": True},
+    "augmented": {"augment": AugmentConfig(kind="ada", strength=0.5)},
 }
 
 
@@ -103,6 +105,17 @@ def test_a_number_kept_from_the_recording_would_show(recorder, tmp_path, monkeyp
     monkeypatch.setattr("stylegan.training.steps.draw_of_key", forgetful)
     outcome = train(replace(config, graphs=True), tmp_path / "stale", progress=False)
     assert not same(tensors_of(outcome), tensors_of(eager))
+
+
+def test_a_strength_of_augmentation_is_no_number_of_the_recording(recorder, tmp_path):
+    """It rises from 0, where images are left alone, after every batch."""
+    rising = AugmentConfig(kind="ada", target=-1.0, kimg=0.1, interval=1)
+    config = tiny_config(write_store(tmp_path / "store"), augment=rising)
+    config = replace(config, schedule=replace(config.schedule, initial_resolution=16, total_kimg=0.048))
+    eager = train(config, tmp_path / "eager", progress=False)
+    outcome = train(replace(config, graphs=True), tmp_path / "graphs", progress=False)
+    assert same(tensors_of(outcome), tensors_of(eager))
+    assert len(recorder.graphs) in (3, 4)  # D's without and with; G's, which is later, with, or both
 
 
 def test_graphs_can_be_taken_up_and_left(recorder, tmp_path):

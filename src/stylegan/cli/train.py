@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro import cli
 from tyro.conf import Positional, arg
@@ -68,6 +68,7 @@ def _short(
     seed: int = 0,
     device: Device = "auto",
     precision: Precision | None = None,
+    augment: Annotated[Literal["none", "ada", "diff"], arg(name="augment.kind")] = "none",
 ) -> None:
     """Train on a store and keep everything in the folder RUN. To resume: the same command, or no options at all.
 
@@ -78,6 +79,8 @@ def _short(
         seed: Seed of every random number of the run.
         precision: float32, tf32, bf16, or auto: the fastest that serves on this machine. Default: the
             preset's.
+        augment: Augmentation of what the discriminator sees, for few images: ada (adaptive) or diff. The others of its
+            options are in --help-all.
     """
 
 

@@ -23,6 +23,7 @@ class Reals:
     sample_index: Tensor  # int64 [n]
     labels: Tensor | None = None  # int64 [n], of the images; D's fakes have the same
     labels_of_g: Tensor | None = None  # int64 [n], of the fakes in G's step
+    held_out: tuple[Tensor, Tensor | None] | None = None  # images and labels to judge by how much D overfits
 
 
 def batches(
@@ -33,19 +34,22 @@ def batches(
     For a GPU the images lie in memory that it can read from while it computes.
     """
     loader = Loader(store, seed=config.seed, mirror=config.mirror)
+    by_held_out = config.augment.judge == "held-out"
+    judges = Loader(store.held_out(), seed=config.seed, mirror=config.mirror) if by_held_out else None
     all_labels = torch.tensor(store.labels) if config.generator.label_count else None
     for start, now in groups(config.schedule, config.generator.resolution, images_seen):
         group = []
         for first in range(start, start + config.schedule.repeats * now.batch_size, now.batch_size):
-            batch = []
+            batch, judged = [], judges is not None and config.augment.is_judged(first, now.batch_size)
             for index in micro_batches(config, now.batch_size):
                 images, labels = loader.batch(first + index.numpy(), now.resolution)
                 images = images.pin_memory() if device.type == "cuda" else images
+                held_out = judges.batch(first + index.numpy(), now.resolution) if judged else None
                 if all_labels is None:
-                    batch.append(Reals(images, index))
+                    batch.append(Reals(images, index, held_out=held_out))
                 else:
                     of_g = labels_of_g(config.seed, first + now.batch_size, all_labels, index)
-                    batch.append(Reals(images, index, labels, of_g))
+                    batch.append(Reals(images, index, labels, of_g, held_out))
             group.append(batch)
         yield now, group
 

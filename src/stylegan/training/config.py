@@ -12,6 +12,7 @@ from stylegan.metrics.metric import EvaluateConfig
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.resolutions import resolutions
+from stylegan.training.augment import AugmentConfig
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import ScheduleConfig
 
@@ -32,6 +33,7 @@ class TrainingConfig:
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     mirror: bool = True
     """Flip images at random."""
     mixing_probability: Annotated[float, between(0, 1)] = 0.9

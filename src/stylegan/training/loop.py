@@ -90,7 +90,8 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
             seconds, speed = clock.lap(state.images_seen)
             pace.add(now, len(group) * now.batch_size, seconds)
             left = pace.seconds_left(config.schedule, config.generator.resolution, state.images_seen)
-            monitor.progress(state.images_seen, speed, left, now.resolution, now.fade)
+            strength = state.augmentation.strength_at(now.resolution) if state.augmentation else None
+            monitor.progress(state.images_seen, speed, left, now.resolution, now.fade, strength)
 
             done = state.images_seen >= total_images
             stopping = processes.any_process(stop.signal is not None, device)

@@ -76,13 +76,22 @@ class Monitor:
             self._board = _tensorboard(run_dir, images_seen)
 
     def progress(
-        self, images_seen: int, images_per_second: float, seconds_left: float, resolution: int, fade: float
+        self,
+        images_seen: int,
+        images_per_second: float,
+        seconds_left: float,
+        resolution: int,
+        fade: float,
+        augment_strength: float | None = None,
     ) -> None:
         """Move the bar. Where other programs keep cores busy it says so, and the threads wait without spinning."""
         self._bar.n = min(images_seen / 1000, self._bar.total)
         growing = f" fading in ({1 - fade:.0%})" if fade > 0 else ""
+        augmented = "" if augment_strength is None else f", augmented {augment_strength:.2f}"
         left = tqdm.format_interval(seconds_left)
-        self._status = f"{resolution}x{resolution}{growing}, {images_per_second:.1f} img/s, about {left} left"
+        self._status = (
+            f"{resolution}x{resolution}{growing}{augmented}, {images_per_second:.1f} img/s, about {left} left"
+        )
         if self._crowd is not None:
             self._crowd.look(torch.get_num_threads())
             self._status += self._crowd.notice and f", {self._crowd.notice}"

@@ -39,6 +39,7 @@ def statistics(state: TrainState, now: State, means: Means, images_per_second: f
         "batch_size": now.batch_size,
         "learning_rate": now.learning_rate,
         **means.read(),
+        **({"augment_strength": state.augmentation.strength_at(now.resolution)} if state.augmentation else {}),
         "skipped_g": state.skipped["g"],
         "skipped_d": state.skipped["d"],
         "seconds": round(state.seconds, 3),

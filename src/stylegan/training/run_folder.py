@@ -121,6 +121,10 @@ def check_store(config: TrainingConfig, store: Store) -> None:
             f"{store.path} has {store.label_count} classes, the networks are for {g.label_count}; set both "
             f"label_count to {store.label_count} (0 ignores the labels)"
         )
+    if config.augment.judge == "held-out" and store.held_out() is None:
+        raise InputError(
+            f"{store.path} has no held-out images for augment.judge; prepare it with --hold-out, or set that to reals"
+        )
 
 
 # --- states, models, grids: their names sort by age

@@ -11,6 +11,7 @@ from stylegan.networks.discriminator import Discriminator
 from stylegan.networks.generator import Generator, Growth
 from stylegan.networks.layers import compile_blocks
 from stylegan.training import transfer
+from stylegan.training.augment import Augmentation, new_augmentation
 from stylegan.training.config import TrainingConfig
 from stylegan.training.graphs import Graphs, capture_on
 from stylegan.training.optimizer import Adam
@@ -40,6 +41,7 @@ class TrainState:
     stage: tuple[int, bool] | None = None  # of the schedule, that the optimizers were made for
     skipped: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})  # steps without finite gradients
     skipped_in_a_row: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})
+    augmentation: Augmentation | None = None
     graphs: Graphs | None = None  # not saved: recorded anew
 
     @property
@@ -90,7 +92,7 @@ class TrainState:
             "stage": self.stage,
             "resolution_and_fade": tuple(self.growth),
             **{name: getattr(self, name).state_dict() for name in _TENSORS},
-        }
+        } | ({"augmentation": self.augmentation.to_dict()} if self.augmentation else {})
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up what `to_dict` gave. Raises InputError if it comes from other data or other networks."""
@@ -109,6 +111,8 @@ class TrainState:
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             first = " ".join(str(error).split())[:300]
             raise InputError(f"the training state does not fit the run's networks: {first}") from error
+        if self.augmentation is not None and "augmentation" in saved:
+            self.augmentation.restore(saved["augmentation"])
 
     def begin_with(self, model: Model, class_names: tuple[str, ...] = ()) -> None:
         """Take the weights of a model, as far as they fit; `config.taken_over` says what was done.
@@ -138,6 +142,7 @@ def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> T
     graphs = Graphs(capture_on(device)) if config.graphs else None
 
     state = TrainState(config, data, g, d, g_ema, *new_optimizers(config, g, d), graphs=graphs)
+    state.augmentation = new_augmentation(config.augment, device)
     state.growth = Growth(config.schedule.initial_resolution, 0.0)
     return state
 

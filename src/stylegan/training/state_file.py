@@ -46,6 +46,6 @@ def load(path: Path) -> dict[str, Any]:
             "g_ema": dict(),
             "g_adam": dict(),
             "d_adam": dict(),
-        } if len(state) == 16:
+        } if len(state) == 16 + ("augmentation" in state) and isinstance(state.get("augmentation", {}), dict):
             return state
     raise InputError(f"{path.name} does not hold what a training state does")

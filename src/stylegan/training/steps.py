@@ -12,6 +12,7 @@ from stylegan.networks.generator import Growth
 from stylegan.networks.layers import weights_scaled_once
 from stylegan.randomness import draw_of_key, draw_uniform_of_key
 from stylegan.training import ema, graphs, losses
+from stylegan.training.augment import augmented, tally
 from stylegan.training.batches import Reals
 from stylegan.training.losses import LossConfig
 from stylegan.training.monitor import Means
@@ -45,13 +46,18 @@ def step_discriminator(state: TrainState, now: State, reals: list[Reals], means:
     """One step of D on a batch of reals and fakes with the same labels."""
     config = state.config.loss.at(state.images_seen).at_step(state.images_seen // now.batch_size)
     w_sum = torch.zeros_like(state.g.w_avg)
+    adapting, seen = state.augmentation is not None and state.augmentation.adapts_at(now.resolution), []
     for micro in reals:
-        inputs = _on_device(state, micro.sample_index, micro.labels, micro.images)
+        inputs = _on_device(state, micro.sample_index, _strength(state, now), micro.labels, micro.images)
         quantities, sum_of_part = _run(state, _pass_of_d, state.d, now, config, *inputs)
         means.add(**quantities)
+        if adapting:
+            seen.append(_tally(state, now, micro, quantities, means))
         w_sum += sum_of_part
     _optimize(state, "d", now, means)
     _update_w_avg(state, w_sum / now.batch_size)
+    if adapting:
+        state.augmentation.adjust(state.images_seen, now.batch_size, sum(seen))
 
 
 def step_generator(state: TrainState, now: State, reals: list[Reals], means: Means) -> None:
@@ -62,7 +68,7 @@ def step_generator(state: TrainState, now: State, reals: list[Reals], means: Mea
     state.d.requires_grad_(False)
     for micro in reals:
         others = (micro.labels, micro.images) if relative else (micro.labels_of_g, None)
-        inputs = _on_device(state, micro.sample_index, *others)
+        inputs = _on_device(state, micro.sample_index, _strength(state, now), *others)
         quantities, sum_of_part = _run(state, _pass_of_g, state.g, now, state.config.loss, *inputs)
         means.add(**quantities)
         w_sum += sum_of_part
@@ -84,11 +90,21 @@ def _run(
     *inputs: Tensor | None,
 ) -> graphs.Result:
     """Do a pass, which adds to the network's gradients, or replay its graph."""
-    keys = partial(randomness.key, state.config.seed, state.images_seen)
-    bound = partial(work, state, config)
+    keys, bound = _keys(state), partial(work, state, config)
     if state.graphs is None:
         return bound(now, keys, *inputs)
-    return state.graphs.run((work.__name__, config), bound, network, now, keys, *inputs)
+    given = tuple(tensor is not None for tensor in inputs)
+    return state.graphs.run((work.__name__, config, given), bound, network, now, keys, *inputs)
+
+
+def _keys(state: TrainState) -> graphs.Keys:
+    return partial(randomness.key, state.config.seed, state.images_seen)
+
+
+def _strength(state: TrainState, now: State) -> Tensor | None:
+    """The strength of augmentation, []; None where images are left as they are."""
+    strength = 0.0 if state.augmentation is None else state.augmentation.strength_at(now.resolution)
+    return torch.full((), strength, device=state.device) if strength > 0 else None
 
 
 # --- the passes
@@ -104,17 +120,20 @@ def _pass_of_d(
     now: State,
     keys: graphs.Keys,
     index: Tensor,
+    strength: Tensor | None,
     labels: Tensor | None,
     images: Tensor,
 ) -> graphs.Result:
     with torch.no_grad():
         w, w_first = _draw_w(state, now, "D", keys, index, labels)
         fakes = _synthesize(state, w, now, "D", keys, index)
+        fakes = augmented(state.config.augment, fakes, strength, keys, "fakes of D", index)
+        reals = augmented(state.config.augment, to_reals(images, now.fade), strength, keys, "reals of D", index)
     loss_of = losses.DISCRIMINATOR_LOSSES[config.kind]
     with weights_scaled_once():
         loss = loss_of(
             losses.Critic(state.d, labels, now.fade),
-            to_reals(images, now.fade),
+            reals,
             fakes,
             config,
             config.gradient_scale(now.resolution, state.config.generator.resolution),
@@ -136,15 +155,19 @@ def _pass_of_g(
     now: State,
     keys: graphs.Keys,
     index: Tensor,
+    strength: Tensor | None,
     labels: Tensor | None,
     images: Tensor | None,
 ) -> graphs.Result:
     """images: reals, for a relativistic loss."""
     w, w_first = _draw_w(state, now, "G", keys, index, labels)
-    scores = state.d(_synthesize(state, w, now, "G", keys, index), labels, fade=now.fade)
+    fakes = _synthesize(state, w, now, "G", keys, index)
+    fakes = augmented(state.config.augment, fakes, strength, keys, "fakes of G", index)
+    scores = state.d(fakes, labels, fade=now.fade)
     if images is not None:
         with torch.no_grad():
-            real_scores = state.d(to_reals(images, now.fade), labels, fade=now.fade)
+            reals = augmented(state.config.augment, to_reals(images, now.fade), strength, keys, "reals of G", index)
+            real_scores = state.d(reals, labels, fade=now.fade)
         scores = scores - real_scores
     loss = losses.generator_loss(scores, config)
     (loss.sum() / now.batch_size).backward()
@@ -196,6 +219,20 @@ def _synthesize(state: TrainState, w: Tensor, now: State, step: str, keys: graph
 
 
 # --- after the passes
+
+
+def _tally(state: TrainState, now: State, micro: Reals, quantities: dict[str, Tensor], means: Means) -> Tensor:
+    """What D makes of a micro-batch, which the strength of augmentation is judged by."""
+    held_out = None
+    if micro.held_out is not None:
+        index, strength, images, labels = _on_device(state, micro.sample_index, _strength(state, now), *micro.held_out)
+        with torch.no_grad():
+            shown = to_reals(images, now.fade)
+            shown = augmented(state.config.augment, shown, strength, _keys(state), "held-out images of D", index)
+            held_out = state.d(shown, labels, fade=now.fade)
+        means.add(score_held_out=held_out)
+    means.add(sign_real=quantities["score_real"].sign())
+    return tally(quantities["score_real"], quantities["score_fake"], held_out, state.augmentation.sums)
 
 
 def _optimize(state: TrainState, name: str, now: State, means: Means) -> None:
