@@ -144,7 +144,7 @@ def test_demo(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "demo", moment)
     assert run("demo", tmp_path / "demo", "--count", "40") == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    for name in ("reals.png", "progress.png", "samples.png", "style-mixing.png"):
+    for name in ("faces.png", "reals.png", "progress.png", "samples.png", "style-mixing.png"):
         assert name in last
         with Image.open(tmp_path / "demo" / name) as picture:
             assert min(picture.size) > 90

@@ -1,4 +1,7 @@
-"""The whole way in some minutes: portraits, training, samples, style mixing. `stylegan demo` is this function."""
+"""The whole way in some minutes: faces of the bundled model at once, then portraits, training, samples, style mixing.
+
+`stylegan demo` is the function `demo`.
+"""
 
 from pathlib import Path
 
@@ -12,15 +15,20 @@ from stylegan.images import contact_sheet, enlarge, save_image
 from stylegan.training.loop import Outcome, train
 
 SAMPLES = recipe.Recipe(range(32), psi=0.8)
+FACES = recipe.Recipe(range(32), psi=0.7)
 
 
 def demo(folder: Path, count: int = 4000) -> Outcome:
-    """Make portraits, train a small StyleGAN on them and draw pictures, all in a folder; the outcome of the training.
+    """Draw faces, make portraits, train a small StyleGAN on them and draw pictures, all in a folder.
+
+    Returns the outcome of the training.
 
     count: number of portraits. What an interrupted call has done is not done again. Raises InputError where the folder
     holds another number of portraits.
     """
-    store, run = folder / "portraits-32", folder / "run"
+    store, run, faces = folder / "portraits-32", folder / "run", folder / "faces.png"
+    if not faces.exists():
+        _draw_faces(faces)
     if not store.exists():
         print(f"drawing {count} portraits")
         prepare_portraits(store, count=count, resolution=32)
@@ -44,3 +52,11 @@ def demo(folder: Path, count: int = 4000) -> Outcome:
     for name, picture in pictures.items():
         save_image(picture, folder / name, sheet=True)
     return outcome
+
+
+def _draw_faces(path: Path) -> None:
+    """Samples of the model that comes with the program, there before anything is trained."""
+    generator = weights.load(weights.DEFAULT_MODEL)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_image(contact_sheet(recipe.draw(generator, FACES), columns=8), path, sheet=True)
+    print(f"{path}: what the bundled model draws; now a smaller one is trained from nothing", flush=True)

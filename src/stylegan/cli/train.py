@@ -98,7 +98,7 @@ def demo(
     *,
     count: int = 4000,
 ) -> int | None:
-    """Make portraits, train a small StyleGAN on them and draw pictures: some ten minutes on two CPU cores.
+    """Draw faces with the bundled model, then train a small StyleGAN on portraits: some eight minutes on two CPU cores.
 
     Args:
         out: Folder for everything; repeat the command to go on after an interruption.
@@ -107,7 +107,7 @@ def demo(
     more = say_next("generate", out / "run", "--seeds", "100-163", "--psi", "0.8", "--out", "more")
     return _end(
         library.demo(out, count),
-        f"Pictures are in {out}: reals.png (the training images), progress.png (the same eight seeds from first to "
+        f"Pictures are in {out}: faces.png (of the bundled model), reals.png (the training images), progress.png (the same eight seeds from first to "
         f"last), samples.png, style-mixing.png (pose and shape from the column, colors from the row). "
         f"Next: {more}, or stylegan prepare YOUR_IMAGES store",
     )
