@@ -9,7 +9,7 @@ from stylegan.resolutions import resolutions
 from stylegan.training.pace import Pace, Rates, expected
 from stylegan.training.schedule import ScheduleConfig, State, groups, stages, state_at
 
-DEMO = presets.demo(presets.Shape(32))
+GROWING = presets.growing(presets.Shape(32))
 
 
 def pace_of(config) -> Pace:
@@ -40,8 +40,10 @@ def test_stages_without_length_are_left_out(changes):
 
 
 def test_what_has_been_measured_everywhere_is_exact():
-    config = replace(DEMO.schedule, batch_size={4: 32, 16: 16, 32: 8})
-    pace, each = pace_of(DEMO), {(8, False): 1.0, (16, True): 3.0, (16, False): 2.0, (32, True): 7.0, (32, False): 5.0}
+    config = replace(
+        GROWING.schedule, stable_kimg=6, fade_kimg=8, total_kimg=56, batch_size={4: 32, 16: 16, 32: 8}, repeats=4
+    )
+    pace, each = pace_of(GROWING), {(8, False): 1.0, (16, True): 3.0, (16, False): 2.0, (32, True): 7.0, (32, False): 5.0}
     for _, now in stages(config, 32):
         pace.add(now, 10, 10 * each[now.stage])
     # 6 kimg, then 8 of fading and 6, then 8 of fading and what is left of 56
@@ -50,7 +52,7 @@ def test_what_has_been_measured_everywhere_is_exact():
 
 
 def test_the_first_measurement_of_a_stage_only_counts_until_there_is_a_second():
-    pace, now = pace_of(DEMO), state(8, 32)
+    pace, now = pace_of(GROWING), state(8, 32)
     pace.add(now, 10, 100.0)
     assert pace.seconds_per_image(now) == pytest.approx(10)
     pace.add(now, 10, 1.0)
@@ -64,7 +66,7 @@ def test_the_first_measurement_of_a_stage_only_counts_until_there_is_a_second():
 
 def test_nothing_is_foretold_from_nothing():
     with pytest.raises(ValueError, match="nothing has been measured"):
-        pace_of(DEMO).seconds_per_image(state(8, 32))
+        pace_of(GROWING).seconds_per_image(state(8, 32))
 
 
 MACHINES = {  # microseconds an operation, GFLOP/s, GB/s
@@ -76,7 +78,7 @@ MACHINES = {  # microseconds an operation, GFLOP/s, GB/s
 
 
 @pytest.mark.parametrize("rates", MACHINES.values(), ids=MACHINES)
-@pytest.mark.parametrize("preset", ["demo", "growing", "config-f"])
+@pytest.mark.parametrize("preset", ["growing", "config-f"])
 def test_an_estimate_from_8x8_alone(preset, rates):
     """Within a factor of 2.5 at every resolution up to 128 x 128, for machines up to four times unlike the typical."""
     config = presets.PRESETS[preset](presets.Shape(128))
@@ -100,14 +102,14 @@ def test_an_estimate_from_8x8_alone(preset, rates):
 
 
 def test_a_smaller_batch_makes_the_time_of_an_iteration_count_more():
-    pace = pace_of(DEMO)
+    pace = pace_of(GROWING)
     pace.add(state(8, 32), 32, 1.0)
     assert pace.seconds_per_image(state(8, 8)) > 1.2 * pace.seconds_per_image(state(8, 32))
     assert pace.seconds_per_image(state(32, 8)) > pace.seconds_per_image(state(32, 32))
 
 
 def test_a_resumed_run_recalls_its_stages():
-    pace = pace_of(DEMO)
+    pace = pace_of(GROWING)
 
     def record(resolution, fade, batch, speed):
         return {"resolution": resolution, "fade": fade, "batch_size": batch, "images_per_second": speed}
