@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stylegan import weights
+from stylegan import run_files, weights
 from stylegan.config import to_dict
 from stylegan.data.store import open_store
 from stylegan.training import state_file
@@ -40,8 +40,8 @@ def describe_run(folder: Path) -> dict[str, Any]:
         **({"started from": config.start_from} if config.start_from else {}),
         **({"taken over": list(config.taken_over)} if config.taken_over else {}),
         "total kimg": config.schedule.total_kimg,
-        "models": [file.name for file in sorted(folder.glob("model-*.safetensors"))],
-        "states": [file.name for file in sorted(folder.glob("state-*.pt"))],
+        "models": [file.name for file in run_files.own(folder, "model")],
+        "states": [file.name for file in run_files.own(folder, "state")],
         "last report": _last_report(folder / "stats.jsonl") or "none yet",
         "options": {
             name: value

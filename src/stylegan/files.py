@@ -5,20 +5,24 @@ What only writes files must not pay for torch, so nothing here imports it before
 
 import json
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stylegan.errors import InputError
-from stylegan.system import system
+from stylegan.system import Process, system, this_process
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHEET_MARK = ("stylegan", "sheet")  # key and text in a PNG file that shows several images at once
 LONGEST_HEADER = 10 * 2**20  # bytes; that of a 1024 x 1024 model has 60,000
+ABANDONED_AFTER = 24 * 3600.0  # seconds without a change, for files half-written on another machine
+# of atomic_file: the file's name, and who writes it (of version 0.1 the process's number alone)
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<place>[0-9a-f]{8})-)?(?P<pid>[0-9]+)(?:-(?P<start>[0-9a-f]*))?\.tmp")
 
 
 def printable(name: str) -> str:
@@ -29,16 +33,44 @@ def printable(name: str) -> str:
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
     """Open a file to write that is, at any moment, either absent (or as it was before) or complete."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path, us = Path(path), this_process()
+    temporary = path.with_name(f".{path.name}.{us.place}-{us.pid}-{us.start}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         _replace(temporary, path)
+        _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path, is_ours: Callable[[str], bool]) -> None:
+    """Remove what processes that were killed have left of files which they were writing.
+
+    is_ours: whether a file of this name may be touched at all. What a running process writes stays; so does for a day
+    what another machine's has begun, since nobody here can know whether that still runs.
+    """
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or not is_ours(match["name"]):
+            continue
+        writer = Process("", match["place"] or "", int(match["pid"]), match["start"] or "")
+        running = writer.is_running()
+        with suppress(OSError):  # gone, or not to be removed by this user: no harm
+            if running is False or (running is None and time.time() - path.stat().st_mtime > ABANDONED_AFTER):
+                path.unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have a new name on the disk too, where the system can: Windows opens no folders."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _replace(temporary: Path, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from stylegan import processes, weights
+from stylegan import processes, run_files, weights
 from stylegan.data.loader import prefetch
 from stylegan.data.store import Store, open_store
 from stylegan.device import pick_device
@@ -60,6 +60,7 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
         run_folder.begin(config, run_dir)
         if resumed:
             run_folder.discard_after(run_dir, state.images_seen)
+        run_folder.remove_leftovers(run_dir)
     processes.barrier()
 
     total_images = int(config.schedule.total_kimg * 1000)
@@ -103,14 +104,16 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
             if tick:
                 state.tick, state.tick_start = state.tick + 1, state.images_seen
                 monitor.report(outputs.statistics(state, now, means, speed))
-                monitor.save_image(outputs.fakes_sheet(state), f"fakes-{state.images_seen:010d}.png")
+                sheet = run_files.path_of(run_dir, "fakes", state.images_seen)
+                monitor.save_image(outputs.fakes_sheet(state), sheet.name)
 
             # save, then drop what is older
             if first_rank:
                 if done or stopping or state.tick % config.model_ticks == 0 or state.tick == 1:
                     outputs.save_model(state, store, run_dir)
-                state_file.save(run_folder.state_path(run_dir, state.images_seen), state.to_dict())
-                run_folder.prune(run_dir, "state-*.pt", config.keep)
+                path = run_files.claim(run_files.path_of(run_dir, "state", state.images_seen))
+                state_file.save(path, state.to_dict())
+                run_folder.prune(run_dir, "state", config.keep)
 
             # measure, now that nothing can be lost by it
             if tick and not stopping:
@@ -146,13 +149,14 @@ def _prepare(
         state.restore(saved)
     elif config.start_from:
         state.begin_with(weights.load_model(config.start_from), store.label_names)
+    run_folder.refuse_strangers(run_dir, state.images_seen)
     return state, evaluation, saved is not None
 
 
 def _outcome(
     state: TrainState, store: Store, run_dir: Path, stopped_by: int | None, say: Callable[[str], None]
 ) -> Outcome:
-    if processes.rank() == 0 and not list(run_dir.glob("model-*.safetensors")):  # a finished run's were taken away
+    if processes.rank() == 0 and not run_files.own(run_dir, "model"):  # a finished run's were taken away
         outputs.save_model(state, store, run_dir)
     processes.barrier()
     if state.images_seen >= state.config.schedule.total_kimg * 1000:

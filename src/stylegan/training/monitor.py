@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan import processes
+from stylegan import processes, run_files
 from stylegan.errors import InputWarning
 from stylegan.files import atomic_file
 from stylegan.images import save_image
@@ -114,7 +114,8 @@ class Monitor:
         """Save an image, [C, H, W] in about [-1, 1] or uint8, in the run's folder."""
         if self.active:
             with _dispensable("sample grids"):
-                save_image(image, self.run_dir / name, sheet=True)
+                path = self.run_dir / name
+                save_image(image, path if run_files.images_seen_of(path) < 0 else run_files.claim(path), sheet=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
