@@ -1,5 +1,6 @@
 """What a run tells about itself: stats.jsonl, a progress bar, TensorBoard, grids of samples."""
 
+import errno
 import json
 import sys
 import warnings
@@ -91,7 +92,11 @@ class Monitor:
     def say(self, message: str) -> None:
         """Print a line without disturbing the bar."""
         if self.active:
-            tqdm.write(message, file=sys.stderr)
+            try:
+                tqdm.write(message, file=sys.stderr)
+            except OSError as error:
+                if error.errno != errno.EIO:  # the terminal is gone, which is no reason to lose a training
+                    raise
 
     def report(self, record: dict[str, Any]) -> None:
         """Append one line to stats.jsonl, and its numbers to TensorBoard; say it where there is no bar to see."""
