@@ -7,6 +7,7 @@ from typing import Any
 from stylegan import run_files, weights
 from stylegan.config import to_dict
 from stylegan.data.store import open_store
+from stylegan.files import stored_checksum
 from stylegan.training import state_file
 from stylegan.training.config import TrainingConfig
 from stylegan.training.run_folder import options, read_run
@@ -104,9 +105,18 @@ def describe_model(name: Path | str) -> dict[str, Any]:
         "kind": "model",
         "file": str(path),
         "megabytes": round(path.stat().st_size / 1e6, 2),
+        **({"checksum": _checksum(path)} if path.suffix == ".safetensors" else {}),
         "draws": f"{resolution} x {resolution}" + (f", fading in ({1 - fade:.0%})" if fade else ""),
         **{key: value for key, value in vars(model.provenance).items() if value},
         "parameters": {k: sum(p.numel() for p in n.parameters()) for k, n in networks.items() if n is not None},
         "truncation": model.generator.truncation._asdict(),
         "generator": to_dict(model.generator.config),
     }
+
+
+def _checksum(path: Path) -> str:
+    """Of a model file that has been read, so that it was held against it."""
+    stored = stored_checksum(path)
+    return (
+        f"{stored}, right" if stored else "none, as in files of earlier versions; nothing tells whether it is damaged"
+    )
