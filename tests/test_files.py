@@ -136,7 +136,8 @@ def some_files(folder: Path) -> dict[str, Callable[[], Any]]:
     weights.save(path["half"], weights.Model(g), half=True)
     save_classifiers(path["classifiers"], AttributeClassifiers(["hat"], [d]))
     one = torch.ones(1)
-    directions.save(path["directions"], directions.Directions(("hat",), torch.eye(1, 8), one, one + 1, "svm", "m", (), ""))
+    found = directions.Directions(("hat",), torch.eye(1, 8), one, one + 1, "svm", "m")
+    directions.save(path["directions"], found)
     sampling.save_latents(path["latents"], w=torch.randn(2, 8), noise="const", model=g)
     write_tensors(path["features"], {"features": torch.randn(5, 3)})
 
