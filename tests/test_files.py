@@ -3,15 +3,19 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from conftest import tiny_generator
+from conftest import tiny_discriminator, tiny_generator
 from safetensors.torch import load_file, save_file
 
 from stylegan import directions, files, recipe, sampling, weights
-from stylegan.classifiers.model import load_classifiers
+from stylegan.classifiers.model import AttributeClassifiers, load_classifiers, save_classifiers
+from stylegan.describe import describe
 from stylegan.errors import InputError
 from stylegan.files import atomic_file, read_tensors, write_tensors
 
@@ -118,3 +122,84 @@ def test_every_reader_refuses_a_header_that_is_too_long(tmp_path):
     ):
         with pytest.raises(InputError, match="header is too long"):
             read(path)
+
+
+# --- every file proves itself
+
+
+def some_files(folder: Path) -> dict[str, Callable[[], Any]]:
+    """A file of each kind, and what reads it again into something to compare."""
+    g, d = tiny_generator(8), tiny_discriminator(8)
+    names = ("model", "half", "classifiers", "directions", "latents", "features")
+    path = {name: folder / f"{name}.safetensors" for name in names}
+    weights.save(path["model"], weights.Model(g, weights.Provenance(notes='"crc32": "12345678"'), discriminator=d))
+    weights.save(path["half"], weights.Model(g), half=True)
+    save_classifiers(path["classifiers"], AttributeClassifiers(["hat"], [d]))
+    one = torch.ones(1)
+    found = directions.Directions(("hat",), torch.eye(1, 8), one, one + 1, "svm", "m")
+    directions.save(path["directions"], found)
+    sampling.save_latents(path["latents"], w=torch.randn(2, 8), noise="const", model=g)
+    write_tensors(path["features"], {"features": torch.randn(5, 3)})
+
+    def of_model(name: str) -> dict:
+        model = weights.load_model(path[name])
+        d = model.discriminator
+        return (
+            model.generator.state_dict()
+            | (d.state_dict() if d is not None else {})
+            | {"about": weights.header_of(model)}
+        )
+
+    return {
+        "model": lambda: of_model("model"),
+        "half": lambda: of_model("half"),
+        "classifiers": lambda: load_classifiers(path["classifiers"]).networks.state_dict(),
+        "directions": lambda: vars(directions.load(path["directions"])),
+        "latents": lambda: {"w": sampling.load_latents(path["latents"], g.config, model=g)[1]},
+        "features": lambda: read_tensors(path["features"], "features")[1],
+    }
+
+
+def alike(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(
+        torch.equal(a[n], b[n]) if isinstance(a[n], torch.Tensor) else a[n] == b[n] for n in a
+    )
+
+
+@pytest.mark.parametrize("kind", ["model", "half", "classifiers", "directions", "latents", "features"])
+def test_no_flipped_bit_loads_as_something_else(tmp_path, kind):
+    read, path, rng = some_files(tmp_path)[kind], tmp_path / f"{kind}.safetensors", np.random.RandomState(0)
+    truth, data, refused = read(), path.read_bytes(), 0
+    header = 8 + int.from_bytes(data[:8], "little")
+    for place in [*rng.randint(0, header, 40), *rng.randint(header, len(data), 40)]:
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << rng.randint(8)
+        path.write_bytes(damaged)
+        try:
+            assert alike(read(), truth), place  # a bit of the checksum's name
+        except InputError as error:
+            assert path.name in str(error)
+            refused += 1
+    assert refused >= 70
+
+
+def test_the_checksum_is_that_of_the_documentation(tmp_path, monkeypatch):
+    some_files(tmp_path)
+    page = (Path(__file__).parents[1] / "docs/file-formats.md").read_text(encoding="utf-8")
+    code = next(block for block in page.split("```python\n") if "zlib" in block).split("```")[0]
+    for path in tmp_path.glob("*.safetensors"):
+        path.replace(tmp_path / "model.safetensors")
+        monkeypatch.chdir(tmp_path)
+        scope = {}
+        exec(code, scope)
+        assert scope["stored"][1].decode() == files.stored_checksum(tmp_path / "model.safetensors")
+
+
+def test_files_without_a_checksum_are_read_and_say_so(tmp_path):
+    weights.save(tmp_path / "new.safetensors", weights.Model(tiny_generator(8)))
+    about, tensors = read_tensors(tmp_path / "new.safetensors", "a model", kind="stylegan-model")
+    assert "crc32" not in about
+    save_file(tensors, tmp_path / "old.safetensors", {"stylegan": json.dumps(about)})
+    assert describe(tmp_path / "old.safetensors")["checksum"].startswith("none")
+    assert describe(tmp_path / "new.safetensors")["checksum"].endswith("right")
+    assert describe("portraits-32")["checksum"].startswith("none")

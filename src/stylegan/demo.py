@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from stylegan import figures, presets, recipe, sampling, weights
+from stylegan import figures, presets, recipe, run_files, sampling, weights
 from stylegan.data.prepare import prepare_portraits
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
@@ -47,7 +47,7 @@ def demo(folder: Path, count: int = 4000) -> Outcome:
         "reals.png": contact_sheet(reals, columns=8),
         "samples.png": contact_sheet(recipe.draw(generator, SAMPLES), [f"seed {seed}" for seed in range(32)], 8),
         "style-mixing.png": enlarge(mixed, 3),
-        "progress.png": figures.progress(sorted(run.glob("fakes-*.png")), config.grid[1]),
+        "progress.png": figures.progress(run_files.own(run, "fakes"), config.grid[1]),
     }
     for name, picture in pictures.items():
         save_image(picture, folder / name, sheet=True)

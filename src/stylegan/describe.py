@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stylegan import weights
+from stylegan import run_files, weights
 from stylegan.config import to_dict
 from stylegan.data.store import open_store
+from stylegan.files import stored_checksum
 from stylegan.training import state_file
 from stylegan.training.config import TrainingConfig
 from stylegan.training.run_folder import options, read_run
@@ -40,8 +41,8 @@ def describe_run(folder: Path) -> dict[str, Any]:
         **({"started from": config.start_from} if config.start_from else {}),
         **({"taken over": list(config.taken_over)} if config.taken_over else {}),
         "total kimg": config.schedule.total_kimg,
-        "models": [file.name for file in sorted(folder.glob("model-*.safetensors"))],
-        "states": [file.name for file in sorted(folder.glob("state-*.pt"))],
+        "models": [file.name for file in run_files.own(folder, "model")],
+        "states": [file.name for file in run_files.own(folder, "state")],
         "last report": _last_report(folder / "stats.jsonl") or "none yet",
         "options": {
             name: value
@@ -104,9 +105,18 @@ def describe_model(name: Path | str) -> dict[str, Any]:
         "kind": "model",
         "file": str(path),
         "megabytes": round(path.stat().st_size / 1e6, 2),
+        **({"checksum": _checksum(path)} if path.suffix == ".safetensors" else {}),
         "draws": f"{resolution} x {resolution}" + (f", fading in ({1 - fade:.0%})" if fade else ""),
         **{key: value for key, value in vars(model.provenance).items() if value},
         "parameters": {k: sum(p.numel() for p in n.parameters()) for k, n in networks.items() if n is not None},
         "truncation": model.generator.truncation._asdict(),
         "generator": to_dict(model.generator.config),
     }
+
+
+def _checksum(path: Path) -> str:
+    """Of a model file that has been read, so that it was held against it."""
+    stored = stored_checksum(path)
+    return (
+        f"{stored}, right" if stored else "none, as in files of earlier versions; nothing tells whether it is damaged"
+    )

@@ -5,20 +5,27 @@ What only writes files must not pay for torch, so nothing here imports it before
 
 import json
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from stylegan.errors import InputError
-from stylegan.system import system
+from stylegan.system import Process, system, this_process
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SHEET_MARK = ("stylegan", "sheet")  # key and text in a PNG file that shows several images at once
 LONGEST_HEADER = 10 * 2**20  # bytes; that of a 1024 x 1024 model has 60,000
+_CHECKSUM = rb"\"crc32\": \""  # in front of the checksum's digits: JSON in JSON
+_PART = 2**22  # bytes that are read at a time
+ABANDONED_AFTER = 24 * 3600.0  # seconds without a change, for files half-written on another machine
+# of atomic_file: the file's name, and who writes it (of version 0.1 the process's number alone)
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?:(?P<place>[0-9a-f]{8})-)?(?P<pid>[0-9]+)(?:-(?P<start>[0-9a-f]*))?\.tmp")
 
 
 def printable(name: str) -> str:
@@ -29,16 +36,44 @@ def printable(name: str) -> str:
 @contextmanager
 def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
     """Open a file to write that is, at any moment, either absent (or as it was before) or complete."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path, us = Path(path), this_process()
+    temporary = path.with_name(f".{path.name}.{us.place}-{us.pid}-{us.start}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         _replace(temporary, path)
+        _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path, is_ours: Callable[[str], bool]) -> None:
+    """Remove what processes that were killed have left of files which they were writing.
+
+    is_ours: whether a file of this name may be touched at all. What a running process writes stays; so does for a day
+    what another machine's has begun, since nobody here can know whether that still runs.
+    """
+    for path in folder.glob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or not is_ours(match["name"]):
+            continue
+        writer = Process("", match["place"] or "", int(match["pid"]), match["start"] or "")
+        running = writer.is_running()
+        with suppress(OSError):  # gone, or not to be removed by this user: no harm
+            if running is False or (running is None and time.time() - path.stat().st_mtime > ABANDONED_AFTER):
+                path.unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have a new name on the disk too, where the system can: Windows opens no folders."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _replace(temporary: Path, path: Path) -> None:
@@ -58,14 +93,54 @@ def write_tensors(
     """Write a safetensors file, atomically.
 
     header: an object for JSON, kept as the metadata's `stylegan`; its `kind` and `format_version` are what
-    `read_tensors` looks at. None: a file without one. half: store float16.
+    `read_tensors` looks at. A checksum of the whole file is added to it. half: store float16.
     """
     from safetensors.torch import save
 
     stored = {name: (t.half() if half else t).detach().cpu().contiguous() for name, t in tensors.items()}
-    content = save(stored, None if header is None else {"stylegan": json.dumps(header)})
+    content = save(stored, {"stylegan": json.dumps((header or {}) | {"crc32": "0" * 8})})
+    place = content.index(_CHECKSUM) + len(_CHECKSUM)
     with atomic_file(path) as file:
-        file.write(content)
+        file.write(content[:place])
+        file.write(f"{zlib.crc32(content):08x}".encode())
+        file.write(memoryview(content)[place + 8 :])
+
+
+def stored_checksum(path: Path) -> str | None:
+    """The checksum that a tensor file carries, 8 hexadecimal digits; None where it carries none, as older files."""
+    with path.open("rb") as file:
+        found = _find_checksum(file)
+        return None if found is None else found[1]
+
+
+def _find_checksum(file: BinaryIO) -> tuple[int, str] | None:
+    """Where the checksum's digits stand in a file, and they."""
+    start = file.read(8)
+    start += file.read(min(int.from_bytes(start, "little"), LONGEST_HEADER))
+    place = start.find(_CHECKSUM)
+    if place < 0:
+        return None
+    place += len(_CHECKSUM)
+    return place, start[place : place + 8].decode("latin-1")
+
+
+def _check_checksum(path: Path, what: str) -> None:
+    """Raise InputError where a file carries a checksum that is not its own. Whatever else is wrong shows later."""
+    with path.open("rb") as file:
+        found = _find_checksum(file)
+        if found is None:
+            return
+        place, stored = found
+        file.seek(0)
+        checksum = zlib.crc32(b"0" * 8, zlib.crc32(file.read(place)))
+        file.seek(8, os.SEEK_CUR)
+        while part := file.read(_PART):
+            checksum = zlib.crc32(part, checksum)
+    if f"{checksum:08x}" != stored:
+        raise InputError(
+            f"{path} cannot be read: it is not {what}, or is damaged (its checksum is {checksum:08x}, not the "
+            f"{stored!r:.20} it carries)"
+        )
 
 
 def read_tensors(
@@ -75,14 +150,15 @@ def read_tensors(
 
     what: the content for people, such as "a StyleGAN model". kind, version: what the header must say it is; the
     tensors are float16 or float32 then. None: a file without our header, such as another program's: the header is
-    the metadata as it stands, strings by name. hint: what to do where there is no file. Raises InputError for what is
-    missing, damaged, of another kind or of another version.
+    the metadata as it stands, strings by name. hint: what to do where there is no file. A file that carries a checksum
+    is held against it. Raises InputError for what is missing, damaged, of another kind or of another version.
     """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
     _check_length(path, what, hint)
     try:
+        _check_checksum(path, what)
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             header = metadata if kind is None else _header(metadata, path, what, kind, version)
@@ -121,7 +197,7 @@ def _header(metadata: Mapping[str, str], path: Path, what: str, kind: str, versi
         raise InputError(
             f"{path} has format version {str(stored)[:20]}, this program reads {version}; update the program"
         )
-    return header
+    return {name: value for name, value in header.items() if name != "crc32"}
 
 
 def check_output(

@@ -5,6 +5,8 @@ runs give wrong gradients where a penalty differentiates twice.
 """
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +19,7 @@ from torch import Tensor
 from stylegan.errors import InputError
 
 T = TypeVar("T")
+ORPHANS_LAST = 120.0  # seconds, to save what they have
 
 
 def start(device: torch.device, patience: timedelta | None = None) -> None:
@@ -55,10 +58,38 @@ def joined(device: torch.device, patience: timedelta | None = None) -> Iterator[
     before = dist.is_initialized()
     start(device, patience)
     try:
-        yield
+        with _stopped_with_torchrun():
+            yield
     finally:
         if not before:
             stop()
+
+
+@contextmanager
+def _stopped_with_torchrun() -> Iterator[None]:
+    """Inside, this process stops itself when torchrun, its parent, is gone: nobody else would stop it.
+
+    It is given SIGTERM, upon which a training saves; where that does not end it in time, as in a wait for another
+    process that never answers, it ends at once.
+    """
+    parent, left = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while (
+            os.getppid() == parent
+        ):  # the system's first process adopts orphans; not on Windows, which ends them itself
+            if left.wait(1.0):
+                return
+        os.kill(os.getpid(), signal.SIGTERM)
+        if not left.wait(ORPHANS_LAST):
+            os._exit(128 + signal.SIGTERM)
+
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        threading.Thread(target=watch, daemon=True, name="parent").start()
+    try:
+        yield
+    finally:
+        left.set()
 
 
 def rank() -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from stylegan import run_files
 from stylegan.config import check, from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
@@ -169,8 +170,7 @@ def find(name: Path | str) -> Path:
     if str(name) in bundled():
         return PRETRAINED / f"{name}.safetensors"
     if path.is_dir():
-        models = sorted(path.glob("model-*.safetensors"))
-        if models:
+        if models := run_files.own(path, "model"):
             return models[-1]
         raise InputError(f"{path} is a folder without model files; give a model file or a run's folder")
     raise InputError(

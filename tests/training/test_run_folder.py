@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import same, tensors_of, tiny_config, write_store
 
-from stylegan import device, presets, weights
+from stylegan import device, presets, run_files, weights
 from stylegan.errors import InputError
 from stylegan.metrics.metric import EvaluateConfig
 from stylegan.training import run_folder, state_file
@@ -28,13 +28,13 @@ def test_going_on_after_damage_loses_nothing(finished, store, tmp_path):
     states = sorted(run.glob("state-*.pt"))
     for path in states[1:]:
         path.write_bytes(path.read_bytes()[:-100])
-    newest = max(run_folder.images_seen_of(path) for path in states)
+    newest = max(run_files.images_seen_of(path) for path in states)
     config = tiny_config(store, keep=1)
     part = replace(config, schedule=replace(config.schedule, total_kimg=(newest - 60) / 1000))
     outcome = train(part, run, progress=False)
     left = list(run.glob("state-*.pt"))
     assert len(left) == 1 and state_file.load(left[0])["images_seen"] == outcome.images_seen < newest
-    assert run_folder.images_seen_of(outcome.model) == outcome.images_seen
+    assert run_files.images_seen_of(outcome.model) == outcome.images_seen
     assert same(tensors_of(train(config, run, progress=False)), tensors_of(finished[0]))
 
 
@@ -61,11 +61,12 @@ def test_all_states_damaged(finished, store, tmp_path):
 
 @pytest.mark.parametrize(("keep", "left"), [(1, 1), (3, 3), (0, 5)])
 def test_what_is_kept(tmp_path, keep, left):
-    for i in range(5):
-        (tmp_path / f"model-{i}.safetensors").touch()
-    (tmp_path / ".model-5.safetensors.77.tmp").touch()
-    run_folder.prune(tmp_path, "model-*.safetensors", keep)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"model-{i}.safetensors" for i in range(5 - left, 5)]
+    run_files.begin_record(tmp_path, adopt=False)
+    models = [run_files.path_of(tmp_path, "model", i) for i in range(5)]
+    for path in models:
+        run_files.claim(path).touch()
+    run_folder.prune(tmp_path, "model", keep)
+    assert run_files.own(tmp_path, "model") == models[5 - left :] == sorted(tmp_path.glob("model-*"))
 
 
 def test_other_options_do_not_resume(finished, store):

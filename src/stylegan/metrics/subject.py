@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan import weights
+from stylegan import run_files, weights
 from stylegan.data.decoding import decode_rgb, is_sheet, open_image
 from stylegan.data.items import Item, Unusable
 from stylegan.data.sources import open_source
@@ -86,7 +86,7 @@ def open_subject(what: Generator | Pictures, device: torch.device | str = "cpu")
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "run.json").exists() or any(folder.glob("model-*.safetensors"))
+    return (folder / "run.json").exists() or bool(run_files.own(folder, "model"))
 
 
 def _subject_of_images(images: Images) -> Subject:

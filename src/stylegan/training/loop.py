@@ -1,7 +1,5 @@
 """Training: `train`. The same call again resumes a run."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -10,17 +8,18 @@ from pathlib import Path
 
 import torch
 
-from stylegan import processes, weights
+from stylegan import processes, run_files, weights
 from stylegan.data.loader import prefetch
 from stylegan.data.store import Store, open_store
 from stylegan.device import pick_device
 from stylegan.metrics.evaluate import check
 from stylegan.metrics.metric import Evaluation
-from stylegan.training import outputs, run_folder, state_file
+from stylegan.training import lock, outputs, run_folder, state_file
 from stylegan.training.batches import batches, micro_batches
 from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means, Monitor, read_stats
 from stylegan.training.pace import Pace
+from stylegan.training.signals import StopSignals
 from stylegan.training.state import TrainState, new_state
 from stylegan.training.steps import iteration
 
@@ -42,34 +41,39 @@ def train(config: TrainingConfig | None, run_dir: Path | str, *, progress: bool 
     config: None to go on as the run in the folder began. progress: show a bar, or lines where nobody watches.
 
     Raises InputError where the data, the options or an earlier run in the folder do not fit, before anything is
-    written; and where ten steps in a row have gradients that are not finite.
+    written; where another process trains the run; and where ten steps in a row have gradients that are not finite.
     """
     config = run_folder.read_run(run_dir) if config is None else config
     device = pick_device(config.device)
-    with processes.joined(device):  # and left again, for programs that go on
-        return _train(config, Path(run_dir), device, progress=progress)
+    with processes.joined(device), lock.hold(Path(run_dir)) as trainer:  # and left again, for programs that go on
+        return _train(config, Path(run_dir), device, trainer, progress=progress)
 
 
-def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progress: bool) -> Outcome:
+def _train(
+    config: TrainingConfig, run_dir: Path, device: torch.device, trainer: lock.Trainer, *, progress: bool
+) -> Outcome:
     # make everything, and check it; then write
     store = open_store(config.data)
     state, evaluation, resumed = _prepare(config, store, run_dir, device)
     first_rank, config = processes.rank() == 0, state.config
     processes.barrier()  # all have checked
     if first_rank:
+        trainer.begin(state.images_seen)
         run_folder.begin(config, run_dir)
         if resumed:
             run_folder.discard_after(run_dir, state.images_seen)
+        run_folder.remove_leftovers(run_dir)
     processes.barrier()
 
     total_images = int(config.schedule.total_kimg * 1000)
     monitor = Monitor(run_dir, total_images, state.images_seen, active=first_rank, progress=progress)
     groups = prefetch(batches(config, store, state.images_seen, device))
-    with closing(monitor), closing(groups), _StopSignals() as stop:
+    with closing(monitor), closing(groups), StopSignals() as stop:
         # say what begins, or goes on
         if resumed:
             monitor.say(f"resuming {run_dir} at {state.images_seen / 1000:.1f} kimg, in {config.precision}")
-            outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)  # in case that was cut short
+            with stop.interrupting:  # measure, in case that was cut short
+                outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
         else:
             monitor.save_image(outputs.reals_sheet(config, store), "reals.png")
             monitor.say(
@@ -89,6 +93,7 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
 
             seconds, speed = clock.lap(state.images_seen)
             pace.add(now, len(group) * now.batch_size, seconds)
+            trainer.moved(state.images_seen)
             left = pace.seconds_left(config.schedule, config.generator.resolution, state.images_seen)
             strength = state.augmentation.strength_at(now.resolution) if state.augmentation else None
             monitor.progress(state.images_seen, speed, left, now.resolution, now.fade, strength)
@@ -104,22 +109,29 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
             if tick:
                 state.tick, state.tick_start = state.tick + 1, state.images_seen
                 monitor.report(outputs.statistics(state, now, means, speed))
-                monitor.save_image(outputs.fakes_sheet(state), f"fakes-{state.images_seen:010d}.png")
+                sheet = run_files.path_of(run_dir, "fakes", state.images_seen)
+                monitor.save_image(outputs.fakes_sheet(state), sheet.name)
 
             # save, then drop what is older
+            trainer.check()
             if first_rank:
                 if done or stopping or state.tick % config.model_ticks == 0 or state.tick == 1:
                     outputs.save_model(state, store, run_dir)
-                state_file.save(run_folder.state_path(run_dir, state.images_seen), state.to_dict())
-                run_folder.prune(run_dir, "state-*.pt", config.keep)
+                path = run_files.claim(run_files.path_of(run_dir, "state", state.images_seen))
+                state_file.save(path, state.to_dict())
+                run_folder.prune(run_dir, "state", config.keep)
 
             # measure, now that nothing can be lost by it
             if tick and not stopping:
-                outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
+                trainer.moved(state.images_seen, "measuring")
+                with stop.interrupting:
+                    outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
+                stopping = processes.any_process(stop.signal is not None, device)
             clock = _Clock(state.images_seen)
             if stopping:
                 break
 
+    trainer.ends("finished" if state.images_seen >= total_images else "stopped")
     return _outcome(state, store, run_dir, stop.signal, monitor.say)
 
 
@@ -147,13 +159,14 @@ def _prepare(
         state.restore(saved)
     elif config.start_from:
         state.begin_with(weights.load_model(config.start_from), store.label_names)
+    run_folder.refuse_strangers(run_dir, state.images_seen)
     return state, evaluation, saved is not None
 
 
 def _outcome(
     state: TrainState, store: Store, run_dir: Path, stopped_by: int | None, say: Callable[[str], None]
 ) -> Outcome:
-    if processes.rank() == 0 and not list(run_dir.glob("model-*.safetensors")):  # a finished run's were taken away
+    if processes.rank() == 0 and not run_files.own(run_dir, "model"):  # a finished run's were taken away
         outputs.save_model(state, store, run_dir)
     processes.barrier()
     if state.images_seen >= state.config.schedule.total_kimg * 1000:
@@ -178,23 +191,3 @@ class _Clock:
     def seconds(self) -> float:
         """Since the start."""
         return time.perf_counter() - self._start
-
-
-class _StopSignals:
-    """Inside the block, Ctrl-C and SIGTERM are noted in `signal`; a second one interrupts as usual."""
-
-    def __enter__(self) -> "_StopSignals":
-        self.signal: int | None = None
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, frame) -> None:
-        self.signal = number
-        signal.signal(number, self._before[number])
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

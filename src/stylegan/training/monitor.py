@@ -1,5 +1,6 @@
 """What a run tells about itself: stats.jsonl, a progress bar, TensorBoard, grids of samples."""
 
+import errno
 import json
 import sys
 import warnings
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan import processes
+from stylegan import processes, run_files
 from stylegan.errors import InputWarning
 from stylegan.files import atomic_file
 from stylegan.images import save_image
@@ -100,7 +101,11 @@ class Monitor:
     def say(self, message: str) -> None:
         """Print a line without disturbing the bar."""
         if self.active:
-            tqdm.write(message, file=sys.stderr)
+            try:
+                tqdm.write(message, file=sys.stderr)
+            except OSError as error:
+                if error.errno != errno.EIO:  # the terminal is gone, which is no reason to lose a training
+                    raise
 
     def report(self, record: dict[str, Any]) -> None:
         """Append one line to stats.jsonl, and its numbers to TensorBoard; say it where there is no bar to see."""
@@ -123,7 +128,8 @@ class Monitor:
         """Save an image, [C, H, W] in about [-1, 1] or uint8, in the run's folder."""
         if self.active:
             with _dispensable("sample grids"):
-                save_image(image, self.run_dir / name, sheet=True)
+                path = self.run_dir / name
+                save_image(image, path if run_files.images_seen_of(path) < 0 else run_files.claim(path), sheet=True)
 
     def close(self) -> None:
         """Leave the terminal as it was."""

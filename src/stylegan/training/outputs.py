@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylegan import processes, weights
+from stylegan import processes, run_files, weights
 from stylegan.data.loader import Loader
 from stylegan.data.store import Store
 from stylegan.errors import InputError, InputWarning
@@ -81,8 +81,9 @@ def model_of(state: TrainState, store: Store) -> weights.Model:
 
 def save_model(state: TrainState, store: Store, run_dir: Path) -> None:
     """Write the model file, then drop old ones."""
-    weights.save(run_folder.model_path(run_dir, state.images_seen), model_of(state, store))
-    run_folder.prune(run_dir, "model-*.safetensors", state.config.keep)
+    path = run_files.claim(run_files.path_of(run_dir, "model", state.images_seen))
+    weights.save(path, model_of(state, store))
+    run_folder.prune(run_dir, "model", state.config.keep)
 
 
 def measure_if_due(
@@ -94,6 +95,8 @@ def measure_if_due(
     measured again.
     """
     done = state.images_seen >= state.config.schedule.total_kimg * 1000
+    if not done and state.images_seen != state.tick_start:
+        return  # a signal has stopped the run between two ticks
     if not evaluation.config.metrics or not (done or state.tick % state.config.evaluation_ticks == 0):
         return
     record = run_dir / "metrics.jsonl"

@@ -1,19 +1,20 @@
-"""A run's folder: run.json, which says what the run is, and the names of its states, models and grids."""
+"""A run's folder: run.json, which says what the run is, and which states, models and grids are kept."""
 
 import json
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stylegan import processes
+from stylegan import processes, run_files
 from stylegan.config import from_dict, to_dict
 from stylegan.data.store import Store
 from stylegan.device import bfloat16_gain, pick_precision
 from stylegan.errors import InputError
-from stylegan.files import atomic_file
+from stylegan.files import atomic_file, remove_abandoned
 from stylegan.metrics.metric import EvaluateConfig
 from stylegan.training import state_file
 from stylegan.training.config import TrainingConfig
@@ -47,7 +48,7 @@ def settled(config: TrainingConfig, run_dir: Path, device: torch.device) -> Trai
         raise InputError(f"{run_dir} is a file; choose another folder for the run")
     if (run_dir / "run.json").exists():
         config = _as_begun(config, run_dir, device)
-    elif list(run_dir.glob("state-*.pt")):
+    elif run_files.own(run_dir, "state"):
         raise InputError(f"{run_dir} holds training states but no run.json; restore it, or choose another folder")
     precision = processes.on_first(lambda: pick_precision(config.precision, device))
     return replace(config, precision=precision, threads=config.threads or torch.get_num_threads())
@@ -101,8 +102,12 @@ def _told(value: Any) -> str:
 
 
 def begin(config: TrainingConfig, run_dir: Path) -> None:
-    """Create the folder, where there is none, and write run.json."""
+    """Create the folder, where there is none, and write run.json and an empty record of files.
+
+    Of a run of an earlier version, which has no record, all files with names of a run's are in it.
+    """
     run_dir.mkdir(parents=True, exist_ok=True)
+    run_files.begin_record(run_dir, adopt=(run_dir / "run.json").exists())
     with atomic_file(run_dir / "run.json") as file:
         file.write((json.dumps(to_dict(config), indent=2) + "\n").encode())
 
@@ -127,32 +132,16 @@ def check_store(config: TrainingConfig, store: Store) -> None:
         )
 
 
-# --- states, models, grids: their names sort by age
-
-
-def state_path(run_dir: Path, images_seen: int) -> Path:
-    """Name of the state after so many images."""
-    return run_dir / f"state-{images_seen:010d}.pt"
-
-
-def model_path(run_dir: Path, images_seen: int) -> Path:
-    """Name of the model after so many images."""
-    return run_dir / f"model-{images_seen:010d}.safetensors"
-
-
-def images_seen_of(path: Path) -> int:
-    """The number in the name of a state, model or grid; -1 where there is none."""
-    digits = path.stem.partition("-")[2]
-    return int(digits) if digits.isdecimal() else -1
+# --- states, models, grids
 
 
 def load_newest_state(run_dir: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest state that can be read, or None where there is none at all.
+    """The newest of the run's states that can be read, or None where there is none at all.
 
     Every newer one that is damaged is reported through `warn`, by name. Raises InputError if all are.
     """
-    paths = sorted(run_dir.glob("state-*.pt"), reverse=True)
-    for path in paths:
+    paths = run_files.own(run_dir, "state")
+    for path in reversed(paths):
         try:
             return state_file.load(path)
         except InputError as error:
@@ -162,23 +151,44 @@ def load_newest_state(run_dir: Path, warn: Callable[[str], None]) -> dict[str, A
     return None
 
 
+def refuse_strangers(run_dir: Path, images_seen: int) -> None:
+    """Raise InputError where the folder has files of a later time that the run, by its record, has not written.
+
+    It would come to write files of these names, and they may be its own, where an older record has been put back.
+    """
+    later = [path for path in run_files.strangers(run_dir) if run_files.images_seen_of(path) > images_seen]
+    if later:
+        raise InputError(
+            f"{later[0]} is none of this run's files, by the record in {run_files.RECORD}; move it away, or choose "
+            "another folder (or add its name to the record, if an older record has been put back)"
+        )
+
+
 def discard_after(run_dir: Path, images_seen: int) -> None:
     """Set aside damaged states, and remove models and grids, of a time that the run has not reached (any more).
 
     The names sort by age, and what is pruned or taken for the newest goes by them.
     """
-    for path in run_dir.glob("state-*.pt"):
-        if images_seen_of(path) > images_seen:
-            path.rename(path.with_suffix(".damaged"))
-    for path in [*run_dir.glob("model-*.safetensors"), *run_dir.glob("fakes-*.png")]:
-        if images_seen_of(path) > images_seen:
+    for path in run_files.own(run_dir, "state"):
+        if run_files.images_seen_of(path) > images_seen:
+            path.rename(_free_name(path.with_suffix(".damaged")))
+    for path in [*run_files.own(run_dir, "model"), *run_files.own(run_dir, "fakes")]:
+        if run_files.images_seen_of(path) > images_seen:
             path.unlink()
 
 
-def prune(run_dir: Path, pattern: str, keep: int) -> None:
-    """Remove all but the newest `keep` files of a pattern (0 keeps all), and what a killed run left half-written."""
-    if keep > 0:
-        for path in sorted(run_dir.glob(pattern))[:-keep]:
-            path.unlink()
-    for path in run_dir.glob(f".{pattern}.*.tmp"):
-        path.unlink()
+def _free_name(path: Path) -> Path:
+    """The path, or where something is there the first of path-2, path-3, ... that is free."""
+    others = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(each for each in chain([path], others) if not each.exists())
+
+
+def prune(run_dir: Path, kind: run_files.Kind, keep: int) -> None:
+    """Remove all but the newest `keep` of the run's files of a kind; 0 keeps all."""
+    for path in run_files.own(run_dir, kind)[:-keep] if keep > 0 else ():
+        path.unlink(missing_ok=True)
+
+
+def remove_leftovers(run_dir: Path) -> None:
+    """Remove what a killed run left half-written."""
+    remove_abandoned(run_dir, run_files.is_name_of_ours)
