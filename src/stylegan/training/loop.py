@@ -21,6 +21,7 @@ from stylegan.training.batches import batches, micro_batches
 from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means, Monitor, read_stats
 from stylegan.training.pace import Pace
+from stylegan.training.report import Reporter
 from stylegan.training.state import TrainState, new_state
 from stylegan.training.steps import iteration
 
@@ -63,21 +64,26 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
     processes.barrier()
 
     total_images = int(config.schedule.total_kimg * 1000)
-    monitor = Monitor(run_dir, total_images, state.images_seen, active=first_rank, progress=progress)
+    shown = {"images": store.count, "active": first_rank, "progress": progress}
+    monitor = Monitor(run_dir, total_images, state.images_seen, **shown)
+    reporter = Reporter(config, store, run_dir, monitor.say, active=first_rank)
     groups = prefetch(batches(config, store, state.images_seen, device))
+    reals_of_grid = outputs.first_reals(config, store)
     with closing(monitor), closing(groups), _StopSignals() as stop:
         # say what begins, or goes on
         if resumed:
             monitor.say(f"resuming {run_dir} at {state.images_seen / 1000:.1f} kimg, in {config.precision}")
             outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)  # in case that was cut short
         else:
-            monitor.save_image(outputs.reals_sheet(config, store), "reals.png")
+            monitor.save_image(outputs.sheet(config, reals_of_grid), "reals.png")
             monitor.say(
                 f"training in {run_dir}: {total_images / 1000:g} kimg on {device}, in {config.precision}; "
                 "Ctrl-C saves and stops"
             )
             for sentence in config.taken_over:
                 monitor.say(f"from {Path(config.start_from).name}: {sentence}")
+            monitor.save_image(outputs.sheet(config, outputs.draw_fakes(state)), run_folder.grid_name(0))
+        reporter.renew()
         pace = Pace(config.generator, config.discriminator, device.type)
         pace.recall(read_stats(run_dir))
 
@@ -100,10 +106,12 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
 
             # report
             state.seconds += clock.seconds()
+            fakes, record = outputs.draw_fakes(state), None
+            monitor.save_image(outputs.sheet(config, fakes), run_folder.grid_name(state.images_seen))
             if tick:
                 state.tick, state.tick_start = state.tick + 1, state.images_seen
-                monitor.report(outputs.statistics(state, now, means, speed))
-                monitor.save_image(outputs.fakes_sheet(state), f"fakes-{state.images_seen:010d}.png")
+                record = outputs.statistics(state, now, means, speed, outputs.variety(fakes, reals_of_grid))
+                monitor.report(record)
 
             # save, then drop what is older
             if first_rank:
@@ -115,6 +123,7 @@ def _train(config: TrainingConfig, run_dir: Path, device: torch.device, *, progr
             # measure, now that nothing can be lost by it
             if tick and not stopping:
                 outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
+            reporter.renew(record, last=done or stopping)
             clock = _Clock(state.images_seen)
             if stopping:
                 break

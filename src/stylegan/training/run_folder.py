@@ -20,7 +20,7 @@ from stylegan.training.config import TrainingConfig
 
 # options that may change when a run is resumed
 _MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "evaluation_ticks", "schedule.total_kimg"}
-_MAY_CHANGE |= {"recompute_from", "threads", "graphs"}
+_MAY_CHANGE |= {"recompute_from", "threads", "graphs", "report"}
 _MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluateConfig)}
 
 
@@ -134,6 +134,11 @@ def state_path(run_dir: Path, images_seen: int) -> Path:
 def model_path(run_dir: Path, images_seen: int) -> Path:
     """Name of the model after so many images."""
     return run_dir / f"model-{images_seen:010d}.safetensors"
+
+
+def grid_name(images_seen: int) -> str:
+    """Name of the grid of samples after so many images."""
+    return f"fakes-{images_seen:010d}.png"
 
 
 def images_seen_of(path: Path) -> int:

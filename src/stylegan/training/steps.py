@@ -125,6 +125,7 @@ def _pass_of_d(
         "loss_d": loss.total,
         "score_real": loss.real_scores,
         "score_fake": loss.fake_scores,
+        "sign_real": loss.real_scores.sign(),  # r_t of Karras et al., 2020, "Training GANs with limited data"
         "penalty": loss.penalty,
     }
     return quantities, w_first.sum(dim=0)
