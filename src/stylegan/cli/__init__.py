@@ -16,6 +16,7 @@ from stylegan.threads import leave_busy_cores, limit_spinning
 COMMANDS = {
     "prepare": ("data", "Turn images (a folder, a zip, TFRecords, ..., or the built-in portraits) into a store."),
     "train": ("train", "Train on a store, or go on with a run: repeat its command."),
+    "status": ("train", "Say how a run stands: progress, speed, time left, advice, scores, files."),
     "generate": ("draw", "Draw images from a model."),
     "figure": ("draw", "Draw a figure of the paper: style mixing, noise, truncation, entanglement, training, ..."),
     "video": ("draw", "Make a video: interpolation, style mixing, noise, truncation."),

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from stylegan import demo as library
 from stylegan import presets as configurations
+from stylegan.bench import duration
 from stylegan.cli.arguments import Device, Flat, Store, command, parse, renamed, say_next
 from stylegan.config import to_dict
 from stylegan.device import Precision
@@ -19,6 +20,7 @@ from stylegan.presets import Choice
 from stylegan.training.config import TrainingConfig
 from stylegan.training.loop import Outcome
 from stylegan.training.loop import train as start
+from stylegan.training.status import status as stand_of
 
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
 
@@ -87,6 +89,33 @@ def _end(outcome: Outcome, sentence: str) -> int | None:
         return 128 + outcome.stopped_by
     print(sentence)
     return None
+
+
+@command
+def status(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
+    """Say how a run stands, from its files: progress, speed, time left, advice, scores, files.
+
+    Args:
+        run: Folder of the run.
+    """
+    now = stand_of(run)
+    schedule = f"{now.images_seen / 1000:.1f} of {now.total_images / 1000:g} kimg"
+    growing = f", fading in ({1 - now.fade:.0%})" if now.fade else ""
+    print(f"run        {now.run}, preset {now.config.preset or 'none'}, trained on {now.config.data}")
+    print(f"progress   {min(1, now.images_seen / now.total_images):.0%}: {schedule}{now.passes and ', ' + now.passes}")
+    print(f"stage      {'finished' if now.finished else f'{now.resolution} x {now.resolution}{growing}'}")
+    if now.images_per_second is not None:
+        left = "" if now.finished or now.seconds_left is None else f", about {duration(now.seconds_left)} left"
+        print(f"speed      {now.images_per_second:.1f} images a second; {duration(now.seconds)} so far{left}")
+    print(f"written    {'never' if now.idle is None else f'{duration(max(0, now.idle))} ago'}")
+    for score in now.scores:
+        print(f"score      {score.name} {score.newest:.4g}, best {score.best:.4g} at {score.images_seen / 1000:g} kimg")
+    for sentence in now.warnings:
+        print(f"advice     {sentence}")
+    if now.last_warning is not None and now.last_warning.sentence not in now.warnings:
+        print(f"earlier    at {now.last_warning.images_seen / 1000:g} kimg: {now.last_warning.sentence}")
+    kept = [*now.models[-1:], *now.states[-1:], *now.grids[-1:], *now.others]
+    print(f"files      {now.bytes / 1e6:.0f} MB; {', '.join(kept) or 'none yet'}")
 
 
 @command
