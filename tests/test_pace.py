@@ -43,7 +43,8 @@ def test_what_has_been_measured_everywhere_is_exact():
     config = replace(
         GROWING.schedule, stable_kimg=6, fade_kimg=8, total_kimg=56, batch_size={4: 32, 16: 16, 32: 8}, repeats=4
     )
-    pace, each = pace_of(GROWING), {(8, False): 1.0, (16, True): 3.0, (16, False): 2.0, (32, True): 7.0, (32, False): 5.0}
+    each = {(8, False): 1.0, (16, True): 3.0, (16, False): 2.0, (32, True): 7.0, (32, False): 5.0}
+    pace = pace_of(GROWING)
     for _, now in stages(config, 32):
         pace.add(now, 10, 10 * each[now.stage])
     # 6 kimg, then 8 of fading and 6, then 8 of fading and what is left of 56

@@ -16,7 +16,15 @@ RECORD = "files.txt"
 
 _ENDINGS: dict[Kind, str] = {"state": ".pt", "model": ".safetensors", "fakes": ".png"}
 _NAME = re.compile(r"(state|model|fakes)-([0-9]{10}|[1-9][0-9]{10,})(\.[a-z]+)")
-_FIXED = {"run.json", "stats.jsonl", "metrics.jsonl", "reals.png", "best.safetensors"}
+_FIXED = {
+    "run.json",
+    "stats.jsonl",
+    "metrics.jsonl",
+    "reals.png",
+    "best.safetensors",
+    "report.html",
+    "memorization.png",
+}
 
 
 def path_of(run_dir: Path, kind: Kind, images_seen: int) -> Path:

@@ -27,5 +27,6 @@ def test_progress_tells_what_a_user_wants_to_know(store, tmp_path, capsys):
     train(config, tmp_path, progress=True)  # nobody watches: one line for each tick
     lines = capsys.readouterr().err.splitlines()
     assert any("16x16 fading in (" in line for line in lines)
+    assert any("pass 10 of 10 (" in line for line in lines)  # 400 images, of which the store has 40
     ticks = [line for line in lines if "kimg, " in line]  # on a busy machine they also say that it is
     assert ticks and all("img/s, about " in line and line.endswith((" left", " busy elsewhere")) for line in ticks)

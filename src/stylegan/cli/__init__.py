@@ -17,6 +17,7 @@ COMMANDS = {
     "look": ("data", "Look at pictures before training: a page of sizes, duplicates, what is blurred or odd."),
     "prepare": ("data", "Turn images (a folder, a zip, TFRecords, ..., or the built-in portraits) into a store."),
     "train": ("train", "Train on a store, or go on with a run: repeat its command."),
+    "status": ("train", "Say how a run stands: progress, speed, time left, advice, scores, files."),
     "generate": ("draw", "Draw images from a model."),
     "figure": ("draw", "Draw a figure of the paper: style mixing, noise, truncation, entanglement, training, ..."),
     "video": ("draw", "Make a video: interpolation, style mixing, noise, truncation."),

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 
 from stylegan import demo as library
 from stylegan import presets as configurations
+from stylegan.bench import duration
 from stylegan.cli.arguments import Device, Flat, Store, command, parse, renamed, say_next
 from stylegan.config import to_dict
 from stylegan.device import Precision
@@ -19,6 +20,7 @@ from stylegan.presets import Choice
 from stylegan.training.config import TrainingConfig
 from stylegan.training.loop import Outcome
 from stylegan.training.loop import train as start
+from stylegan.training.status import status as stand_of
 
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
 
@@ -93,6 +95,33 @@ def _end(outcome: Outcome, sentence: str) -> int | None:
 
 
 @command
+def status(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
+    """Say how a run stands, from its files: progress, speed, time left, advice, scores, files.
+
+    Args:
+        run: Folder of the run.
+    """
+    now = stand_of(run)
+    schedule = f"{now.images_seen / 1000:.1f} of {now.total_images / 1000:g} kimg"
+    growing = f", fading in ({1 - now.fade:.0%})" if now.fade else ""
+    print(f"run        {now.run}, preset {now.config.preset or 'none'}, trained on {now.config.data}")
+    print(f"progress   {min(1, now.images_seen / now.total_images):.0%}: {schedule}{now.passes and ', ' + now.passes}")
+    print(f"stage      {'finished' if now.finished else f'{now.resolution} x {now.resolution}{growing}'}")
+    if now.images_per_second is not None:
+        left = "" if now.finished or now.seconds_left is None else f", about {duration(now.seconds_left)} left"
+        print(f"speed      {now.images_per_second:.1f} images a second; {duration(now.seconds)} so far{left}")
+    print(f"written    {'never' if now.idle is None else f'{duration(max(0, now.idle))} ago'}")
+    for score in now.scores:
+        print(f"score      {score.name} {score.newest:.4g}, best {score.best:.4g} at {score.images_seen / 1000:g} kimg")
+    for sentence in now.warnings:
+        print(f"advice     {sentence}")
+    if now.last_warning is not None and now.last_warning.sentence not in now.warnings:
+        print(f"earlier    at {now.last_warning.images_seen / 1000:g} kimg: {now.last_warning.sentence}")
+    kept = [*now.models[-1:], *now.states[-1:], *now.grids[-1:], *now.others]
+    print(f"files      {now.bytes / 1e6:.0f} MB; {', '.join(kept) or 'none yet'}")
+
+
+@command
 def demo(
     out: Annotated[Path, Positional, arg(metavar="FOLDER")] = Path("demo"),
     *,
@@ -107,7 +136,8 @@ def demo(
     more = say_next("generate", out / "run", "--seeds", "100-163", "--psi", "0.8", "--out", "more")
     return _end(
         library.demo(out, count),
-        f"Pictures are in {out}: faces.png (of the bundled model), reals.png (the training images), progress.png (the same eight seeds from first to "
+        f"Pictures are in {out}: faces.png (of the bundled model), reals.png (the training images), "
+        f"progress.png (the same eight seeds from first to "
         f"last), samples.png, style-mixing.png (pose and shape from the column, colors from the row). "
         f"Next: {more}, or stylegan prepare YOUR_IMAGES store",
     )

@@ -12,7 +12,8 @@ import torch
 from stylegan import processes
 from stylegan.device import in_precision, pick_device
 from stylegan.errors import InputError, InputWarning
-from stylegan.metrics.metric import CLASSIFIERS, METRICS, REALS, EvaluateConfig, Evaluation, reals_settings
+from stylegan.images import save_image
+from stylegan.metrics.metric import CLASSIFIERS, METRICS, REALS, TRAINING, EvaluateConfig, Evaluation, reals_settings
 from stylegan.metrics.record import add_to_record, find_line, named_values, read_record
 from stylegan.metrics.subject import Pictures, checksum, open_subject
 from stylegan.networks.generator import Generator
@@ -91,6 +92,7 @@ def measure(evaluation: Evaluation, record: Path | None, provenance: dict[str, A
                 line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
                 if record and processes.rank() == 0:
                     add_to_record(record, line)
+                    _keep_pictures(evaluation, record.parent)
             lines.append(line)
     return lines
 
@@ -110,8 +112,10 @@ def check(evaluation: Evaluation) -> list[str]:
         if sentence := METRICS[name].lacking(evaluation):
             raise InputError(sentence)
         _settings(evaluation, name)
-    if any(REALS in METRICS[name].needs for name in names) and evaluation.reals.size != evaluation.size:
-        (h, w), (other_h, other_w) = evaluation.size, evaluation.reals.size
+    needs = {need for name in names for need in METRICS[name].needs}
+    reals = evaluation.reals if REALS in needs else evaluation.training if TRAINING in needs else None
+    if reals is not None and reals.size != evaluation.size:
+        (h, w), (other_h, other_w) = evaluation.size, reals.size
         warnings.warn(
             f"images of {w} x {h} are compared with reals of {other_w} x {other_h}, whose sharpness differs; prepare "
             f"the reals again with --resolution {h}",
@@ -119,6 +123,16 @@ def check(evaluation: Evaluation) -> list[str]:
             stacklevel=2,
         )
     return names
+
+
+def _keep_pictures(evaluation: Evaluation, folder: Path) -> None:
+    """Write what a metric has drawn beside the record; where that cannot be, it costs no score."""
+    for name, picture in evaluation.pictures.items():
+        try:
+            save_image(picture, folder / f"{name}.png", sheet=True)
+        except OSError as error:
+            warnings.warn(f"{name}.png cannot be written ({error.strerror or error})", InputWarning, stacklevel=3)
+    evaluation.pictures.clear()
 
 
 def _settings(evaluation: Evaluation, name: str) -> dict[str, Any]:

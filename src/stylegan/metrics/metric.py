@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from stylegan import processes
@@ -19,12 +20,13 @@ from stylegan.classifiers.model import AttributeClassifiers, bundled_classifiers
 from stylegan.config import at_least, check
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
-from stylegan.metrics import distances, stream
+from stylegan.metrics import distances, memorization, stream
 from stylegan.metrics.extractors import Distance, Extractor, load_distance, load_extractor
+from stylegan.metrics.memorization import MOST_TRAINING, memorized
 from stylegan.metrics.path_length import EPSILON, mean_without_outliers, path_length
 from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Images, Sampler
-from stylegan.metrics.subject import Pictures, Which, open_images
+from stylegan.metrics.subject import Pictures, Which, is_store, open_images
 from stylegan.networks.generator import Generator
 
 
@@ -33,7 +35,7 @@ class EvaluateConfig:
     """Options of measuring. The defaults are the official code's but for labels, path lengths' noise and the SVM."""
 
     metrics: tuple[str, ...] = ("fid50k",)
-    """Some of fid50k kid50k pr50k is50k ppl_zfull ppl_zend ppl_wfull ppl_wend ls, or all."""
+    """Some of fid50k kid50k pr50k is50k memorization ppl_zfull ppl_zend ppl_wfull ppl_wend ls, or all."""
     count: Annotated[int, at_least(2)] | None = None
     """Number of samples; scores of another number do not compare. Default: each metric's own."""
     extractor: str = "auto"
@@ -73,6 +75,10 @@ class EvaluateConfig:
         check(self)
 
 
+Set = Literal["fakes", "reals", "training", "held_out"]
+"""Images that metrics look at: what is measured, what it is compared with, what was trained on and what was not."""
+
+
 class Evaluation:
     """What the metrics draw on: samples, reals, networks that look at them. All is made when it is first needed, once.
 
@@ -95,6 +101,8 @@ class Evaluation:
         self._fakes, self._features = images, {}
         self.wants_hyperplanes = False
         """Measure separability even where the record has its score, for the sake of `separability`."""
+        self.pictures: dict[str, Image.Image] = {}
+        """Sheets that metrics have drawn, by name; `measure` keeps them beside its record."""
         self.separability: dict[str, Separability] = {}
         """Hyperplanes and entropies in each space, once separability has been measured."""
 
@@ -136,6 +144,21 @@ class Evaluation:
         level = size[0] if size and size[0] == size[1] else None
         return open_images(self._need_data(), self.config.reals, mirror=bool(self.config.mirror), resolution=level)
 
+    @cached_property
+    def training(self) -> Images:
+        """The images that were trained on, as they are."""
+        level = self.size[0] if self.size and self.size[0] == self.size[1] else None
+        return open_images(self._need_data(), "training", resolution=level)
+
+    @cached_property
+    def held_out(self) -> Images | None:
+        """A store's images that were not trained on; None where there are none."""
+        data = self._need_data()
+        if not isinstance(data, Path | str) or not is_store(data) or not open_store(data).held_out_count:
+            return None
+        level = self.size[0] if self.size and self.size[0] == self.size[1] else None
+        return open_images(data, "held-out", resolution=level)
+
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width of what is measured."""
@@ -152,22 +175,40 @@ class Evaluation:
     def fakes(self) -> Images:
         return self._fakes or stream.images_of_generator(self.sampler)
 
-    def count(self, which: Literal["reals", "fakes"], wanted: int) -> int:
+    def images(self, which: Set) -> Images:
+        """One of the sets of images that metrics look at."""
+        images = getattr(self, which)
+        if images is None:
+            raise InputError(f"{self.data} has no held-out images; prepare it with --hold-out")
+        return images
+
+    def count(self, which: Set, wanted: int) -> int:
         """How many images are looked at: so many, or all where there are fewer."""
-        images = self.reals if which == "reals" else self.fakes
+        images = self.images(which)
         return wanted if images.count is None else min(wanted, images.count)
 
-    def features(self, which: Literal["reals", "fakes"], count: int) -> dict[str, Tensor]:
+    def features(self, which: Set, count: int) -> dict[str, Tensor]:
         """Features and logits of so many images, or of all where there are fewer."""
-        images, count = self.reals if which == "reals" else self.fakes, self.count(which, count)
+        images, count = self.images(which), self.count(which, count)
         if (which, count) not in self._features:
             options = {"batch": self.config.batch, "device": self.device, "progress": self.progress}
             self._features[which, count] = stream.extract_cached(images, self.extractor, count, **options)
         return self._features[which, count]
 
+    def small_images(self, which: Set, count: int) -> Tensor:
+        """So many images, or all where there are fewer, small: uint8 [N, 3, 16, 16]."""
+        images, count = self.images(which), self.count(which, count)
+        key = (f"{which}, small", count)
+        if key not in self._features:
+            batches = self.in_batches(count, f"pixels of {images.name}")
+            parts = ((numbers, memorization.small_images(images.batch(numbers))) for numbers in batches)
+            shape = (count, 3, memorization.SIDE, memorization.SIDE)
+            self._features[key] = stream.gather(shape, parts, self.device, torch.uint8)
+        return self._features[key]
+
     def forget_fakes(self) -> None:
         """Say that the generator has changed."""
-        self._features = {key: found for key, found in self._features.items() if key[0] == "reals"}
+        self._features = {key: found for key, found in self._features.items() if not key[0].startswith("fakes")}
 
     def in_batches(self, count: int, name: str) -> Iterator[np.ndarray]:
         return stream.numbers_in_batches(count, self.config.batch, name, progress=self.progress)
@@ -352,8 +393,20 @@ def _lacks_w(evaluation: Evaluation) -> str:
     return ""
 
 
+def _training_settings(evaluation: Evaluation, count: int) -> dict[str, Any]:
+    training, held_out = evaluation.training, evaluation.held_out
+    return {
+        "training": training.name,
+        "training_identity": training.identity,
+        "training_count": evaluation.count("training", MOST_TRAINING),
+        "held_out": held_out.identity if held_out else "",
+        "held_out_count": evaluation.count("held_out", count) if held_out else 0,
+    }
+
+
 FEATURES = Need(_extractor_settings)
 REALS = Need(reals_settings)
+TRAINING = Need(_training_settings)
 LOGITS = Need(_extractor_settings, _lacks_logits)
 PATHS = Need(_path_settings, _lacks_generator)
 W = Need(lambda evaluation, count: {}, _lacks_w)
@@ -386,6 +439,7 @@ METRICS = {
     "fid50k": Metric(fid, 50_000, (FEATURES, REALS)),
     "kid50k": Metric(kid, 50_000, (FEATURES, REALS)),
     "pr50k": Metric(precision_recall, 50_000, (FEATURES, REALS), "higher"),
+    "memorization": Metric(memorized, 10_000, (FEATURES, TRAINING), "higher"),
     "is50k": Metric(inception_score, 50_000, (LOGITS,), "higher"),
     "ppl_zfull": _ppl("z", "full"),
     "ppl_zend": _ppl("z", "end"),

@@ -125,7 +125,7 @@ def open_images(
     """
     if isinstance(what, Tensor | np.ndarray):
         images = images_of_array(what)
-    elif (Path(what) / "dataset.json").exists() and (Path(what) / "images-0004.npy").exists():
+    elif is_store(what):
         store = open_store(what)
         level = resolution if resolution in store.resolutions else None
         held_out = None if which == "training" else store.held_out()
@@ -142,6 +142,11 @@ def open_images(
     if mirror:
         raise InputError(f"{images.name} is no store, and only stores are mirrored; set mirror to False")
     return images
+
+
+def is_store(path: Path | str) -> bool:
+    """Whether a folder is a store, rather than images with a dataset.json that names their labels."""
+    return (Path(path) / "dataset.json").exists() and (Path(path) / "images-0004.npy").exists()
 
 
 def images_of_store(store: Store, *, mirror: bool = False, resolution: int | None = None) -> Images:

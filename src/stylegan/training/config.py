@@ -68,6 +68,8 @@ class TrainingConfig:
     """Measure every so many ticks, and at the end. The model with the best first figure is kept as best.safetensors."""
     model_ticks: Annotated[int, at_least(1)] = 10
     """Save the model every so many ticks (the state: every tick)."""
+    report: bool = True
+    """Keep report.html in the run's folder: samples, curves, scores and warnings, renewed along the way."""
     keep: Annotated[int, at_least(0)] = 3
     """How many of the newest models and states are kept; 0 keeps all."""
     micro_batch: Annotated[int, at_least(0)] = 0

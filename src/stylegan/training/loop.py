@@ -19,6 +19,7 @@ from stylegan.training.batches import batches, micro_batches
 from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means, Monitor, read_stats
 from stylegan.training.pace import Pace
+from stylegan.training.report import Reporter
 from stylegan.training.signals import StopSignals
 from stylegan.training.state import TrainState, new_state
 from stylegan.training.steps import iteration
@@ -66,8 +67,11 @@ def _train(
     processes.barrier()
 
     total_images = int(config.schedule.total_kimg * 1000)
-    monitor = Monitor(run_dir, total_images, state.images_seen, active=first_rank, progress=progress)
+    shown = {"images": store.count, "active": first_rank, "progress": progress}
+    monitor = Monitor(run_dir, total_images, state.images_seen, **shown)
+    reporter = Reporter(config, store, run_dir, monitor.say, active=first_rank)
     groups = prefetch(batches(config, store, state.images_seen, device))
+    reals_of_grid = outputs.first_reals(config, store)
     with closing(monitor), closing(groups), StopSignals() as stop:
         # say what begins, or goes on
         if resumed:
@@ -75,13 +79,16 @@ def _train(
             with stop.interrupting:  # measure, in case that was cut short
                 outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
         else:
-            monitor.save_image(outputs.reals_sheet(config, store), "reals.png")
+            monitor.save_image(outputs.sheet(config, reals_of_grid), "reals.png")
             monitor.say(
                 f"training in {run_dir}: {total_images / 1000:g} kimg on {device}, in {config.precision}; "
                 "Ctrl-C saves and stops"
             )
             for sentence in config.taken_over:
                 monitor.say(f"from {Path(config.start_from).name}: {sentence}")
+            first = run_files.path_of(run_dir, "fakes", 0)
+            monitor.save_image(outputs.sheet(config, outputs.draw_fakes(state)), first.name)
+        reporter.renew()
         pace = Pace(config.generator, config.discriminator, device.type)
         pace.recall(read_stats(run_dir))
 
@@ -106,11 +113,13 @@ def _train(
 
             # report
             state.seconds += clock.seconds()
+            fakes, record = outputs.draw_fakes(state), None
+            sheet = run_files.path_of(run_dir, "fakes", state.images_seen)
+            monitor.save_image(outputs.sheet(config, fakes), sheet.name)
             if tick:
                 state.tick, state.tick_start = state.tick + 1, state.images_seen
-                monitor.report(outputs.statistics(state, now, means, speed))
-                sheet = run_files.path_of(run_dir, "fakes", state.images_seen)
-                monitor.save_image(outputs.fakes_sheet(state), sheet.name)
+                record = outputs.statistics(state, now, means, speed, outputs.variety(fakes, reals_of_grid))
+                monitor.report(record)
 
             # save, then drop what is older
             trainer.check()
@@ -127,6 +136,7 @@ def _train(
                 with stop.interrupting:
                     outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
                 stopping = processes.any_process(stop.signal is not None, device)
+            reporter.renew(record, last=done or stopping)
             clock = _Clock(state.images_seen)
             if stopping:
                 break

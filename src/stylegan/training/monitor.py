@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,17 @@ class Monitor:
     """
 
     def __init__(
-        self, run_dir: Path, total_images: int, images_seen: int, *, active: bool = True, progress: bool = True
+        self,
+        run_dir: Path,
+        total_images: int,
+        images_seen: int,
+        *,
+        images: int = 0,
+        active: bool = True,
+        progress: bool = True,
     ) -> None:
+        """images: how many the data hold, for the passes over them; 0 says nothing of those."""
+        self._total_images, self._images = total_images, images
         self.run_dir, self.active, self._progress, self._status = run_dir, active, progress, ""
         self._bar = tqdm(
             total=total_images / 1000,
@@ -88,6 +98,9 @@ class Monitor:
         """Move the bar. Where other programs keep cores busy it says so, and the threads wait without spinning."""
         self._bar.n = min(images_seen / 1000, self._bar.total)
         growing = f" fading in ({1 - fade:.0%})" if fade > 0 else ""
+        if self._images:
+            each = tqdm.format_interval(self._images / max(images_per_second, 1e-9))
+            growing += f", {passes(images_seen, self._total_images, self._images)} ({each} each)"
         augmented = "" if augment_strength is None else f", augmented {augment_strength:.2f}"
         left = tqdm.format_interval(seconds_left)
         self._status = (
@@ -149,6 +162,11 @@ def _dispensable(what: str) -> Iterator[None]:
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         warnings.warn(f"{what} cannot be written ({reason}); training goes on without", InputWarning, stacklevel=3)
+
+
+def passes(images_seen: int, total_images: float, images: int) -> str:
+    """Which pass over the training images is going on: "pass 37 of 250"."""
+    return f"pass {max(1, -(-images_seen // images))} of {max(1, ceil(total_images / images))}"
 
 
 def peak_memory_mb(device: torch.device) -> float:

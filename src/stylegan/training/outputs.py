@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stylegan import processes, run_files, weights
 from stylegan.data.loader import Loader
 from stylegan.data.store import Store
 from stylegan.errors import InputError, InputWarning
-from stylegan.images import crop_padding, enlarge, grid
+from stylegan.images import crop_padding, enlarge, grid, to_uint8
 from stylegan.metrics.evaluate import measure
 from stylegan.metrics.metric import METRICS, Evaluation
 from stylegan.metrics.record import is_best, named_values, read_record
@@ -27,7 +28,9 @@ from stylegan.training.state import TrainState
 SHEET_WIDTH = 512  # pixels, at least
 
 
-def statistics(state: TrainState, now: State, means: Means, images_per_second: float) -> dict[str, float]:
+def statistics(
+    state: TrainState, now: State, means: Means, images_per_second: float, variety: float
+) -> dict[str, float]:
     """One line of stats.jsonl."""
     for name in ("g", "d"):
         state.count_skipped(name)
@@ -40,6 +43,7 @@ def statistics(state: TrainState, now: State, means: Means, images_per_second: f
         "learning_rate": now.learning_rate,
         **means.read(),
         **({"augment_strength": state.augmentation.strength_at(now.resolution)} if state.augmentation else {}),
+        "variety": variety,
         "skipped_g": state.skipped["g"],
         "skipped_d": state.skipped["d"],
         "seconds": round(state.seconds, 3),
@@ -48,25 +52,36 @@ def statistics(state: TrainState, now: State, means: Means, images_per_second: f
     }
 
 
-def reals_sheet(config: TrainingConfig, store: Store) -> Tensor:
-    """The first images of the run, uint8 [C, H, W]."""
+def first_reals(config: TrainingConfig, store: Store) -> Tensor:
+    """The first images of the run, as many as a grid has, uint8 [N, C, R, R]."""
     count = config.grid[0] * config.grid[1]
-    reals, _ = Loader(store).batch(np.arange(min(count, store.count)), store.resolution)
-    return _sheet(config, reals)
+    return Loader(store).batch(np.arange(min(count, store.count)), store.resolution)[0]
 
 
-def fakes_sheet(state: TrainState) -> Tensor:
-    """The moving average's images of the first seeds, without truncation, classes in turn: uint8 [C, H, W]."""
+def draw_fakes(state: TrainState) -> Tensor:
+    """The moving average's images of the first seeds, without truncation, classes in turn: [N, C, R, R]."""
     seeds = range(state.config.grid[0] * state.config.grid[1])
-    fakes = torch.cat([batch.cpu() for batch in batches(state.g_ema, Recipe(seeds, psi=1.0))])
-    return _sheet(state.config, fakes)
+    return torch.cat([batch.cpu() for batch in batches(state.g_ema, Recipe(seeds, psi=1.0))])
 
 
-def _sheet(config: TrainingConfig, images: Tensor) -> Tensor:
+def variety(fakes: Tensor, reals: Tensor) -> float:
+    """How much samples [N, C, R, R] differ from each other, 1 being as much as reals do, uint8 [N, C, R, R].
+
+    That is the deviation of a pixel over the images, which are made 8 x 8 pixels small.
+    """
+
+    def spread(images: Tensor) -> float:
+        small = F.adaptive_avg_pool2d(images.float(), min(8, images.shape[2]))
+        return small.std(dim=0, correction=0).mean().item()
+
+    return round(spread(to_uint8(fakes)) / max(spread(reals), 1e-3), 4)
+
+
+def sheet(config: TrainingConfig, images: Tensor) -> Tensor:
     """A grid of images [N, C, R, R] without padding. All grids of a run have one size, wide enough to look at."""
     images = ops.upsample_to(images, config.generator.resolution)
-    sheet = grid(crop_padding(images, config.generator.aspect), config.grid[0])
-    return enlarge(sheet, max(1, -(-SHEET_WIDTH // sheet.shape[2])))
+    shown = grid(crop_padding(images, config.generator.aspect), config.grid[0])
+    return enlarge(shown, max(1, -(-SHEET_WIDTH // shown.shape[2])))
 
 
 def model_of(state: TrainState, store: Store) -> weights.Model:

@@ -144,6 +144,7 @@ def _pass_of_d(
         "loss_d": loss.total,
         "score_real": loss.real_scores,
         "score_fake": loss.fake_scores,
+        "sign_real": loss.real_scores.sign(),  # r_t of Karras et al., 2020, "Training GANs with limited data"
         "penalty": loss.penalty,
     }
     return quantities, w_first.sum(dim=0)
@@ -231,7 +232,6 @@ def _tally(state: TrainState, now: State, micro: Reals, quantities: dict[str, Te
             shown = augmented(state.config.augment, shown, strength, _keys(state), "held-out images of D", index)
             held_out = state.d(shown, labels, fade=now.fade)
         means.add(score_held_out=held_out)
-    means.add(sign_real=quantities["score_real"].sign())
     return tally(quantities["score_real"], quantities["score_fake"], held_out, state.augmentation.sums)
 
 
