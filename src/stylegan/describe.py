@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stylegan import run_files, weights
+from stylegan import marks, run_files, weights
 from stylegan.config import to_dict
 from stylegan.data.store import open_store
 from stylegan.files import stored_checksum
@@ -14,7 +14,7 @@ from stylegan.training.run_folder import options, read_run
 
 
 def describe(name: Path | str) -> dict[str, Any]:
-    """Facts by name, of a run's folder, a store, a training state, or a model (see `weights.find`).
+    """Facts by name, of a run's folder, a store, a training state, a picture, or a model (see `weights.find`).
 
     Raises InputError where it is none of these, or is damaged.
     """
@@ -25,6 +25,8 @@ def describe(name: Path | str) -> dict[str, Any]:
         return describe_store(path)
     if path.suffix == ".pt":
         return describe_state(path)
+    if path.suffix in (".png", ".mp4", ".gif"):
+        return describe_picture(path)
     return describe_model(name)
 
 
@@ -89,6 +91,12 @@ def describe_state(path: Path) -> dict[str, Any]:
     state = state_file.load(path)
     shown = ("images_seen", "tick", "seconds", "resolution_and_fade", "skipped", "data")
     return {"kind": "training state", **{key: state[key] for key in shown}}
+
+
+def describe_picture(path: Path) -> dict[str, Any]:
+    """How a picture or a video of this program was made, as its file says. Raises InputError."""
+    made = marks.read(path)
+    return {"kind": "picture", "file": str(path), **made, **({"w": "kept in the file"} if "w" in made else {})}
 
 
 def describe_model(name: Path | str) -> dict[str, Any]:

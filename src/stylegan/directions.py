@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -100,14 +101,20 @@ def edit(
     return Edited(before, after, w, start.noise)
 
 
-def write_edited(folder: Path, edited: Edited, generator: Generator, titles: Sequence[str]) -> None:
+def write_edited(
+    folder: Path,
+    edited: Edited,
+    generator: Generator,
+    titles: Sequence[str],
+    made: Sequence[dict[str, Any] | None] | None = None,
+) -> None:
     """Write edited0000.png and so on, comparison.png (before and, below, after) and latents.safetensors.
 
-    titles: what stands below the 2 N images of the comparison.
+    titles: what stands below the 2 N images of the comparison. made: how each edited image was made, for its file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for i, image in enumerate(edited.images):
-        save_image(image, folder / f"edited{i:04d}.png")
+    for i, (image, how) in enumerate(zip(edited.images, made or [None] * len(edited.images), strict=True)):
+        save_image(image, folder / f"edited{i:04d}.png", made=how)
     pairs = torch.cat([edited.before, edited.images])
     save_image(contact_sheet(pairs, titles, columns=len(edited.images)), folder / "comparison.png", sheet=True)
     save_latents(folder / "latents.safetensors", w=edited.w, noise=edited.noise, model=generator)

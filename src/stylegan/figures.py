@@ -9,22 +9,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from stylegan import weights
+from stylegan import marks, weights
 from stylegan.config import at_least, check
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
 from stylegan.files import atomic_file
-from stylegan.images import crop_padding, enlarge, from_uint8, grid, on_white, save_image, to_uint8
+from stylegan.images import crop_padding, enlarge, from_uint8, grid, on_white, png_text, save_image, to_uint8
 from stylegan.networks.generator import Generator
 from stylegan.plots import WIDTH, entanglement, page, training
-from stylegan.recipe import Recipe, Seeds, opened, resolve
+from stylegan.recipe import Recipe, Seeds, opened, record_of_sheet, resolve
 from stylegan.sampling import draw, mixing_table, noise_of_seeds, style_ranges
 
 if TYPE_CHECKING:
@@ -308,18 +308,25 @@ def _labelled(
     return figure
 
 
-def save_figure(figure: "Tensor | Figure", path: Path | str) -> None:
-    """Write a figure as PNG; one with text also as PDF. Raises InputError for another ending."""
+def save_figure(figure: "Tensor | Figure", path: Path | str, *, made: dict[str, Any] | None = None) -> None:
+    """Write a figure as PNG; one with text also as PDF. Raises InputError for another ending.
+
+    made: how it was made, kept in the file; in a PDF file as its keywords.
+    """
     path = Path(path)
     if isinstance(figure, Tensor):
         if path.suffix != ".png":
             raise InputError(f"{path}: this figure has no text and is an image; write a .png file")
-        save_image(figure, path, sheet=True)
+        save_image(figure, path, sheet=True, made=made)
         return
     if path.suffix not in (".png", ".pdf"):
         raise InputError(f"{path}: figures are written as .png or .pdf")
     with atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:])
+        if path.suffix == ".png":
+            figure.savefig(file, format="png", pil_kwargs={"pnginfo": png_text(sheet=True, made=made)})
+        else:
+            words = {} if made is None else {"Creator": marks.PROGRAM, "Keywords": marks.text_of(made)}
+            figure.savefig(file, format="pdf", metadata=words)
 
 
 @dataclass(frozen=True)
@@ -394,3 +401,11 @@ def make(
     if "generator" in takes:
         return figure(weights.load(subjects[0], device), **options)
     return figure(subjects if name == "training" else subjects[0], **options)
+
+
+def record(name: str, subjects: Sequence[str], recipe: Recipe) -> dict[str, Any] | None:
+    """How a figure was made, for its file; None for one that shows training images, or numbers."""
+    if "generator" not in signature(FIGURES[name]).parameters:
+        return None
+    model = subjects[0] if subjects else weights.DEFAULT_MODEL
+    return record_of_sheet(recipe, weights.load(model), {"figure": name})

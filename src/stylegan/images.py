@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import floor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from stylegan import marks
 from stylegan.files import SHEET_MARK, atomic_file
 
 
@@ -62,17 +64,30 @@ def crop_padding(images: Tensor, aspect: Sequence[int]) -> Tensor:
     return images[:, :, top : side - top, left : side - left]
 
 
-def save_image(image: Tensor | Image.Image, path: Path | str, *, sheet: bool = False) -> None:
+def save_image(
+    image: Tensor | Image.Image, path: Path | str, *, sheet: bool = False, made: dict[str, Any] | None = None
+) -> None:
     """Save one image ([C, H, W] as in `to_pil`, or a PIL image) as a PNG file, never half-written.
 
     sheet: it shows several images, which the file says, so that nobody takes it for a sample (`stylegan prepare`).
+    made: how it was made, see `png_text`.
     """
     picture = image if isinstance(image, Image.Image) else to_pil(image)
-    marks = PngInfo()
-    if sheet:
-        marks.add_text(*SHEET_MARK)
     with atomic_file(path) as file:
-        picture.save(file, "PNG", pnginfo=marks)
+        picture.save(file, "PNG", pnginfo=png_text(sheet=sheet, made=made))
+
+
+def png_text(*, sheet: bool = False, made: dict[str, Any] | None = None) -> PngInfo:
+    """What a PNG file says in words: that it is a sheet; how it was made (`marks.read` reads it), and in XMP that it
+    was generated."""
+    text = PngInfo()
+    if sheet:
+        text.add_text(*SHEET_MARK)
+    if made is not None:
+        text.add_text("Software", marks.PROGRAM)
+        text.add_itxt(marks.KEY, marks.text_of(made))
+        text.add_itxt(marks.XMP_KEY, marks.xmp())
+    return text
 
 
 def on_white(images: Tensor) -> Tensor:

@@ -4,20 +4,24 @@ What the recipe leaves open the model decides: its own truncation, all classes i
 from its seed. `resolve` makes it definite.
 """
 
+import base64
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 from tyro.conf import Suppress, arg
 from tyro.constructors import PrimitiveConstructorSpec
 
-from stylegan import sampling, weights
+from stylegan import marks, sampling, weights
 from stylegan.config import at_least, between, check
 from stylegan.errors import InputError
 from stylegan.files import read_tensors
@@ -282,24 +286,139 @@ def write_images(
     batch: int = 16,
     columns: int | None = None,
     progress: bool = True,
+    metadata: bool = True,
+    also: Mapping[str, Any] | None = None,
 ) -> int:
     """Draw a recipe into a folder: a PNG file for each image, pixel by pixel, and grid.png, enlarged, with their names.
 
-    columns: width of the grid in images. progress: show a bar where there is more than one batch. Returns how many of
-    them the grid has: the first 1,024, or fewer large ones. Raises InputError; what cannot be drawn leaves nothing.
+    columns: width of the grid in images. progress: show a bar where there is more than one batch. metadata: let each
+    file say how it was made (see `records`), and `also` this. Returns how many of them the grid has: the first 1,024,
+    or fewer large ones. Raises InputError; what cannot be drawn leaves nothing.
     """
     folder, recipe = Path(folder), opened(recipe, generator)
     names, first = iter(recipe.names), []
+    made = records(recipe, generator, batch=batch, also=also) if metadata else iter([None] * len(recipe))
     bar = tqdm(total=len(recipe), unit="img", disable=None if progress and len(recipe) > batch else True)
     for images in batches(generator, recipe, batch=batch):
         folder.mkdir(parents=True, exist_ok=True)
         images = shown(generator, images)
         bar.update(len(images))
         for image in images:
-            save_image(image, folder / f"{next(names)}.png")
+            save_image(image, folder / f"{next(names)}.png", made=next(made))
         most = min(MOST_IN_A_SHEET, max(1, MOST_PIXELS_OF_A_SHEET // images[0, 0].numel()))
         first += images[: max(0, most - len(first))]
     bar.close()
     titles = [str(number) for number in recipe.numbers[: len(first)]]
-    save_image(contact_sheet(torch.stack(first), titles, columns), folder / "grid.png", sheet=True)
+    whole = record_of_sheet(recipe, generator, also) if metadata else None
+    save_image(contact_sheet(torch.stack(first), titles, columns), folder / "grid.png", sheet=True, made=whole)
     return len(first)
+
+
+# --- how images were made, as their files say it
+
+
+def records(
+    recipe: Recipe,
+    generator: Generator,
+    *,
+    batch: int = 16,
+    w: Tensor | None = None,
+    also: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """How each image of a recipe is made, in words and numbers for JSON: what its file keeps, `draw_again` draws by.
+
+    batch: images drawn at a time, which decides the last bits. w: [N, num_layers, w_dim], drawn as it stands instead of
+    the seeds' own; w is kept, then, and where the recipe has latents. also: what else to keep.
+    """
+    recipe = opened(recipe, generator)
+    shared = {**_shared(recipe, generator), "mix": recipe.mix, **(also or {})}
+    classes = generator.config.label_count if recipe.label is None and not recipe.is_w else 0
+    for i, number in enumerate(recipe.numbers):
+        part = {"seed" if recipe.latents is None else "latent": int(number)}
+        if classes:
+            part["class"] = i % classes
+        kept = w[i] if w is not None else None
+        if w is None and recipe.latents is not None:
+            kept = resolve(recipe, generator, slice(i, i + 1)).w[0]
+        if kept is not None:
+            part["w"] = _packed(kept)
+        yield shared | part | {"batch": [min(batch, len(recipe) - i // batch * batch), i % batch]}
+
+
+def record_of_sheet(recipe: Recipe, generator: Generator, also: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """How several images in one picture, or a video, were made: to be read, not to draw by."""
+    drawn = {} if recipe.seeds is None else {"seeds": list(map(int, recipe.seeds[:MOST_IN_A_SHEET]))}
+    return _shared(recipe, generator) | drawn | dict(also or {})
+
+
+def _shared(recipe: Recipe, generator: Generator) -> dict[str, Any]:
+    psi, cutoff = truncation_of(recipe, generator)
+    own = recipe.own_noise if recipe.noise is None and recipe.noise_seed is None else None
+    noise = own if isinstance(own, str) else "planes" if own is not None else recipe.noise or "random"
+    shared = {
+        "program": marks.PROGRAM,
+        "model": weights.fingerprint(generator),
+        "psi": float(psi),
+        "cutoff": 8 if cutoff is None else cutoff,  # as `Generator.truncate` has it
+        "noise": noise,
+    }
+    given = {"noise_seed": recipe.noise_seed, "class": recipe.label}
+    return shared | {name: value for name, value in given.items() if value is not None}
+
+
+def _packed(w: Tensor) -> dict[str, Any]:
+    """w as JSON holds it: its shape, and its bytes (float32, little-endian), compressed, in base 64."""
+    content = zlib.compress(w.detach().float().cpu().contiguous().numpy().astype("<f4", copy=False).tobytes(), 9)
+    return {"shape": list(w.shape), "float32": base64.b64encode(content).decode()}
+
+
+@torch.no_grad()
+def draw_again(generator: Generator, made: Mapping[str, Any], name: Path | str = "the picture") -> Tensor:
+    """The image that a record tells of (see `records`), uint8 [C, H, W]: to the bit on the same kind of machine.
+
+    name: of its file, for people. Raises InputError for a record of another generator, of a picture of several images,
+    or of noise planes that nobody kept, and for a damaged one.
+    """
+    if "batch" not in made:
+        raise InputError(f"{name} shows several images, or a video; give a picture of one")
+    hint = "draw it with that model"
+    weights.check_fingerprint(str(made.get("model", "none")), generator, f"{name} is a picture", hint)
+    if made.get("noise") == "planes":
+        raise InputError(f"{name} was drawn with noise planes of its own; draw it from its file of latents")
+    try:
+        recipe, place = _recipe_of(made, generator)
+    except (KeyError, TypeError, ValueError, OverflowError, zlib.error) as error:
+        raise InputError(f"what {name} says of its making is damaged ({str(error)[:100]})") from error
+    some = resolve(recipe, generator)
+    return shown(generator, generator.synthesis(some.w, noise=some.noise))[place]
+
+
+def _recipe_of(made: Mapping[str, Any], generator: Generator) -> tuple[Recipe, int]:
+    """The image as often as there were images in its batch, and its place there: sums are rounded by both."""
+    count, place = map(int, made["batch"])
+    if not 0 <= place < count <= 4096:
+        raise ValueError(f"batch {made['batch']}")
+    number, noise, noise_seed = int(made.get("seed", made.get("latent"))), made["noise"], made.get("noise_seed")
+    if noise not in ("random", "const", "none"):
+        raise ValueError(f"noise {noise!r}")
+    if noise == "random" and "w" in made:
+        noise_seed = number if noise_seed is None else int(noise_seed)
+    if "w" in made:
+        w = _unpacked(made["w"], generator).expand(count, -1, -1)
+        return Recipe(latents=w, psi=1.0, noise=noise, noise_seed=noise_seed), place
+    psi = float(made["psi"])
+    if not math.isfinite(psi):
+        raise ValueError(f"psi {psi}")
+    rest = {"psi": psi, "cutoff": int(made["cutoff"]), "mix": int(made["mix"]), "label": made.get("class")}
+    return Recipe([number] * count, noise=noise, noise_seed=noise_seed, **rest), place
+
+
+def _unpacked(packed: Mapping[str, Any], generator: Generator) -> Tensor:
+    shape = (generator.config.num_layers, generator.config.w_dim)
+    if tuple(packed["shape"]) != shape:
+        raise ValueError(f"w of shape {packed['shape']}")
+    content = zlib.decompressobj().decompress(base64.b64decode(packed["float32"]), 4 * shape[0] * shape[1])
+    w = torch.from_numpy(np.frombuffer(content, "<f4").reshape(1, *shape).copy())
+    if not w.isfinite().all():
+        raise ValueError("w is not finite")
+    return w

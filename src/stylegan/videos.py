@@ -10,14 +10,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from stylegan import marks, sampling
 from stylegan import recipe as recipes
-from stylegan import sampling
 from stylegan.config import above, at_least, check
 from stylegan.errors import InputError
 from stylegan.files import atomic_file, check_output
@@ -220,11 +220,19 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: videos are written as .mp4 or .gif")
 
 
-def write(path: Path | str, frames: Iterable[Frame], *, fps: float = 30.0, factor: int | None = None) -> None:
+def write(
+    path: Path | str,
+    frames: Iterable[Frame],
+    *,
+    fps: float = 30.0,
+    factor: int | None = None,
+    made: dict[str, Any] | None = None,
+) -> None:
     """Write frames to an MP4 (H.264) or GIF file, one after the other; nothing is left of a video that fails.
 
     fps: frames a second; GIF viewers go up to 50. factor: enlarge by so much; as far as 512 pixels allow by default.
-    Captions stand below the pictures. Raises InputError for another ending, and where imageio-ffmpeg is not installed.
+    Captions stand below the pictures. made: how it was made, kept in the file. Raises InputError for
+    another ending, and where imageio-ffmpeg is not installed.
     """
     path = Path(path)
     if path.suffix not in FORMATS:
@@ -241,6 +249,8 @@ def write(path: Path | str, frames: Iterable[Frame], *, fps: float = 30.0, facto
             ffmpeg.send(None)
             for picture in chain([first], pictures):
                 ffmpeg.send(picture.tobytes())
+        if made is not None:
+            marks.add_to_film(file.name, made)
 
 
 FORMATS = {

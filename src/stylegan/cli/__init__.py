@@ -33,7 +33,7 @@ COMMANDS = {
     "export": ("files", "Write a model for other programs: ONNX, or safetensors in half precision."),
     "push": ("files", "Publish a model on the Hugging Face Hub, with samples and a model card."),
     "bench": ("measure", "Measure how fast this machine samples and trains, and how long a training would take."),
-    "info": ("files", "Describe a model, training state, store or run."),
+    "info": ("files", "Describe a model, training state, store, run or picture."),
     "demo": ("train", "Run everything once, in ten minutes: portraits, training, samples, style mixing."),
     "presets": ("train", "List the named run configurations."),
 }

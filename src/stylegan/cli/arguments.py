@@ -16,6 +16,7 @@ Model = Annotated[str, Positional, arg(metavar="MODEL", help=A_MODEL)]
 ModelOrBundled = Annotated[str, Positional, arg(metavar="MODEL", help=f"{A_MODEL} Default: the bundled portraits.")]
 Store = Annotated[str, Positional, arg(metavar="STORE", help="Folder that `stylegan prepare` made.")]
 Device = Annotated[str, arg(help="cpu, cuda, mps, xpu, or auto.")]
+Metadata = Annotated[bool, arg(help="Let the files say how they were made, and that a model made them.")]
 Flat = arg(name="")  # an options' dataclass whose fields are options of the command itself
 
 # what options were called before

@@ -1,16 +1,18 @@
 """The commands that draw: generate, figure, video."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from stylegan import figures, recipe, videos, weights
-from stylegan.cli.arguments import Device, Flat, Model, ModelOrBundled, command
+from stylegan import figures, marks, recipe, videos, weights
+from stylegan.cli.arguments import Device, Flat, Metadata, Model, ModelOrBundled, command
 from stylegan.device import Precision, pick_device, pick_precision, set_precision
 from stylegan.errors import InputError
 from stylegan.files import check_output, check_output_folder
+from stylegan.images import save_image
 from stylegan.recipe import Recipe
 
 
@@ -25,9 +27,11 @@ def generate(
     compile_: Annotated[bool, arg(name="compile")] = False,
     batch: int = 16,
     columns: int | None = None,
+    like: Path | None = None,
+    metadata: Metadata = True,
     device: Device = "auto",
 ) -> None:
-    """Draw one PNG file for each seed, and a grid of them all.
+    """Draw one PNG file for each seed, and a grid of them all; or a picture of this program again.
 
     Args:
         out: Folder for the pictures.
@@ -37,22 +41,38 @@ def generate(
         compile_: Compile the network first: half a minute, then some tenth faster; for thousands of images.
         batch: Images at a time; changes the speed, not the images.
         columns: Width of the grid, in images. Default: as close to a square as it can be.
+        like: Picture of `stylegan generate` or `edit` to draw again, by what it says of its making.
     """
+    if like is not None and any(getattr(drawn, f.name) != f.default for f in fields(drawn)):
+        raise InputError("--like draws what the picture says; leave out seeds, latents, class, psi, cutoff, mix, noise")
+    if like is not None and (save_latents, columns) != (None, None):
+        raise InputError("--like draws one picture; leave out --save-latents and --columns")
     if batch < 1 or (columns is not None and columns < 1):
         raise InputError("--batch and --columns must be 1 or more")
-    check_output_folder(out, drawn.latents)
+    check_output_folder(out, drawn.latents, like)
     if save_latents is not None:
         check_output(save_latents, "stylegan-latents", drawn.latents, ending=(".npy", ".safetensors"))
+    made = None if like is None else marks.read(like)
+    if made is not None and made.get("precision") in get_args(Precision):
+        precision = made["precision"]
     chosen = pick_device(device)
     generator = weights.load(model or weights.DEFAULT_MODEL, chosen)
-    generator.synthesis.compute_dtype = set_precision(pick_precision(precision, chosen))
+    precision = pick_precision(precision, chosen)
+    generator.synthesis.compute_dtype = set_precision(precision)
     if compile_:
         generator.synthesis.compile()
+    if made is not None:
+        image = recipe.draw_again(generator, made, like)
+        out.mkdir(parents=True, exist_ok=True)
+        save_image(image, out / f"{like.stem}.png", made=made if metadata else None)
+        print(out / f"{like.stem}.png")
+        return
     drawn = recipe.opened(drawn, generator)
     if save_latents is not None:
         recipe.save_latents(save_latents, generator, drawn)
 
-    shown = recipe.write_images(generator, drawn, out, batch=batch, columns=columns)
+    also = {} if precision == "float32" else {"precision": precision}
+    shown = recipe.write_images(generator, drawn, out, batch=batch, columns=columns, metadata=metadata, also=also)
     first = f" of the first {shown}" if shown < len(drawn) else ""
     print(f"{len(drawn)} images and grid.png{first} in {out}")
 
@@ -65,6 +85,7 @@ def figure(
     shown: Annotated[Recipe, Flat],
     config: Annotated[figures.FigureConfig, Flat],
     out: Path | None = None,
+    metadata: Metadata = True,
     device: Device = "auto",
 ) -> None:
     """Draw a figure of the paper: uncurated (2, 10 to 12), style-mixing (3), noise-detail (4), noise-layers (5),
@@ -79,7 +100,7 @@ def figure(
     out = out or Path(f"{name}.png")
     check_output(out, ending=(".png", ".pdf"))
     drawn = figures.make(name, what, shown, config, device=pick_device(device))
-    figures.save_figure(drawn, out)
+    figures.save_figure(drawn, out, made=figures.record(name, what, shown) if metadata else None)
     print(out)
 
 
@@ -92,6 +113,7 @@ def video(
     shown: Annotated[Recipe, Flat],
     config: Annotated[videos.VideoConfig, Flat],
     enlarge: int | None = None,
+    metadata: Metadata = True,
     device: Device = "auto",
 ) -> None:
     """Make a video, OUT.mp4 or OUT.gif: interpolation between latents; style-mixing, a table whose top row changes;
@@ -107,6 +129,9 @@ def video(
     if enlarge is not None and enlarge < 1:
         raise InputError("--enlarge must be 1 or more")
     videos.check_file(out)
-    frames, drawn = videos.make(weights.load(model, pick_device(device)), kind, shown, config)
-    videos.write(out, tqdm(drawn, total=frames, unit="frame", disable=None), fps=config.fps, factor=enlarge)
+    generator = weights.load(model, pick_device(device))
+    frames, drawn = videos.make(generator, kind, shown, config)
+    made = recipe.record_of_sheet(shown, generator, {"video": kind, "fps": config.fps}) if metadata else None
+    frames_seen = tqdm(drawn, total=frames, unit="frame", disable=None)
+    videos.write(out, frames_seen, fps=config.fps, factor=enlarge, made=made)
     print(f"{frames} frames, {frames / config.fps:.1f} s: {out}")

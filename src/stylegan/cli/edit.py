@@ -9,13 +9,13 @@ from tyro.extras import subcommand_cli_from_dict
 
 from stylegan import directions as library
 from stylegan import finders, projection, videos, weights
-from stylegan.cli.arguments import Device, Flat, Model, ModelOrBundled, command, renamed, say_next
+from stylegan.cli.arguments import Device, Flat, Metadata, Model, ModelOrBundled, command, renamed, say_next
 from stylegan.data.fitting import Fit
 from stylegan.device import pick_device
 from stylegan.errors import InputError
 from stylegan.files import check_output, check_output_folder
 from stylegan.images import save_image
-from stylegan.recipe import Recipe, opened, resolve
+from stylegan.recipe import Recipe, opened, records, resolve
 
 
 def find(
@@ -85,6 +85,7 @@ def edit(
     layers: str | None = None,
     hold: tuple[str, ...] = (),
     out: Path = Path("edited"),
+    metadata: Metadata = True,
     device: Device = "auto",
 ) -> None:
     """Move images along directions: of seeds (default: 0-7), or of latents such as those of `stylegan project`.
@@ -103,7 +104,10 @@ def edit(
     found, chosen = library.load(file, generator), library.layers_of(layers, generator.config.num_layers)
     edited = opened(edited.of(range(8)), generator)
     result = library.edit(generator, found, dict(map(library.change_of, changes)), edited, layers=chosen, hold=hold)
-    library.write_edited(out, result, generator, [*edited.names, *(" ".join(changes) for _ in result.images)])
+    titles = [*edited.names, *(" ".join(changes) for _ in result.images)]
+    also = {"edits": dict(map(library.change_of, changes)), "directions": file.name}
+    made = list(records(edited, generator, w=result.w, also=also)) if metadata else None
+    library.write_edited(out, result, generator, titles, made)
     print(f"{len(result.images)} images, comparison.png and latents.safetensors in {out}")
 
 

@@ -191,8 +191,8 @@ def info(path: Annotated[str, Positional, arg(metavar="FILE")]) -> None:
     """Describe a file or folder.
 
     Args:
-        path: Model, training state, store or run; name of a bundled model; hf://user/model; or a file that
-            `stylegan import` takes.
+        path: Model, training state, store or run; picture or video that this program made; name of a bundled model;
+            hf://user/model; or a file that `stylegan import` takes.
     """
     for name, value in describe(path).items():
         print(f"{name:<16} {json.dumps(value) if isinstance(value, dict | list) else value}")
