@@ -56,7 +56,7 @@ def demo(folder: Path, count: int = 4000) -> Outcome:
 
 def _draw_faces(path: Path) -> None:
     """Samples of the model that comes with the program, there before anything is trained."""
-    generator = weights.load(weights.DEFAULT_MODEL)
+    generator = weights.load("faces")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_image(contact_sheet(recipe.draw(generator, FACES), columns=8), path, sheet=True)
     print(f"{path}: what the bundled model draws; now a smaller one is trained from nothing", flush=True)
