@@ -163,7 +163,7 @@ def test_how_a_run_fares(finished, store, tmp_path, monkeypatch):
     half = replace(tiny_config(store), schedule=replace(tiny_config(store).schedule, total_kimg=0.2))
     train(half, run, progress=False)
     assert {each.state for each in seen} == {"alive"} and seen[-1].trainer == this_process()
-    assert seen[-1].total_images == 200 and 0 < seen[-1].images_seen < 200
+    assert seen[-1].total_images == 200 and 0 <= seen[-1].images_seen < 200  # as of the last beat
     assert run_state(run).state == "finished"
     config = json.loads((run / "run.json").read_text())
     config["schedule"]["total_kimg"] = 0.4

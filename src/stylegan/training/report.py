@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from stylegan import run_files
 from stylegan.config import to_dict
 from stylegan.data.store import Store
 from stylegan.errors import InputWarning
@@ -77,9 +78,6 @@ class Reporter:
         scores = read_record(self.run_dir / "metrics.jsonl")
         if self._stats is None:
             self._stats = read_stats(self.run_dir)
-            for name in (NAME, "*.png"):  # what a killed run left half-written
-                for path in self.run_dir.glob(f".{name}.*.tmp"):
-                    path.unlink(missing_ok=True)
             self._said = [(each.images_seen, each.sentence) for each in history(self._stats, scores, self._about)]
             self._holds = advise(self._stats, scores, self._about)
             self._grids = _grids_of(self.run_dir / NAME) if self.config.report else {}
@@ -98,7 +96,7 @@ class Reporter:
             self._next = time.monotonic() + max(INTERVAL, (time.monotonic() - start) / SHARE)
 
     def _write(self, scores: list[dict[str, Any]], *, ended: bool) -> None:
-        names = _spaced(sorted(path.name for path in self.run_dir.glob("fakes-*.png")))
+        names = _spaced([path.name for path in run_files.own(self.run_dir, "fakes")])
         try:
             self._grids = {
                 name: self._grids.get(name) or _as_jpeg(self.run_dir / name)
