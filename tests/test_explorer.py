@@ -308,7 +308,7 @@ class User:
         self.outside: list[str] = []
         self.context.on("request", lambda request: self._note(request.url, address))
         self.page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(60_000)
         self.page.goto(address)
         self.page.wait_for_selector("#picture img")
 

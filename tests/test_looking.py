@@ -113,7 +113,7 @@ def test_the_page_works(chromium, seen, width, height, scheme):
     page.on("request", lambda request: outside.append(request.url))
     page.on("pageerror", lambda error: errors.append(error))
     page.on("dialog", lambda dialog: errors.append(dialog.message))
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     page.goto(seen.page.as_uri())
     visible = page.locator(".card:not([hidden])")
     assert visible.count() == 6 and page.evaluate("document.documentElement.scrollWidth") <= width
