@@ -5,14 +5,16 @@
 #     stylegan prepare photographs/ STORE --resolution 32 --hold-out 2000     # all of them, for measuring
 #     runs/few.sh photographs/ STORE OUT
 #
-# KIMG (60), SEEDS ("0 1 2"; of 1,000 images the first alone), FROM (portraits-32: a model that has not seen the
-# photographs), EXTRA (further options of `stylegan train`). Repeat the command to go on.
+# KIMG (60), SEEDS ("0 1 2"; of 1,000 images the first alone), FROM (a model with its discriminator that has not seen the
+# photographs; by default the portraits of `stylegan demo`, which is run first), EXTRA (further options of `stylegan
+# train`). Repeat the command to go on.
 set -euo pipefail
 source=${1:?SOURCE} all=${2:?STORE} out=${3:?OUT}
-from=${FROM:-portraits-32} seeds=${SEEDS:-0 1 2}
+from=${FROM:-$out/demo/run} seeds=${SEEDS:-0 1 2}
 resolution=$(stylegan info "$all" | awk '$1 == "resolution" {print $2}')
 read -ra extra <<<"${EXTRA:-}"
 mkdir -p "$out"
+[ -n "${FROM:-}" ] || stylegan demo "$out/demo"
 
 run() { # COUNT SEED NAME OPTIONS...
     local store=$out/store-$1 folder=$out/$1-$3-$2 seed=$2

@@ -166,7 +166,8 @@ def _dispensable(what: str) -> Iterator[None]:
 
 def passes(images_seen: int, total_images: float, images: int) -> str:
     """Which pass over the training images is going on: "pass 37 of 250"."""
-    return f"pass {max(1, -(-images_seen // images))} of {max(1, ceil(total_images / images))}"
+    now, total = -(-images_seen // images), ceil(total_images / images)
+    return f"pass {max(1, min(now, total))} of {max(1, total)}"  # the last batch may go beyond the end
 
 
 def peak_memory_mb(device: torch.device) -> float:
