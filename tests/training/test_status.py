@@ -26,6 +26,7 @@ def test_a_finished_run(finished, capsys):
     assert len(now.models) == len(now.states) == 3 and len(now.grids) >= 8 and now.bytes > 0
     assert {"report.html", "stats.jsonl"} <= set(now.others)
     code, text = printed(capsys, run)
+    assert "state      finished" in text
     assert code == 0 and "finished" in text and "pass 10 of 10" in text and now.models[-1] in text
     assert len(text.splitlines()) < 24
 

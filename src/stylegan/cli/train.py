@@ -18,6 +18,7 @@ from stylegan.device import Precision
 from stylegan.errors import InputError
 from stylegan.presets import Choice
 from stylegan.training.config import TrainingConfig
+from stylegan.training.lock import run_state
 from stylegan.training.loop import Outcome
 from stylegan.training.loop import train as start
 from stylegan.training.status import status as stand_of
@@ -101,11 +102,12 @@ def status(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
     Args:
         run: Folder of the run.
     """
-    now = stand_of(run)
+    now, fares = stand_of(run), run_state(run)
     schedule = f"{now.images_seen / 1000:.1f} of {now.total_images / 1000:g} kimg"
     growing = f", fading in ({1 - now.fade:.0%})" if now.fade else ""
     print(f"run        {now.run}, preset {now.config.preset or 'none'}, trained on {now.config.data}")
     print(f"progress   {min(1, now.images_seen / now.total_images):.0%}: {schedule}{now.passes and ', ' + now.passes}")
+    print(f"state      {fares.state}: {fares.sentence}")
     print(f"stage      {'finished' if now.finished else f'{now.resolution} x {now.resolution}{growing}'}")
     if now.images_per_second is not None:
         left = "" if now.finished or now.seconds_left is None else f", about {duration(now.seconds_left)} left"
