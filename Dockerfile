@@ -7,15 +7,11 @@ FROM python:${PYTHON}-slim
 ARG KIND=cpu
 ARG EXTRAS=figures,video,metrics
 
-# PyTorch for Linux brings its CUDA libraries along; for the CPU, TORCH_INDEX may name an index of builds without them
-ARG TORCH_INDEX=""
 WORKDIR /opt/stylegan
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src ./src
-RUN if [ "$KIND" = cpu ] && [ -n "$TORCH_INDEX" ]; then \
-        pip install --no-cache-dir --constraint constraints.txt --index-url "$TORCH_INDEX" torch; \
-    fi \
-    && pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
+# PyTorch for Linux brings its CUDA libraries along, so that both kinds install alike
+RUN pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
 
 # four portraits, one of them again from what its file says, and whether CUDA is there where it should be
 RUN printf '%s\n' \
