@@ -13,6 +13,7 @@ from stylegan import randomness, weights
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.training.augment import AugmentConfig
+from stylegan.training.features import FeaturesConfig
 from stylegan.training.loop import train
 from stylegan.training.losses import LossConfig
 
@@ -60,6 +61,7 @@ CONFIGS = {
     "recomputing": {"recompute_from": 16},
     "frozen": {"freeze_d": 1, "freeze_mapping": True},
     "augmented": {"augment": AugmentConfig(kind="ada", strength=0.5)},
+    "with features": {"features": FeaturesConfig(weight=1.0, size=32, width=8)},
 }
 
 

@@ -88,21 +88,31 @@ class MobileNetV2(Extractor):
 
     def features(self, x: Tensor) -> Tensor:
         """[N, 3, 224, 224] in [-1, 1] -> [N, 1280]"""
+        if self.operations[-1][1] != "AVERAGE_POOL_2D":
+            raise InputError("the list of operations does not end in an average pooling")
+        (pooled,) = self.stages(x, (self.operations[-1][4],))
+        return pooled
+
+    def stages(self, x: Tensor, outputs: tuple[int, ...]) -> list[Tensor]:
+        """[N, 3, H, W] in [-1, 1] -> the results of the operations with these outputs, in the network's order."""
         values = {self.operations[0][3][0]: x.contiguous(memory_format=torch.channels_last)}
         for number, kind, stride, inputs, output, (low, high) in self.operations:
             y = values[inputs[0]]
             if kind == "ADD":
                 y = y + values[inputs[1]]
             elif kind == "AVERAGE_POOL_2D":
-                return y.mean(dim=(2, 3)).clamp(low, high)
+                y = y.mean(dim=(2, 3))
             else:
                 weight, bias = getattr(self, f"w{number}"), getattr(self, f"b{number}")
                 # padding as TensorFlow's SAME: the odd one at the end
                 padding = max((-(-y.shape[3] // stride) - 1) * stride + weight.shape[3] - y.shape[3], 0)
-                y = F.pad(y, (padding // 2, padding - padding // 2) * 2)
-                y = F.conv2d(y, weight, bias, stride, groups=1 if kind == "CONV_2D" else y.shape[1])
+                if padding % 2:
+                    y, padding = F.pad(y, (padding // 2, padding - padding // 2) * 2), 0
+                y = F.conv2d(y, weight, bias, stride, padding // 2, groups=1 if kind == "CONV_2D" else y.shape[1])
             values[output] = y.clamp(low, high)
-        raise InputError("the list of operations does not end in an average pooling")
+            if all(wanted in values for wanted in outputs):
+                break
+        return [values[wanted] for wanted in outputs]
 
 
 def _resize_to_224(image: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.resolutions import resolutions
 from stylegan.training.augment import AugmentConfig
+from stylegan.training.features import FeaturesConfig
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import ScheduleConfig
 
@@ -34,6 +35,7 @@ class TrainingConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     mirror: bool = True
     """Flip images at random."""
     mixing_probability: Annotated[float, between(0, 1)] = 0.9

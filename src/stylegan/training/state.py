@@ -13,6 +13,7 @@ from stylegan.networks.layers import compile_blocks
 from stylegan.training import transfer
 from stylegan.training.augment import Augmentation, new_augmentation
 from stylegan.training.config import TrainingConfig
+from stylegan.training.features import TrainedCritic, new_critic
 from stylegan.training.graphs import Graphs, capture_on
 from stylegan.training.optimizer import Adam
 from stylegan.weights import Model
@@ -42,6 +43,7 @@ class TrainState:
     skipped: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})  # steps without finite gradients
     skipped_in_a_row: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})
     augmentation: Augmentation | None = None
+    features: TrainedCritic | None = None
     graphs: Graphs | None = None  # not saved: recorded anew
 
     @property
@@ -86,13 +88,15 @@ class TrainState:
         """Everything that the run's future depends on, besides its configuration and data: tensors and numbers."""
         for name in ("g", "d"):
             self.count_skipped(name)
+        parts = {"augmentation": self.augmentation, "features": self.features}
         return {
             "data": self.data,
             **{name: getattr(self, name) for name in _NUMBERS},
             "stage": self.stage,
             "resolution_and_fade": tuple(self.growth),
             **{name: getattr(self, name).state_dict() for name in _TENSORS},
-        } | ({"augmentation": self.augmentation.to_dict()} if self.augmentation else {})
+            **{name: part.to_dict() for name, part in parts.items() if part is not None},
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up what `to_dict` gave. Raises InputError if it comes from other data or other networks."""
@@ -113,6 +117,8 @@ class TrainState:
             raise InputError(f"the training state does not fit the run's networks: {first}") from error
         if self.augmentation is not None and "augmentation" in saved:
             self.augmentation.restore(saved["augmentation"])
+        if self.features is not None and "features" in saved:
+            self.features.restore(saved["features"])
 
     def begin_with(self, model: Model, class_names: tuple[str, ...] = ()) -> None:
         """Take the weights of a model, as far as they fit; `config.taken_over` says what was done.
@@ -143,6 +149,7 @@ def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> T
 
     state = TrainState(config, data, g, d, g_ema, *new_optimizers(config, g, d), graphs=graphs)
     state.augmentation = new_augmentation(config.augment, device)
+    state.features = new_critic(config.features, device, config.seed)
     state.growth = Growth(config.schedule.initial_resolution, 0.0)
     return state
 

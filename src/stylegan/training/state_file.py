@@ -10,6 +10,7 @@ from stylegan.files import atomic_file
 from stylegan.interop import torch_files
 
 FORMAT_VERSION = 1
+PARTS = ("augmentation", "features")  # of runs that have them
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -46,6 +47,8 @@ def load(path: Path) -> dict[str, Any]:
             "g_ema": dict(),
             "g_adam": dict(),
             "d_adam": dict(),
-        } if len(state) == 16 + ("augmentation" in state) and isinstance(state.get("augmentation", {}), dict):
+        } if len(state) == 16 + sum(name in state for name in PARTS) and all(
+            isinstance(state.get(name, {}), dict) for name in PARTS
+        ):
             return state
     raise InputError(f"{path.name} does not hold what a training state does")

@@ -46,15 +46,21 @@ def step_discriminator(state: TrainState, now: State, reals: list[Reals], means:
     """One step of D on a batch of reals and fakes with the same labels."""
     config = state.config.loss.at(state.images_seen).at_step(state.images_seen // now.batch_size)
     w_sum = torch.zeros_like(state.g.w_avg)
+    critics: nn.Module = state.d
+    if state.features is not None:
+        state.features.critic.estimate_norms()
+        critics = nn.ModuleList([state.d, state.features.critic])
     adapting, seen = state.augmentation is not None and state.augmentation.adapts_at(now.resolution), []
     for micro in reals:
         inputs = _on_device(state, micro.sample_index, _strength(state, now), micro.labels, micro.images)
-        quantities, sum_of_part = _run(state, _pass_of_d, state.d, now, config, *inputs)
+        quantities, sum_of_part = _run(state, _pass_of_d, critics, now, config, *inputs)
         means.add(**quantities)
         if adapting:
             seen.append(_tally(state, now, micro, quantities, means))
         w_sum += sum_of_part
     _optimize(state, "d", now, means)
+    if state.features is not None:
+        state.features.step()
     _update_w_avg(state, w_sum / now.batch_size)
     if adapting:
         state.augmentation.adjust(state.images_seen, now.batch_size, sum(seen))
@@ -66,6 +72,8 @@ def step_generator(state: TrainState, now: State, reals: list[Reals], means: Mea
     relative = state.config.loss.kind == "relativistic"
     w_sum = torch.zeros_like(state.g.w_avg)
     state.d.requires_grad_(False)
+    if state.features is not None:
+        state.features.critic.requires_grad_(False)
     for micro in reals:
         others = (micro.labels, micro.images) if relative else (micro.labels_of_g, None)
         inputs = _on_device(state, micro.sample_index, _strength(state, now), *others)
@@ -73,6 +81,8 @@ def step_generator(state: TrainState, now: State, reals: list[Reals], means: Mea
         means.add(**quantities)
         w_sum += sum_of_part
     track_gradients(state.config, state.d)
+    if state.features is not None:
+        state.features.critic.requires_grad_(True)
     _optimize(state, "g", now, means)
     _update_w_avg(state, w_sum / now.batch_size)
 
@@ -147,6 +157,10 @@ def _pass_of_d(
         "sign_real": loss.real_scores.sign(),  # r_t of Karras et al., 2020, "Training GANs with limited data"
         "penalty": loss.penalty,
     }
+    if state.features is not None:
+        loss_on_features = state.features.critic.loss_d(reals, fakes)
+        (loss_on_features.sum() / now.batch_size).backward()
+        quantities["loss_d_features"] = loss_on_features
     return quantities, w_first.sum(dim=0)
 
 
@@ -170,9 +184,13 @@ def _pass_of_g(
             reals = augmented(state.config.augment, to_reals(images, now.fade), strength, keys, "reals of G", index)
             real_scores = state.d(reals, labels, fade=now.fade)
         scores = scores - real_scores
-    loss = losses.generator_loss(scores, config)
+    quantities = {"loss_g": losses.generator_loss(scores, config)}
+    loss = quantities["loss_g"]
+    if state.features is not None:
+        quantities["loss_g_features"] = state.features.critic.loss_g(fakes)
+        loss = loss + state.config.features.weight * quantities["loss_g_features"]
     (loss.sum() / now.batch_size).backward()
-    return {"loss_g": loss}, w_first.detach().sum(dim=0)
+    return quantities, w_first.detach().sum(dim=0)
 
 
 def _draw_w(

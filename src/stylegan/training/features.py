@@ -1,0 +1,150 @@
+"""A second discriminator, which looks at frozen features: what a network trained on photographs sees in an image.
+
+It knows eyes from mouths before the first step, so the generator hears early what is wrong with a face, while the
+ordinary discriminator, which stays, watches over what it is blind to: textures and colors. Kumari, Zhang, Shechtman and
+Zhu, 2022, "Ensembling off-the-shelf models for GAN training", put such critics beside the ordinary one; what is made of
+the features here (a random projection of several stages, a small network on each, hinge losses of its patches) is from
+Sauer, Chitta, Mueller and Geiger, 2021, "Projected GANs converge faster".
+
+The frozen network is the bundled MobileNetV2, the one that `mobilenet-v2` scores are made with. A run that has been
+taught by it looks better to it than it is: compare such runs with others by another extractor, and by eye.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from stylegan import processes
+from stylegan.config import above, at_least, between, check
+from stylegan.errors import InputError
+from stylegan.metrics.extractors import load_extractor
+from stylegan.training.optimizer import Adam
+
+STAGES = {73: (24, 6.6), 93: (32, 6.2), 140: (96, 5.6), 166: (320, 1.95)}
+"""The numbers of the operations whose results are looked at, 4, 8, 16 and 32 times smaller than the image: their
+channels, and their standard deviation over 256 photographs, mean of 64 x 64 and 128 x 128 pixels."""
+
+
+@dataclass(frozen=True)
+class FeaturesConfig:
+    """A second discriminator on frozen features. Off in the paper and its presets."""
+
+    weight: Annotated[float, at_least(0)] = 0.0
+    """Weight of its score in the generator's loss, beside the ordinary discriminator's; 0 leaves it out (1 suits)."""
+    size: Annotated[int, between(32, 1024)] | None = None
+    """Pixels that images are scaled to for it. Default: their resolution, between 64 and 224."""
+    width: Annotated[int, at_least(1)] = 64
+    """Feature maps of its trained layers."""
+    learning_rate: Annotated[float, above(0)] = 0.002
+    """Adam's learning rate of its trained layers, for the whole run."""
+
+    def __post_init__(self) -> None:
+        check(self, "features.")
+
+
+class FeatureCritic(nn.Module):
+    """Frozen features, and a small discriminator on each of their stages. `new_critic` makes one of a run.
+
+    Its parameters are the small networks'; the frozen network holds buffers only, which no state file needs.
+    """
+
+    def __init__(self, config: FeaturesConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.frozen = load_extractor("mobilenet-v2")
+        for number, (channels, deviation) in enumerate(STAGES.values()):
+            projection = torch.randn(config.width, channels, 1, 1) / (deviation * channels**0.5)
+            self.register_buffer(f"projection{number}", projection)
+        self.heads = nn.ModuleList(_head(config.width) for _ in STAGES).eval()
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images [N, C, R, R], in about [-1, 1] -> for each stage its patches' scores [N, r, r]."""
+        return [head(features)[:, 0] for head, features in zip(self.heads, self.features(images), strict=True)]
+
+    def features(self, images: Tensor) -> Iterator[Tensor]:
+        """[N, C, R, R] -> of each stage, projected at random: [N, width, r, r], of about unit variance."""
+        size = self.config.size or min(max(images.shape[3], 64), 224)
+        x = images[:, :3].float().expand(-1, 3, -1, -1)  # of RGBA the colors; gray as three equal channels
+        if x.shape[3] != size:
+            x = F.interpolate(x, (size, size), mode="bilinear", antialias=x.shape[3] > size)
+        for number, stage in enumerate(self.frozen.stages(x, tuple(STAGES))):
+            yield F.conv2d(stage, getattr(self, f"projection{number}"))
+
+    def estimate_norms(self) -> None:
+        """One step of the iteration that follows the largest singular value of each layer, which it is divided by.
+
+        It is done once a step and not in each pass, so that micro-batches see the same networks.
+        """
+        self.heads.train()
+        for layer in self.heads.modules():
+            if isinstance(layer, nn.Conv2d):
+                _ = layer.weight  # reading it in training mode is what iterates
+        self.heads.eval()
+
+    def loss_d(self, reals: Tensor, fakes: Tensor) -> Tensor:
+        """The critic's own loss [N]: hinges of patches' scores, mean over patches, summed over stages."""
+        with torch.no_grad():
+            features = list(self.features(torch.cat([reals, fakes])))
+        loss = reals.new_zeros(len(reals))
+        for head, stage in zip(self.heads, features, strict=True):
+            of_reals, of_fakes = head(stage).chunk(2)
+            loss = loss + (F.relu(1 - of_reals) + F.relu(1 + of_fakes)).mean(dim=(1, 2, 3))
+        return loss
+
+    def loss_g(self, fakes: Tensor) -> Tensor:
+        """What it adds to the generator's loss [N]: minus the scores, mean over patches, summed over stages."""
+        return -sum(scores.mean(dim=(1, 2)) for scores in self(fakes))
+
+
+class TrainedCritic:
+    """A run's critic and its optimizer: what the state file holds under "features"."""
+
+    def __init__(self, config: FeaturesConfig, device: torch.device) -> None:
+        self.critic = FeatureCritic(config).to(device)
+        self.adam = Adam(self.critic.parameters(), lr=config.learning_rate, betas=(0.0, 0.99), fused=device.type != "mps")
+
+    def step(self) -> None:
+        """Average the gradients over the processes and step, unless any of them is not finite."""
+        gradients = [parameter.grad for parameter in self.critic.parameters()]
+        processes.all_reduce_sum(gradients)
+        self.adam.skipped_last()
+        self.adam.step_if(torch.isfinite(nn.utils.get_total_norm(gradients, foreach=True)))
+        self.critic.zero_grad(set_to_none=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tensors and numbers that its future depends on."""
+        self.adam.skipped_last()
+        return {"heads": self.critic.heads.state_dict(), "adam": self.adam.state_dict()}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take up what `to_dict` gave. Raises InputError where it does not fit."""
+        try:
+            self.critic.heads.load_state_dict(saved["heads"])
+            self.adam.load_state_dict(saved["adam"])
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            first = " ".join(str(error).split())[:300]
+            raise InputError(f"the state of the critic on features does not fit the run: {first}") from error
+
+
+def new_critic(config: FeaturesConfig, device: torch.device, seed: int) -> TrainedCritic | None:
+    """The critic of a new run, the same for the same seed; None where its weight is 0."""
+    if config.weight == 0:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TrainedCritic(config, device)
+
+
+def _head(width: int) -> nn.Module:
+    return nn.Sequential(
+        spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Conv2d(width, 1, 1)),
+    )
