@@ -1,9 +1,13 @@
 """What `stylegan info` says, of what is whole and of what is not."""
 
 import json
+import shutil
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from test_cli import refused, run
+from test_files import some_files
 
 from stylegan.config import to_dict
 from stylegan.describe import describe
@@ -53,3 +57,29 @@ def test_a_damaged_run_is_refused_in_one_sentence(run_folder, content, capsys):
 def test_neither_run_nor_store(tmp_path):
     with pytest.raises(InputError, match="not a store"):
         describe(tmp_path)
+
+
+def test_every_tensor_file_says_what_it_is_and_by_which_checksum(tmp_path, capsys):
+    some_files(tmp_path)
+    expected = {"classifiers": "attributes", "directions": "method", "latents": "tensors", "features": "tensors"}
+    for name, fact in expected.items():
+        facts = describe(tmp_path / f"{name}.safetensors")
+        assert facts["checksum"].endswith(", right") and facts[fact], name
+        assert facts["kind"] == ("tensors" if name == "features" else name)
+        assert run("info", tmp_path / f"{name}.safetensors") == 0 and "right" in capsys.readouterr().out
+    path = tmp_path / "latents.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert "its checksum is" in refused(capsys, "info", path)
+    save_file({"w": torch.zeros(1, 8)}, tmp_path / "old.safetensors")  # latents of version 0.1
+    assert describe(tmp_path / "old.safetensors")["checksum"].startswith("none")
+
+
+def test_a_store_is_read_whole_on_demand(store, tmp_path, capsys):
+    shutil.copytree(store, tmp_path / "store")
+    assert run("info", tmp_path / "store", "--verify") == 0 and "all is as it was written" in capsys.readouterr().out
+    path = tmp_path / "store" / "images-0008.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert run("info", tmp_path / "store") == 0
+    assert "images-0008.npy: image 39 is not what was written" in refused(
+        capsys, "info", tmp_path / "store", "--verify"
+    )

@@ -6,27 +6,39 @@ from typing import Any
 
 from stylegan import marks, run_files, weights
 from stylegan.config import to_dict
-from stylegan.data.store import open_store
-from stylegan.files import stored_checksum
+from stylegan.data.store import Store, open_store
+from stylegan.data.store_reader import verify
+from stylegan.files import kind_of, read_tensors, stored_checksum
 from stylegan.training import state_file
 from stylegan.training.config import TrainingConfig
 from stylegan.training.run_folder import options, read_run
 
+_TENSOR_FILES = {
+    "stylegan-classifiers": "classifiers",
+    "stylegan-directions": "directions",
+    "stylegan-latents": "latents",
+    "": "tensors",  # features of images, kept for metrics; latents of earlier versions
+}
 
-def describe(name: Path | str) -> dict[str, Any]:
-    """Facts by name, of a run's folder, a store, a training state, a picture, or a model (see `weights.find`).
 
-    Raises InputError where it is none of these, or is damaged.
+def describe(name: Path | str, *, check_pixels: bool = False) -> dict[str, Any]:
+    """Facts by name, of a run's folder, a store, a training state, a picture, a model (see `weights.find`), or another
+    tensor file of this program.
+
+    check_pixels: read all of a store, and hold it against its checksums; all else is checked by being read. Raises
+    InputError where it is none of these, or is damaged.
     """
     path = Path(name)
     if (path / "run.json").exists():
         return describe_run(path)
     if path.is_dir():
-        return describe_store(path)
+        return describe_store(path, check_pixels=check_pixels)
     if path.suffix == ".pt":
         return describe_state(path)
     if path.suffix in (".png", ".mp4", ".gif"):
         return describe_picture(path)
+    if path.suffix == ".safetensors" and path.is_file() and kind_of(path) in _TENSOR_FILES:
+        return describe_tensors(path)
     return describe_model(name)
 
 
@@ -70,8 +82,8 @@ def _last_report(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def describe_store(path: Path) -> dict[str, Any]:
-    """Facts of a store of training images. Raises InputError."""
+def describe_store(path: Path, *, check_pixels: bool = False) -> dict[str, Any]:
+    """Facts of a store of training images. check_pixels: after it has been read whole. Raises InputError."""
     store = open_store(path)
     return {
         "kind": "store",
@@ -83,7 +95,16 @@ def describe_store(path: Path) -> dict[str, Any]:
         "attributes": list(store.attribute_names),
         "made": store.made,
         "content hash": store.content_hash,
+        "checked": verify(store) if check_pixels else _what_is_checked(store),
     }
+
+
+def _what_is_checked(store: Store) -> str:
+    if store.checksums is None:
+        return (
+            "sizes only: a store of an earlier version, without checksums; --verify holds it against its content hash"
+        )
+    return "labels; each image when it is first read; all by --verify"
 
 
 def describe_state(path: Path) -> dict[str, Any]:
@@ -122,8 +143,29 @@ def describe_model(name: Path | str) -> dict[str, Any]:
     }
 
 
+def describe_tensors(path: Path) -> dict[str, Any]:
+    """Facts of a file of classifiers, directions, latents, or tensors without a kind. Raises InputError."""
+    kind = kind_of(path) or ""
+    what = f"a file of {_TENSOR_FILES[kind]}"
+    header, tensors = read_tensors(path, what, kind=kind or None)
+    shown = ("attributes", "names", "method", "model", "layers", "noise", "fingerprint", "notes")
+    weights_of_networks = kind == "stylegan-classifiers"
+    return {
+        "kind": _TENSOR_FILES[kind],
+        "file": str(path),
+        "megabytes": round(path.stat().st_size / 1e6, 2),
+        "checksum": _checksum(path),
+        **({name: header[name] for name in shown if header.get(name)} if kind else {}),
+        **(
+            {"parameters": sum(tensor.numel() for tensor in tensors.values())}
+            if weights_of_networks
+            else {"tensors": {name: list(tensor.shape) for name, tensor in tensors.items()}}
+        ),
+    }
+
+
 def _checksum(path: Path) -> str:
-    """Of a model file that has been read, so that it was held against it."""
+    """Of a tensor file that has been read, so that it was held against it."""
     stored = stored_checksum(path)
     return (
         f"{stored}, right" if stored else "none, as in files of earlier versions; nothing tells whether it is damaged"

@@ -143,6 +143,15 @@ def _check_checksum(path: Path, what: str) -> None:
         )
 
 
+def kind_of(path: Path) -> str | None:
+    """What a tensor file's header says it is, "stylegan-model" say; "" for nothing; None where it cannot be read."""
+    try:
+        header = json.loads(_metadata(path).get("stylegan", "{}"))
+    except (InputError, ValueError, RecursionError):
+        return None
+    return str(header.get("kind", "")) if isinstance(header, dict) else None
+
+
 def read_tensors(
     path: Path | str, what: str, *, kind: str | None = None, version: int = 1, hint: str = ""
 ) -> tuple[dict[str, Any], dict[str, "Tensor"]]:
@@ -236,12 +245,8 @@ def check_output_folder(folder: Path | str, *inputs: Path | str | None) -> None:
 def _made_by_us(path: Path, kind: str) -> bool:
     """Whether a file is of the kind that is to replace it, as far as its format can tell."""
     if path.suffix == ".safetensors":
-        try:
-            header = json.loads(_metadata(path).get("stylegan", "{}"))
-        except (InputError, ValueError, AttributeError):
-            return False
-        of_latents = "stylegan-latents"  # which had no header at first
-        return isinstance(header, dict) and header.get("kind", of_latents) == kind
+        found = kind_of(path)
+        return found is not None and (found or "stylegan-latents") == kind  # latents had no header at first
     if path.suffix == ".png":
         from PIL import Image, UnidentifiedImageError
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from stylegan.classifiers.model import AttributeClassifiers, save_classifiers
 from stylegan.config import above, at_least, check
 from stylegan.data.store import Store, open_store
+from stylegan.data.store_reader import ImageReader
 from stylegan.device import pick_device
 from stylegan.errors import InputError
 from stylegan.images import from_uint8
@@ -84,7 +85,7 @@ def train_classifiers(
         )
     ).to(device)
     adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    images, attributes = store.images(resolution), torch.tensor(store.attributes)
+    images, attributes = ImageReader(store, resolution), torch.tensor(store.attributes)
     with tqdm(total=round(config.kimg * 1000), unit="img", disable=None if progress else True) as bar:
         for index in _order(train_count, config):
             # sigmoid(2 logit) is the probability; softplus(-2 logit) the loss where the attribute is there
@@ -112,14 +113,14 @@ def _order(count: int, config: ClassifierConfig) -> Iterator[np.ndarray]:
         done += len(batch)
 
 
-def _batch(images: np.ndarray, index: np.ndarray, device: torch.device) -> Tensor:
+def _batch(images: ImageReader, index: np.ndarray, device: torch.device) -> Tensor:
     """Images [N, C, R, R] in [-1, 1]."""
     return from_uint8(torch.from_numpy(images[index]).permute(0, 3, 1, 2).to(device))
 
 
 @torch.no_grad()
 def _accuracies(
-    network: Discriminator, store: Store, images: np.ndarray, held_out: range, device: torch.device
+    network: Discriminator, store: Store, images: ImageReader, held_out: range, device: torch.device
 ) -> dict[str, float]:
     hits = torch.zeros(len(store.attribute_names))
     for start in range(held_out.start, held_out.stop, 100):

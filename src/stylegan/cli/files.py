@@ -187,12 +187,14 @@ def push(
 
 
 @command
-def info(path: Annotated[str, Positional, arg(metavar="FILE")]) -> None:
-    """Describe a file or folder.
+def info(path: Annotated[str, Positional, arg(metavar="FILE")], *, verify: bool = False) -> None:
+    """Describe a file or folder, and say by which checksum it was read.
 
     Args:
-        path: Model, training state, store or run; picture or video that this program made; name of a bundled model;
-            hf://user/model; or a file that `stylegan import` takes.
+        path: Model, training state, store or run; classifiers, directions or latents; picture or video that this
+            program made; name of a bundled model; hf://user/model; or a file that `stylegan import` takes.
+        verify: Read all images of a store, at all resolutions, and hold them against their checksums. Other files are
+            checked by being read.
     """
-    for name, value in describe(path).items():
+    for name, value in describe(path, check_pixels=verify).items():
         print(f"{name:<16} {json.dumps(value) if isinstance(value, dict | list) else value}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stylegan.data.store import Store
+from stylegan.data.store_reader import ImageReader
 from stylegan.images import from_uint8
 from stylegan.networks import ops
 
@@ -22,7 +23,7 @@ class Loader:
 
     def __init__(self, store: Store, *, seed: int = 0, mirror: bool = False) -> None:
         self.store, self.seed, self.mirror = store, seed, mirror
-        self._maps = {}  # resolution -> memory map
+        self._readers: dict[int, ImageReader] = {}  # by resolution
         self._epoch = lru_cache(maxsize=2)(self._draw_epoch)  # a batch touches two at most, unless the store is tiny
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,14 +45,13 @@ class Loader:
     def batch(self, positions: np.ndarray, resolution: int) -> tuple[Tensor, Tensor | None]:
         """The images at `positions` of the order: uint8 [N, C, R, R] (channels-last), and labels int64 [N] or None.
 
-        Raises InputError if the store does not hold that resolution.
+        Raises InputError if the store does not hold that resolution, or not any more what was written.
         """
-        if resolution not in self._maps:
-            self._maps[resolution] = self.store.images(resolution)
-        images, (indices, flips) = self._maps[resolution], self.order(positions)
-        batch = np.empty((len(indices), *images.shape[1:]), dtype=np.uint8)
-        for slot, index, flip in zip(batch, indices, flips, strict=True):
-            slot[:] = images[index, :, ::-1] if flip else images[index]
+        if resolution not in self._readers:
+            self._readers[resolution] = ImageReader(self.store, resolution)
+        indices, flips = self.order(positions)
+        batch = self._readers[resolution][indices]
+        batch[flips] = batch[flips, :, ::-1]
         labels = None if self.store.labels is None else torch.from_numpy(self.store.labels[indices])
         return torch.from_numpy(batch).permute(0, 3, 1, 2), labels
 

@@ -5,14 +5,18 @@
     labels.npy         int64 [N], class numbers, where the images have classes
     attributes.npy     bool [N, A], where the images have binary attributes
     names.txt          the images' original names, one a line
+    checksums.npy      uint32 [N, resolutions], the CRC-32 of each image's pixels; stores of earlier versions have none
     held-out/          where images are kept apart from training: these, as a store of their own
 
 docs/file-formats.md specifies it byte by byte.
 """
 
 import json
+import re
 import warnings
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +27,7 @@ from stylegan.resolutions import is_resolution, resolutions
 
 FORMAT_VERSION = 1
 KIND = "stylegan-store"
+DESCRIPTION, CHECKSUMS = "dataset.json", "checksums.npy"
 HELD_OUT = "held-out"  # the folder, inside a store, of the images that training never sees
 MAX_DESCRIPTION_BYTES, MAX_NAMES_BYTES = 16 * 2**20, 512 * 2**20  # far more than they take
 
@@ -48,6 +53,8 @@ class Store:
     """Origin of the store: its source, the options, the program's version."""
     held_out_count: int = 0
     """The number of images that are kept apart from training; `count` is without them."""
+    file_checksums: Mapping[str, str] = field(default_factory=dict)
+    """CRC-32, in 8 hexadecimal digits, of checksums.npy, names.txt, labels.npy and attributes.npy; {} for none."""
 
     def held_out(self) -> "Store | None":
         """The images kept apart from training, as a store of the same resolution and labels; None where there are none.
@@ -58,7 +65,7 @@ class Store:
             return None
         store = open_store(self.path / HELD_OUT)
         if store.count != self.held_out_count or (store.resolution, store.channels) != (self.resolution, self.channels):
-            raise _damaged(store.path, f"it holds other images than the {self.held_out_count} that belong here")
+            raise damaged(store.path, f"it holds other images than the {self.held_out_count} that belong here")
         return store
 
     @property
@@ -86,19 +93,25 @@ class Store:
         return _map_array(self.path / image_file(resolution), np.dtype(np.uint8), shape)
 
     @cached_property
+    def checksums(self) -> np.ndarray | None:
+        """The CRC-32 of each image's pixels, uint32 [N, resolutions], coarse to fine; None in older stores."""
+        if not self.file_checksums:
+            return None
+        return self._checked(CHECKSUMS, np.dtype("<u4"), (self.count, len(self.resolutions)))
+
+    @cached_property
     def labels(self) -> np.ndarray | None:
         """Class numbers, int64 [N], or None."""
         if not self.label_names:
             return None
-        return _map_array(self.path / "labels.npy", np.dtype("<i8"), (self.count,))
+        return self._checked("labels.npy", np.dtype("<i8"), (self.count,))
 
     @cached_property
     def attributes(self) -> np.ndarray | None:
         """Binary attributes, bool [N, A] in the order of `attribute_names`, or None."""
         if not self.attribute_names:
             return None
-        shape = (self.count, len(self.attribute_names))
-        return _map_array(self.path / "attributes.npy", np.dtype(bool), shape)
+        return self._checked("attributes.npy", np.dtype(bool), (self.count, len(self.attribute_names)))
 
     @cached_property
     def names(self) -> list[str]:
@@ -107,10 +120,23 @@ class Store:
         try:
             content = _read_text_file(path, MAX_NAMES_BYTES)
             if (lines := content.count(b"\n")) != self.count:
-                raise _damaged(path, f"it holds {lines} names instead of {self.count}")
+                raise damaged(path, f"it holds {lines} names instead of {self.count}")
+            self._check(path.name, content)
             return content.decode("utf-8").split("\n")[:-1]
         except (OSError, UnicodeDecodeError) as error:
-            raise _damaged(path, f"it cannot be read ({_reason(error)})") from error
+            raise damaged(path, f"it cannot be read ({reason_of(error)})") from error
+
+    def _checked(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        """A small array that is used whole, as it was written."""
+        array = _map_array(self.path / name, dtype, shape)
+        if name in self.file_checksums:
+            self._check(name, (self.path / name).read_bytes())
+        return array
+
+    def _check(self, name: str, content: bytes) -> None:
+        stored = self.file_checksums.get(name)
+        if stored is not None and f"{zlib.crc32(content):08x}" != stored:
+            raise damaged(self.path / name, "it is not what was written (by its checksum)")
 
 
 def image_file(resolution: int) -> str:
@@ -125,7 +151,7 @@ def open_store(path: Path | str) -> Store:
     and a missing, cut-short or wrong array.
     """
     path = Path(path)
-    description = path / "dataset.json"
+    description = path / DESCRIPTION
     if not path.exists():
         raise InputError(f"there is no store at {path}; make one with `stylegan prepare SOURCE {path}`")
     if not path.is_dir():
@@ -141,7 +167,7 @@ def open_store(path: Path | str) -> Store:
     except InputError:
         raise
     except (OSError, ValueError, RecursionError) as error:  # unreadable; neither UTF-8 nor JSON; nested too deep
-        raise _damaged(description, f"it cannot be read ({_reason(error)})") from error
+        raise damaged(description, f"it cannot be read ({reason_of(error)})") from error
 
     if not isinstance(fields, dict) or fields.get("kind") != KIND:
         raise InputError(
@@ -165,6 +191,7 @@ def open_store(path: Path | str) -> Store:
         content_hash=_field(fields, "content_hash", str, description),
         made=_field(fields, "made", dict, description),
         held_out_count=_field(fields, "held_out_count", int, description) if "held_out_count" in fields else 0,
+        file_checksums=_file_checksums(fields, description),
     )
     if (
         store.held_out_count < 0
@@ -172,7 +199,7 @@ def open_store(path: Path | str) -> Store:
         or store.channels not in (1, 3, 4)
         or not is_resolution(store.resolution)
     ):
-        raise _damaged(
+        raise damaged(
             description,
             f"it describes {store.count} images of {store.resolution} pixels, {store.channels} channels",
         )
@@ -180,13 +207,15 @@ def open_store(path: Path | str) -> Store:
         store.images(resolution)
     labels, attributes = store.labels, store.attributes
     if labels is not None and not 0 <= labels.min() <= labels.max() < store.label_count:
-        raise _damaged(path / "labels.npy", f"it holds other class numbers than 0 to {store.label_count - 1}")
+        raise damaged(path / "labels.npy", f"it holds other class numbers than 0 to {store.label_count - 1}")
     if attributes is not None and attributes.view(np.uint8).max() > 1:
-        raise _damaged(path / "attributes.npy", "it holds other bytes than 0 and 1")
+        raise damaged(path / "attributes.npy", "it holds other bytes than 0 and 1")
+    if store.file_checksums and not (path / CHECKSUMS).is_file():
+        raise damaged(path / CHECKSUMS, "it is missing")
     if not (path / "names.txt").is_file():
-        raise _damaged(path / "names.txt", "it is missing")
+        raise damaged(path / "names.txt", "it is missing")
     if store.held_out_count and not (path / HELD_OUT / "dataset.json").is_file():
-        raise _damaged(path / HELD_OUT, "it is missing, or no whole store")
+        raise damaged(path / HELD_OUT, "it is missing, or no whole store")
     return store
 
 
@@ -196,59 +225,80 @@ def check_target(path: Path | str) -> None:
     try:
         taken = path.exists() and not (path.is_dir() and not any(path.iterdir()))
     except OSError as error:
-        raise InputError(f"{path} cannot be looked at ({_reason(error)}); choose another place") from error
+        raise InputError(f"{path} cannot be looked at ({reason_of(error)}); choose another place") from error
     if taken:
         raise InputError(f"{path} exists already; choose another name or remove it first")
 
 
 def _field(fields: dict, name: str, kind: type, description: Path):
     if type(fields.get(name)) is not kind:
-        raise _damaged(description, f"its field {name!r} is missing or of the wrong type")
+        raise damaged(description, f"its field {name!r} is missing or of the wrong type")
     return fields[name]
 
 
 def _names(fields: dict, name: str, description: Path) -> tuple[str, ...]:
     names = _field(fields, name, list, description)
     if not all(isinstance(item, str) for item in names):
-        raise _damaged(description, f"its field {name!r} holds something else than names")
+        raise damaged(description, f"its field {name!r} holds something else than names")
     return tuple(names)
+
+
+def _file_checksums(fields: dict, description: Path) -> dict[str, str]:
+    if "checksums" not in fields:
+        return {}
+    table = _field(fields, "checksums", dict, description)
+    if CHECKSUMS not in table or not all(re.fullmatch("[0-9a-f]{8}", str(value)) for value in table.values()):
+        raise damaged(description, "its field 'checksums' holds something else than checksums")
+    return table
+
+
+def crc_of_description(path: Path) -> tuple[str, str]:
+    """The CRC-32 that a dataset.json carries in its last field, "" for none, and its own: that of the file in which the
+    eight digits of the field are zeros."""
+    content = _read_text_file(path, MAX_DESCRIPTION_BYTES)
+    fields = list(re.finditer(rb'"crc32": "([0-9a-f]{8})"', content))
+    if not fields:
+        return "", f"{zlib.crc32(content):08x}"
+    first, last = fields[-1].span(1)
+    return content[first:last].decode(), f"{zlib.crc32(content[:first] + b'0' * 8 + content[last:]):08x}"
 
 
 def _map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """Map a .npy file for reading; InputError unless it holds exactly such an array."""
     if path.exists() and not path.is_file():  # a pipe would block who opens it
-        raise _damaged(path, "it is no file")
+        raise damaged(path, "it is no file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's, about odd headers
             array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError as error:
-        raise _damaged(path, "it is missing") from error
+        raise damaged(path, "it is missing") from error
     except Exception as error:  # a header is a Python literal: parsing a damaged one raises nearly anything
-        raise _damaged(path, f"it is cut short or no .npy file ({_reason(error)})") from error
+        raise damaged(path, f"it is cut short or no .npy file ({reason_of(error)})") from error
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
-        raise _damaged(path, f"it holds {array.dtype} {list(array.shape)} instead of {dtype} {list(shape)}")
+        raise damaged(path, f"it holds {array.dtype} {list(array.shape)} instead of {dtype} {list(shape)}")
     if path.stat().st_size != array.offset + array.nbytes:
-        raise _damaged(path, "it is longer than its header says")
+        raise damaged(path, "it is longer than its header says")
     return array
 
 
 def _read_text_file(path: Path, limit: int) -> bytes:
     """A file's bytes. Raises OSError if it cannot be read, and InputError if it is no file or too large to be one."""
     if path.exists() and not path.is_file():  # a pipe would block who opens it
-        raise _damaged(path, "it is no file")
+        raise damaged(path, "it is no file")
     with path.open("rb") as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise _damaged(path, f"it has more than {limit >> 20} MiB")
+        raise damaged(path, f"it has more than {limit >> 20} MiB")
     return content
 
 
-def _damaged(path: Path, what: str) -> InputError:
+def damaged(path: Path, what: str) -> InputError:
+    """The sentence for a file of a store that is not what it must be."""
     return InputError(f"the store {path.parent} is damaged: {path.name}: {what}; prepare it again")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The one-line heart of an exception's message."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__

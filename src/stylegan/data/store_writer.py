@@ -2,16 +2,18 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self
 
 import numpy as np
 
-from stylegan.data.store import FORMAT_VERSION, HELD_OUT, KIND, check_target, image_file
+from stylegan.data.store import CHECKSUMS, DESCRIPTION, FORMAT_VERSION, HELD_OUT, KIND, check_target, image_file
 from stylegan.errors import InputError
 from stylegan.resolutions import check_resolution, resolutions
 from stylegan.system import system
@@ -160,6 +162,7 @@ class _Part:
         self.count = 0
         self._files: dict[int, BinaryIO] = {}
         self._hash = hashlib.sha256()
+        self._checksums: list[list[int]] = []  # of each image, coarse to fine
         self._names: list[str] = []
         self._labels: list[int] = []
         self._attributes: list[np.ndarray] = []
@@ -176,11 +179,12 @@ class _Part:
         assert (label is not None) == bool(self.label_names)
         assert (attributes is not None) == bool(self.attribute_names)
         assert label is None or 0 <= label < len(self.label_names)
-        for resolution, file in self._files.items():
-            image = levels[resolution]
+        images = [np.ascontiguousarray(levels[resolution]) for resolution in self._files]
+        for image, (resolution, file) in zip(images, self._files.items(), strict=True):
             assert image.dtype == np.uint8 and image.shape == (resolution, resolution, self.channels)
-            file.write(np.ascontiguousarray(image).data)
-        self._hash.update(np.ascontiguousarray(levels[self.resolution]).data)
+            file.write(image.data)
+        self._checksums.append([zlib.crc32(image) for image in images])
+        self._hash.update(images[-1].data)
         # One name a line in UTF-8: line breaks, and bytes of a file name that are not UTF-8, are escaped.
         self._names.append(name.replace("\n", "\\n").encode("utf-8", "backslashreplace").decode("utf-8"))
         if label is not None:
@@ -196,15 +200,18 @@ class _Part:
             file.seek(0)
             file.write(_npy_header((self.count, resolution, resolution, self.channels)))
             _close_safely(file)
-        self.write("names.txt", "".join(name + "\n" for name in self._names).encode("utf-8"))
+        checksums = {
+            CHECKSUMS: self.write(CHECKSUMS, np.array(self._checksums, "<u4")),
+            "names.txt": self.write("names.txt", "".join(name + "\n" for name in self._names).encode("utf-8")),
+        }
         if self.label_names:
             labels = np.array(self._labels, "<i8")
             self._hash.update(labels.data)
-            self.write("labels.npy", labels)
+            checksums["labels.npy"] = self.write("labels.npy", labels)
         if self.attribute_names:
             attributes = np.stack(self._attributes)
             self._hash.update(attributes.data)
-            self.write("attributes.npy", attributes)
+            checksums["attributes.npy"] = self.write("attributes.npy", attributes)
         fields = {
             "kind": KIND,
             "format_version": FORMAT_VERSION,
@@ -216,8 +223,13 @@ class _Part:
             "made": made,
             "content_hash": self._hash.hexdigest(),
             **further,
+            "checksums": checksums,
+            "crc32": "0" * 8,
         }
-        self.write("dataset.json", (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+        content = (json.dumps(fields, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+        before, zeros, after = content.rpartition(b"0" * 8)
+        assert len(zeros) == 8 and len(after) == len(b'"\n}\n')
+        self.write(DESCRIPTION, before + f"{zlib.crc32(content):08x}".encode() + after)
 
     def close(self) -> None:
         """Close the files, whatever becomes of their contents."""
@@ -225,16 +237,18 @@ class _Part:
             with contextlib.suppress(OSError):  # what is still buffered may not fit the disk; nobody needs it
                 file.close()
 
-    def write(self, name: str, content: bytes | np.ndarray) -> None:
-        """Write a file of the folder, in one piece."""
+    def write(self, name: str, content: bytes | np.ndarray) -> str:
+        """Write a file of the folder, in one piece; its CRC-32 in hexadecimal digits."""
+        if not isinstance(content, bytes):
+            memory = io.BytesIO()
+            np.lib.format.write_array(memory, content, allow_pickle=False)
+            content = memory.getvalue()
         file = (self.folder / name).open("wb")
         try:
-            if isinstance(content, bytes):
-                file.write(content)
-            else:
-                np.lib.format.write_array(file, content, allow_pickle=False)
+            file.write(content)
         finally:
             _close_safely(file)
+        return f"{zlib.crc32(content):08x}"
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:

@@ -17,6 +17,7 @@ from stylegan.data.decoding import decode_rgb, is_sheet, open_image
 from stylegan.data.items import Item, Unusable
 from stylegan.data.sources import open_source
 from stylegan.data.store import Store, open_store
+from stylegan.data.store_reader import ImageReader
 from stylegan.errors import InputError, InputWarning
 from stylegan.images import to_uint8
 from stylegan.metrics.stream import Images
@@ -155,7 +156,7 @@ def images_of_store(store: Store, *, mirror: bool = False, resolution: int | Non
     mirror: flip half of them, as training saw them. resolution: the level, full resolution by default.
     """
     resolution = resolution or store.resolution
-    stored = store.images(resolution)
+    stored = ImageReader(store, resolution)
 
     def batch(numbers: np.ndarray) -> Tensor:
         images = stored[numbers % store.count]
