@@ -192,10 +192,10 @@ def test_attributes_csv_of_words(tmp_path):
 def test_the_next_command_trains_with_the_labels_there_are(tmp_path, capsys):
     source = folder_of(tmp_path / "s", ["a/0.png", "b/1.png"])
     for options, line in (
-        (["--classes", "folders"], "2 classes from s. Next: stylegan train {} RUN --preset small --labels"),
+        (["--classes", "folders"], "2 classes from s. Next: stylegan train {} RUN --labels"),
         (
             [],
-            "no labels (its folders become classes with --classes folders). Next: stylegan train {} RUN --preset small",
+            "no labels (its folders become classes with --classes folders). Next: stylegan train {} RUN",
         ),
     ):
         store = tmp_path / f"store{len(options)}"

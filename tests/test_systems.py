@@ -36,8 +36,8 @@ def run(*arguments):
 
 from test_cli import TINY
 run("prepare", "photographs", "store", "--resolution", "8", "--workers", "2")
-run("train", "store", "run", *TINY, "--device", "cpu")
-run("train", "store", "run", *TINY, "--device", "cpu")  # resumed, at its end
+run("train", "store", "run", *TINY, "--preset", "small", "--device", "cpu")
+run("train", "store", "run", *TINY, "--preset", "small", "--device", "cpu")  # resumed, at its end
 run("generate", "run", "--seeds", "0-3", "--out", "pictures", "--device", "cpu")
 run("info", "run")
 assert json.loads(Path("run/stats.jsonl").read_text().splitlines()[-1])["memory_mb"] >= 0

@@ -180,10 +180,10 @@ def best_seconds(work: Callable[[], object], device: torch.device, *, seconds: f
     work()
     best, count, until = float("inf"), 0, time.perf_counter() + seconds
     while count < (3 if seconds else 1) or time.perf_counter() < until:
-        _wait(device)
+        wait(device)
         start = time.perf_counter()
         work()
-        _wait(device)
+        wait(device)
         best, count = min(best, time.perf_counter() - start), count + 1
     return best
 
@@ -385,7 +385,7 @@ def name_of(device: torch.device) -> str:
     return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type in ("mps", "xpu"):

@@ -225,6 +225,8 @@ PAPER = {
 }
 PRESETS = {**PAPER, "small": small, "growing": growing, "demo": demo}
 
+NOTHING = "none"  # what a run starts from that starts from no model
+
 Width = Literal["thin", "small", "paper"]
 WIDTHS: dict[Width, FeatureMaps] = {
     "thin": FeatureMaps(base=1024, maximum=128),
@@ -246,7 +248,8 @@ class Choice:
     """What most people choose of a training; the rest follows from the preset. The arguments of `preset`."""
 
     preset: str | None = None
-    """Run configuration to begin with; `stylegan presets` lists them. Default: small."""
+    """Run configuration to begin with; `stylegan presets` lists them. Default: small; `stylegan train` fits it to the
+    images, this machine and --hours."""
     resolution: int | None = None
     """Resolution of the images. Default: the store's."""
     labels: bool = False
@@ -264,8 +267,9 @@ class Choice:
     """The paper's batch sizes for 1, 2, 4 or 8 GPUs (presets of the paper). Default: 1."""
     start_from: str = ""
     """Model file, or one that `stylegan import` takes, whose networks the run begins with, at the resolution that they
-    have grown to. The data decide resolution, channels and classes, the preset everything else; what then has another
-    shape is changed, faded in or begun anew."""
+    have grown to; or none. The data decide resolution, channels and classes, the preset everything else; what then has
+    another shape is changed, faded in or begun anew. Default: none; without a preset, the bundled faces where images
+    are few."""
 
 
 def preset(
@@ -311,6 +315,8 @@ def default_config(run: Path | str, data: str, choice: Choice | None = None) -> 
     is now. Raises InputError as `preset` does, and where a run began with something else than is chosen.
     """
     choice = choice or Choice()
+    from_nothing = choice.start_from == NOTHING
+    choice = replace(choice, start_from="") if from_nothing else choice
     if not (run and (Path(run) / "run.json").exists()):
         options = dict(vars(choice))
         return preset(options.pop("preset") or "small", data, **options)
@@ -323,7 +329,8 @@ def default_config(run: Path | str, data: str, choice: Choice | None = None) -> 
     }
     now = {name: getattr(choice, name) for name in then}
     unset = ("", None, False)
-    run_folder.refuse_changes(run, then, {name: value for name, value in now.items() if value not in unset})
+    chosen = {name: value for name, value in now.items() if value not in unset}
+    run_folder.refuse_changes(run, then, chosen | ({"start_from": ""} if from_nothing else {}))
     return replace(_dialed(began, choice), data=str(data) or began.data)
 
 

@@ -117,6 +117,14 @@ def test_advice_is_said_once_and_stands_in_the_page(store, tmp_path):
     assert seen == 32 and holds and said[0].endswith(sentence)
 
 
+def test_the_nearest_pairs_are_shown_where_they_were_measured(store, tmp_path):
+    reporter(store, tmp_path).renew(last=True)
+    assert data_of(tmp_path / "report.html")["pairs"] == ""
+    Image.new("RGB", (40, 20)).save(tmp_path / "memorization.png")
+    reporter(store, tmp_path).renew(last=True)
+    assert data_of(tmp_path / "report.html")["pairs"].startswith("data:image/jpeg;base64,")
+
+
 def test_no_name_ends_the_script(store, tmp_path):
     odd = write_store(tmp_path / "<!--<script>", count=8)
     keeper = Reporter(tiny_config(odd), open_store(odd), tmp_path, print)

@@ -65,4 +65,4 @@ def prepare(
     *lines, last = report.lines()
     print("".join(f"{line}\n" for line in lines), end="")
     labels = ["--labels"] if report.has_labels else []
-    print(f"{last} Next: {say_next('train', store, 'RUN', '--preset', 'small', *labels)}")
+    print(f"{last} Next: {say_next('train', store, 'RUN', *labels)}")

@@ -1,15 +1,18 @@
 """The commands that train: train, demo, presets."""
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 from tyro import cli
 from tyro.conf import Positional, arg
 
 from stylegan import demo as library
+from stylegan import planning
 from stylegan import presets as configurations
 from stylegan.bench import duration
 from stylegan.cli.arguments import Device, Flat, Store, command, parse, renamed, say_next
@@ -32,6 +35,9 @@ class Training:
     run: Annotated[str, Positional, arg(metavar="RUN")] = ""
     """Folder of the run. One that holds a run is resumed, with the options that it began with."""
     choice: Annotated[Choice, Flat] = field(default_factory=Choice)
+    hours: float | None = None
+    """Time that the training may take, in hours. Without a preset it decides widths, growing and length, with one the
+    length. Default: 2 without a preset and kimg, else as long as those say."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
 
@@ -49,13 +55,29 @@ def train(arguments: Sequence[str]) -> int | None:
             choice = replace(choice, resolution=choice.resolution or 64)
     elif not chosen.store or not chosen.run:
         raise InputError("train needs a store and a folder for the run: stylegan train STORE RUN")
-    default = configurations.default_config(chosen.run, chosen.store, choice)
+    if HELP & set(arguments) or not _chooses(chosen):
+        return _train(configurations.default_config(chosen.run, chosen.store, choice), arguments)
+    here, _ = cli(planning.Machine, args=arguments, add_help=False, return_unknown_args=True)
+    _train(planning.unfitted(chosen.store, choice, here), arguments, begin=False)  # refuses what cannot be read
+    print("measuring the speed of this machine ...", file=_where(chosen), flush=True)
+    plan = planning.plan(chosen.store, choice, here, chosen.hours)
+    return _train(plan.config, arguments, plan)
+
+
+def _train(
+    default: TrainingConfig, arguments: Sequence[str], plan: planning.Plan | None = None, *, begin: bool = True
+) -> int | None:
+    """Read all options, and train."""
 
     def run(
         basis: Annotated[Training, Flat],
         config: Annotated[TrainingConfig, Flat] = default,
     ) -> int | None:
         """Train on a store and keep everything in the folder RUN. To resume: the same command, or no options at all."""
+        if not begin:
+            return None
+        for line in planning.sentences(plan, config, basis.run) if plan else ():
+            print(line, file=_where(basis), flush=True)
         if basis.dry_run:
             print(json.dumps(to_dict(config), indent=2))
             return None
@@ -63,6 +85,25 @@ def train(arguments: Sequence[str]) -> int | None:
         return _end(outcome, f"done: {outcome.model}. Next: {say_next('generate', outcome.model, '--out', 'pictures')}")
 
     return parse(run, "train", arguments)
+
+
+def _where(chosen: Training) -> TextIO:
+    """Where prose goes: a dry run's output is JSON alone."""
+    return sys.stderr if chosen.dry_run else sys.stdout
+
+
+def _chooses(chosen: Training) -> bool:
+    """Whether the configuration follows from the images, this machine and the time there is."""
+    run = Path(chosen.run)
+    if (run / "run.json").exists():
+        if chosen.hours is not None:
+            print("the run goes on as it began, without --hours; --kimg changes its length", file=_where(chosen))
+        return False
+    if os.environ.get("WORLD_SIZE", "1") != "1":  # each process would measure something else
+        if chosen.hours is not None:
+            raise InputError("several processes do not measure how long a training takes; give --kimg, not --hours")
+        return False
+    return not run.is_file() and (chosen.choice.preset is None or chosen.hours is not None)
 
 
 def _short(

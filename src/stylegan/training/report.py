@@ -27,6 +27,7 @@ from stylegan.training.monitor import passes, read_stats
 from stylegan.training.report_page import PAGE
 
 NAME = "report.html"
+PAIRS = "memorization.png"  # of the metric, beside the scores
 GRIDS = 24  # at most so many, evenly spaced
 WIDTH = 720  # pixels of a grid in the page, at most
 QUALITY = 78  # of their JPEG
@@ -102,8 +103,17 @@ class Reporter:
                 name: self._grids.get(name) or _as_jpeg(self.run_dir / name)
                 for name in [*(["reals.png"] if (self.run_dir / "reals.png").is_file() else []), *names]
             }
+            pairs = self.run_dir / PAIRS
             content = page(
-                self.config, self.store.count, self._stats or [], scores, self._grids, self._said, self._holds, ended
+                self.config,
+                self.store.count,
+                self._stats or [],
+                scores,
+                self._grids,
+                self._said,
+                self._holds,
+                ended,
+                pairs=_as_jpeg(pairs) if pairs.is_file() else "",
             )
             with atomic_file(self.run_dir / NAME) as file:
                 file.write(content.encode())
@@ -124,9 +134,11 @@ def page(
     said: list[tuple[int, str]],
     holds: list[str],
     ended: bool,
+    *,
+    pairs: str = "",
 ) -> str:
     """The whole page as HTML. grids: data URLs by file name. said: what was advised, and after how many images; holds:
-    what of it still is."""
+    what of it still is. pairs: data URL of the samples nearest to training images."""
     total = config.schedule.total_kimg * 1000
     seen = stats[-1]["images_seen"] if stats else 0
     facts = {
@@ -144,6 +156,7 @@ def page(
     data = {
         "facts": facts,
         "grids": [[name, url] for name, url in grids.items()],
+        "pairs": pairs,
         "charts": _charts(stats) + _score_charts(scores),
         "scores": [
             [each.name, _short(each.newest), _short(each.best), each.images_seen] for each in best_scores(scores)

@@ -25,6 +25,7 @@ h3 { font-size: 13px; margin: 0; font-weight: 600; }
 .advice { background: var(--warn); }
 .advice p { margin: 4px 0; }
 .top { display: grid; grid-template-columns: minmax(0, 640px) minmax(0, 1fr); gap: 0 16px; align-items: start; }
+#pairs { width: 100%; max-width: 720px; display: block; } #copies p { margin: 0 0 10px; }
 #sheet { width: 100%; display: block; border-radius: 4px; background: var(--line); }
 .row { display: flex; gap: 12px; align-items: center; margin-top: 10px; }
 input[type=range] { flex: 1; min-width: 0; height: 28px; accent-color: var(--c0); }
@@ -65,6 +66,10 @@ pre { overflow-x: auto; font-size: 12px; margin: 10px 0 0; } summary { cursor: p
 <section class="card" id="first"><div class="charts"></div></section></div>
 </div>
 <section class="card" id="more" hidden><h2>Curves</h2><div class="charts"></div></section>
+<section class="card" id="copies" hidden><h2>Samples nearest to training images</h2>
+<p class="faint">Each sample beside the training image that it is nearest to, the nearest first. The number is its
+distance over that of a new photograph: near 1 is as it should be, near 0 is a copy.</p>
+<img id="pairs" alt="Samples beside their nearest training images"></section>
 <section class="card" id="began" hidden><h2>Beginning</h2></section>
 <section class="card"><details><summary>Configuration</summary><pre id="config"></pre></details></section>
 <script type="application/json" id="data">@DATA@</script>
@@ -158,6 +163,8 @@ if (data.scores.length) {
     for (const text of [name, short(now), short(best), kimg(seen)]) make("td", text, row);
   }
 }
+
+if (data.pairs) { by("copies").hidden = false; by("pairs").src = data.pairs; }
 
 // curves
 const W = 320, H = 150, L = 40, R = 8, T = 8, B = 18;
