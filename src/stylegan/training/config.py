@@ -14,6 +14,7 @@ from stylegan.networks.generator import GeneratorConfig
 from stylegan.resolutions import resolutions
 from stylegan.training.augment import AugmentConfig
 from stylegan.training.losses import LossConfig
+from stylegan.training.path_length import PathLengthConfig
 from stylegan.training.schedule import ScheduleConfig
 
 
@@ -34,6 +35,7 @@ class TrainingConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    path_length: PathLengthConfig = field(default_factory=PathLengthConfig)
     mirror: bool = True
     """Flip images at random."""
     mixing_probability: Annotated[float, between(0, 1)] = 0.9
@@ -118,6 +120,8 @@ class TrainingConfig:
             raise InputError("graphs can be combined neither with compile nor with micro_batch; leave out one of them")
         if self.graphs and self.loss.gamma_end is not None:
             raise InputError("graphs hold loss.r1_gamma as it was recorded: leave out graphs, or loss.gamma_end")
+        if self.graphs and self.path_length.weight:
+            raise InputError("path lengths are not recorded as graphs: leave out graphs, or path_length.weight")
         if 0 < self.micro_batch < d.group_size:
             raise InputError(
                 f"micro_batch is {self.micro_batch}; give at least discriminator.group_size, {d.group_size}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stylegan.device import pick_precision, set_precision
 from stylegan.errors import InputError
@@ -42,6 +43,7 @@ class TrainState:
     skipped: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})  # steps without finite gradients
     skipped_in_a_row: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})
     augmentation: Augmentation | None = None
+    path_length: Tensor | None = None  # moving mean of G's path lengths, []; None without their regularization
     graphs: Graphs | None = None  # not saved: recorded anew
 
     @property
@@ -86,13 +88,16 @@ class TrainState:
         """Everything that the run's future depends on, besides its configuration and data: tensors and numbers."""
         for name in ("g", "d"):
             self.count_skipped(name)
+        optional = {"augmentation": self.augmentation.to_dict()} if self.augmentation else {}
+        optional |= {} if self.path_length is None else {"path_length": self.path_length.item()}
         return {
             "data": self.data,
             **{name: getattr(self, name) for name in _NUMBERS},
             "stage": self.stage,
             "resolution_and_fade": tuple(self.growth),
             **{name: getattr(self, name).state_dict() for name in _TENSORS},
-        } | ({"augmentation": self.augmentation.to_dict()} if self.augmentation else {})
+            **optional,
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up what `to_dict` gave. Raises InputError if it comes from other data or other networks."""
@@ -113,6 +118,8 @@ class TrainState:
             raise InputError(f"the training state does not fit the run's networks: {first}") from error
         if self.augmentation is not None and "augmentation" in saved:
             self.augmentation.restore(saved["augmentation"])
+        if self.path_length is not None and isinstance(saved.get("path_length"), float):
+            self.path_length.fill_(saved["path_length"])
 
     def begin_with(self, model: Model, class_names: tuple[str, ...] = ()) -> None:
         """Take the weights of a model, as far as they fit; `config.taken_over` says what was done.
@@ -143,6 +150,7 @@ def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> T
 
     state = TrainState(config, data, g, d, g_ema, *new_optimizers(config, g, d), graphs=graphs)
     state.augmentation = new_augmentation(config.augment, device)
+    state.path_length = torch.zeros((), device=device) if config.path_length.weight else None
     state.growth = Growth(config.schedule.initial_resolution, 0.0)
     return state
 

@@ -10,6 +10,7 @@ from stylegan.files import atomic_file
 from stylegan.interop import torch_files
 
 FORMAT_VERSION = 1
+_OPTIONAL = {"augmentation", "path_length"}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -46,6 +47,11 @@ def load(path: Path) -> dict[str, Any]:
             "g_ema": dict(),
             "g_adam": dict(),
             "d_adam": dict(),
-        } if len(state) == 16 + ("augmentation" in state) and isinstance(state.get("augmentation", {}), dict):
+        } if len(state) == 16 + len(_OPTIONAL & set(state)) and _are_well(state):
             return state
     raise InputError(f"{path.name} does not hold what a training state does")
+
+
+def _are_well(state: dict[str, Any]) -> bool:
+    """Whether what only some runs have is what it should be."""
+    return isinstance(state.get("augmentation", {}), dict) and isinstance(state.get("path_length", 0.0), float)
