@@ -105,6 +105,8 @@ class Generator:
             r, block = 4 * 2**i, f"synthesis.blocks.{4 * 2**i}"
             if i:
                 x = self.convolve(x.repeat(2, axis=2).repeat(2, axis=3), f"{block}.conv0", scale)
+                if config.get("activate_before_blur"):
+                    x = activate(x + tensors[f"{block}.conv0.bias"][:, None, None], config["activation"])
                 if config["use_blur"]:
                     x = blur(x)
             elif config["const_input"]:
@@ -151,7 +153,7 @@ class Generator:
             x = x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-8)
         if config["use_instance_norm"]:
             x = x - x.mean(axis=(2, 3), keepdims=True)
-            x = x / np.sqrt((x**2).mean(axis=(2, 3), keepdims=True) + 1e-8)
+            x = x / np.sqrt((x**2).mean(axis=(2, 3), keepdims=True) + config.get("norm_epsilon", 1e-8))
         if config["use_styles"]:
             affine = w @ self.weight(f"{name}.style.affine", gain=1.0).T + tensors[f"{name}.style.affine.bias"]
             s, b = np.split(affine[:, :, None, None], 2, axis=1)

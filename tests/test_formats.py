@@ -59,6 +59,7 @@ def test_a_store_by_the_page(tmp_path, options):
         {"label_count": 2, "embed_labels": False, "const_input": False, "use_blur": False, "channels": 1, **RELU},
         {"use_instance_norm": False, "normalize_z": False, "use_noise": False, "equalized": False, "mapping_layers": 0},
         {"use_instance_norm": False, "use_demodulation": True, "sum_rgb": True},
+        {"activate_before_blur": True, "norm_epsilon": 1e-5},
         TRADITIONAL,
     ],
 )

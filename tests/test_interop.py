@@ -480,3 +480,120 @@ def test_genforce_refuses(tmp_path, change, message):
     with pytest.raises(InputError, match=message) as error:
         weights.load(tmp_path / "x.pth")
     assert "x.pth" in str(error.value) and "\n" not in str(error.value)
+
+
+# --- mmgeneration, whose layout and arithmetic are written down here a second time
+
+
+def mmgeneration_generator(resolution: int, stream: torch.Generator) -> dict[str, torch.Tensor]:
+    """Random tensors by the names and in the shapes of a StyleGANv1Generator, whose widths are others."""
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=stream)
+
+    state, style, maps = {}, 8, {4: 6, 8: 6, 16: 4, 32: 2}
+    for i in range(1, 4):
+        state[f"style_mapping.{i}.linear.weight_orig"] = 100 * normal(style, style)
+        state[f"style_mapping.{i}.bias"] = 20 * normal(style)
+    binomial = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+    for i in range(resolution.bit_length() - 2):
+        r = 4 << i
+        out, inputs = maps[r], maps[max(r // 2, 4)]
+        if i == 0:
+            state["convs.0.conv1.input"] = normal(1, out, 4, 4)
+        else:
+            state[f"convs.{i}.conv1.0.conv.weight_orig"] = normal(out, inputs, 3, 3)
+            state[f"convs.{i}.conv1.0.conv.bias"] = 0.3 * normal(out)
+            state[f"convs.{i}.conv1.1.kernel"] = binomial.clone()
+        state[f"convs.{i}.conv2.conv.weight_orig"] = normal(out, out, 3, 3)
+        state[f"convs.{i}.conv2.conv.bias"] = 0.3 * normal(out)
+        for k in (1, 2):
+            state[f"convs.{i}.noise_injector{k}.weight"] = 0.3 * normal(1)
+            state[f"convs.{i}.adain{k}.affine.weight_orig"] = normal(2 * out, style)
+            state[f"convs.{i}.adain{k}.affine.bias"] = torch.cat([torch.ones(out), torch.zeros(out)]) + normal(2 * out)
+        state[f"to_rgbs.{i}.conv.weight_orig"] = normal(3, out, 1, 1)
+        state[f"to_rgbs.{i}.conv.bias"] = 0.3 * normal(3)
+        for k in (0, 1):
+            state[f"injected_noise_{2 * i + k}"] = normal(1, 1, r, r)
+    return state
+
+
+def mmgeneration_images(state: dict[str, torch.Tensor], z: torch.Tensor, resolution: int) -> torch.Tensor:
+    """What mmgeneration draws, in float64: z to images with the stored noise, without truncation."""
+    s = {name: tensor.double() for name, tensor in state.items()}
+
+    def equalized(name: str, gain: float = 2**0.5) -> torch.Tensor:
+        return s[name] * gain / s[name][0].numel() ** 0.5
+
+    w = z.double()
+    w = w / (w.square().mean(dim=1, keepdim=True).sqrt() + 1e-6)
+    for i in range(1, 4):
+        weight = equalized(f"style_mapping.{i}.linear.weight_orig", gain=1) * 0.01
+        w = F.leaky_relu(w @ weight.T + s[f"style_mapping.{i}.bias"] * 0.01, 0.2)
+
+    def after(x: torch.Tensor, block: str, k: int, plane: torch.Tensor) -> torch.Tensor:
+        x = F.leaky_relu(x + s[f"{block}.noise_injector{k}.weight"] * plane, 0.2)
+        x = (x - x.mean(dim=(2, 3), keepdim=True)) / (x.var(dim=(2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
+        style = w @ equalized(f"{block}.adain{k}.affine.weight_orig").T + s[f"{block}.adain{k}.affine.bias"]
+        gamma, beta = style[:, :, None, None].chunk(2, dim=1)
+        return gamma * x + beta
+
+    x = s["convs.0.conv1.input"].expand(len(w), -1, -1, -1)
+    for i in range(resolution.bit_length() - 2):
+        block = f"convs.{i}"
+        if i:
+            x = F.conv2d(F.interpolate(x, scale_factor=2), equalized(f"{block}.conv1.0.conv.weight_orig"), padding=1)
+            x = F.leaky_relu(x + s[f"{block}.conv1.0.conv.bias"][:, None, None], 0.2)
+            x = F.conv2d(x, s[f"{block}.conv1.1.kernel"].expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
+        x = after(x, block, 1, s[f"injected_noise_{2 * i}"])
+        x = F.conv2d(x, equalized(f"{block}.conv2.conv.weight_orig"), s[f"{block}.conv2.conv.bias"], padding=1)
+        x = after(x, block, 2, s[f"injected_noise_{2 * i + 1}"])
+    return F.conv2d(x, equalized(f"to_rgbs.{i}.conv.weight_orig"), s[f"to_rgbs.{i}.conv.bias"])
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_mmgeneration(tmp_path, wrapped):
+    """A whole checkpoint with an average, or the generator's tensors alone."""
+    stream = torch.Generator().manual_seed(2)
+    average, raw = mmgeneration_generator(32, stream), mmgeneration_generator(32, stream)
+    content = average
+    if wrapped:
+        networks = {
+            "generator_ema.module": average,
+            "generator": raw,
+            "discriminator": {"from_rgb.0.conv.bias": average["to_rgbs.0.conv.bias"]},
+        }
+        table = {f"{network}.{name}": t for network, state in networks.items() for name, t in state.items()}
+        table |= {"shown_nkimg": torch.tensor(5.0), "generator_ema.steps": torch.tensor(3)}
+        content = {"meta": {"mmgen_version": "0.7"}, "state_dict": table}
+    torch.save(content, tmp_path / "x.pth")
+    model = weights.load_model(tmp_path / "x.pth")
+    g = model.generator
+    assert (g.config.resolution, g.config.mapping_layers, g.config.feature_maps(32)) == (32, 3, 2)
+    assert (model.raw_generator is not None) == wrapped and model.discriminator is None
+    z = torch.randn(3, 8, generator=stream)
+    drawn = g(z, noise="const")
+    assert relative_error(drawn, mmgeneration_images(average, z, 32)) < 2e-5
+    w = g.mapping(torch.randn(20_000, 8, generator=stream))[:, 0]
+    assert (g.w_avg - w.mean(dim=0)).norm() < 0.03 * w.norm(dim=1).mean()
+    # it comes out of a model file as it went in
+    weights.save(tmp_path / "m.safetensors", model)
+    assert torch.equal(weights.load(tmp_path / "m.safetensors")(z, noise="const"), drawn)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"convs.1.conv1.1.kernel": torch.ones(3, 3) / 9}, "another filter"),
+        ({"convs.1.attention.weight": torch.ones(1)}, "attention"),
+        ({"convs.0.noise_injector1.weight": None}, "do not fit|missing|Missing"),
+        ({"style_mapping.2.bias": None}, "not numbered"),
+        ({"style_mapping.1.linear.weight_orig": torch.ones(2, 2, 2)}, "another shape"),
+        ({"to_rgbs.0.conv.bias": torch.ones(3, dtype=torch.int64)}, "neither float32"),
+    ],
+)
+def test_mmgeneration_refuses(tmp_path, change, message):
+    state = mmgeneration_generator(16, torch.Generator().manual_seed(2)) | change
+    torch.save({k: v for k, v in state.items() if v is not None}, tmp_path / "x.pth")
+    with pytest.raises(InputError, match=message):
+        weights.load(tmp_path / "x.pth")

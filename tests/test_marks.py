@@ -1,6 +1,7 @@
 """Pictures say how they were made, and are drawn again by it; their pixels are what they were without."""
 
 import json
+import re
 import struct
 import zlib
 from itertools import pairwise
@@ -15,6 +16,8 @@ from PIL import Image
 from stylegan import cli, directions, images, marks, recipe, sampling, videos, weights
 from stylegan.describe import describe
 from stylegan.errors import InputError
+from stylegan.explorer import picture
+from stylegan.networks.generator import Growth
 from stylegan.recipe import Recipe
 
 
@@ -159,6 +162,20 @@ def test_what_cannot_be_drawn_again(tmp_path, model, capsys):
     assert "leave out" in capsys.readouterr().err
     assert run("generate", model, "--like", tmp_path / "grid.png", *out) == 2
     assert "several images" in capsys.readouterr().err
+    moved = tmp_path / "moved.safetensors"
+    for change in (
+        lambda g: g.w_avg.add_(1),
+        lambda g: g.synthesis.noise3.mul_(2),
+        lambda g: setattr(g.synthesis, "grown", Growth(8)),
+    ):
+        changed = tiny_generator()
+        change(changed)
+        weights.save(moved, weights.Model(changed))
+        assert run("generate", moved, "--like", tmp_path / "seed0001.png", *out) == 2
+        assert "average of w" in capsys.readouterr().err
+    assert run("generate", model, "--like", tmp_path / "seed0001.png", "--frame", 1, *out) == 2
+    assert "no video" in capsys.readouterr().err
+    assert run("generate", model, "--frame", 1, *out) == 2
     assert not (tmp_path / "out").exists()
     for change in ({"noise": "loud"}, {"batch": [2, 5]}, {"psi": "much"}, {"psi": float("nan")}, {"seed": -1}):
         with pytest.raises(InputError):
@@ -190,6 +207,114 @@ def test_films(tmp_path, ending):
 
         assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "made.mp4"))[0] == 3
         assert marks.GENERATED.encode() in marked
+
+
+FRAMES = [0, 3, 11]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [
+            "interpolation",
+            "--seeds",
+            "3-6",
+            "--psi",
+            "0.6",
+            "--grid",
+            "2",
+            "1",
+            "--path",
+            "spherical",
+            "--noise",
+            "const",
+        ],
+        ["interpolation", "--noise-seed", "4", "--grid", "2", "1"],
+        ["style-mixing", "--grid", "2", "2", "--styles", "fine", "--destinations", "7,8", "--enlarge", "3"],
+        ["truncation", "--seeds", "1,2"],
+        ["noise", "--seeds", "1"],
+        ["paper", "--psi", "0.8"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_frames_are_drawn_again(tmp_path, model, monkeypatch, words):
+    """As they are handed to the encoder, which changes them; and again from the frame itself."""
+    pytest.importorskip("imageio_ffmpeg")
+    seen = []
+    true = videos.picture_of
+    monkeypatch.setattr(videos, "picture_of", lambda *some: seen.append(true(*some)) or seen[-1])
+    film = tmp_path / "f.mp4"
+    options = ["--seconds", "1", "--fps", "12", "--device", "cpu"]
+    assert run("video", words[0], model, film, *words[1:], *options) == 0
+    assert len(seen) == 12
+    monkeypatch.undo()
+    for number in FRAMES:
+        again = ["generate", model, "--like", film, "--frame", number, "--out", tmp_path / "a", "--device", "cpu"]
+        assert run(*again) == 0
+        drawn = tmp_path / f"a/f-{number:06d}.png"
+        assert (pixels(drawn) == np.asarray(seen[number])).all()
+    assert run("generate", model, "--like", drawn, "--out", tmp_path / "b", "--device", "cpu") == 0
+    assert (tmp_path / "b" / drawn.name).read_bytes() == drawn.read_bytes()
+    assert any((np.asarray(a) != np.asarray(b)).any() for a, b in pairwise(seen))
+
+
+def test_what_frames_need(tmp_path, model, capsys):
+    pytest.importorskip("imageio_ffmpeg")
+    film, again = tmp_path / "f.mp4", ["--out", tmp_path / "out", "--device", "cpu"]
+    made = {"video": "truncation", "given": {"seeds": [1]}, "options": {"seconds": 0.1}}
+    made |= recipe.record_of_sheet(Recipe([1]), weights.load(model))
+    frame = (torch.zeros(3, 16, 16, dtype=torch.uint8), "")
+    for change, extra, reason in (
+        ({}, [], "say which frame"),
+        ({}, ["--frame", "3"], "frames 0 to 2"),
+        ({"options": {"seconds": "much"}}, ["--frame", "0"], "damaged"),
+        ({"options": {"data": "/etc"}}, ["--frame", "0"], "damaged"),
+        ({"given": {"latents": "x.npy"}}, ["--frame", "0"], "damaged"),
+        ({"given": None}, ["--frame", "0"], "does not keep"),
+        ({"psi": 0.3}, ["--frame", "0"], "another truncation"),
+        ({"video": "dream"}, ["--frame", "0"], "there is no video dream"),
+    ):
+        videos.write(film, [frame], made=made | change)
+        assert run("generate", model, "--like", film, *extra, *again) == 2
+        assert re.search(reason, capsys.readouterr().err), reason
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["uncurated"],
+        ["style-mixing", "--destinations", "3-6", "--seeds", "1,2"],
+        ["truncation", "--seeds", "1,2", "--psis", "1", "0"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_figures_are_drawn_again(tmp_path, model, words):
+    """Every cell, that is: the whole picture, and the file."""
+    pytest.importorskip("matplotlib")
+    assert run("figure", words[0], model, *words[1:], "--out", tmp_path / "f.png", "--device", "cpu") == 0
+    assert run("generate", model, "--like", tmp_path / "f.png", "--out", tmp_path / "b", "--device", "cpu") == 0
+    assert (pixels(tmp_path / "b/f.png") == pixels(tmp_path / "f.png")).all()
+    assert marks.read(tmp_path / "b/f.png") == marks.read(tmp_path / "f.png")
+
+
+def test_other_pictures_say_it_too(tmp_path, model):
+    """Sheets of directions, comparisons, projections, and what the explorer saves, which is drawn again."""
+    found = directions.Directions(("up",), torch.full((1, 8), 8**-0.5), torch.ones(1), torch.zeros(1), "pca")
+    directions.save(tmp_path / "d.safetensors", found)
+    shown = ["directions", "show", model, tmp_path / "d.safetensors", "--out", tmp_path / "s.png", "--device", "cpu"]
+    assert run(*shown) == 0 and marks.read(tmp_path / "s.png")["directions"] == "d.safetensors"
+    images.save_image(torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8), tmp_path / "photo.png")
+    project = ["project", model, tmp_path / "photo.png", "--steps", "2", "--out", tmp_path / "p", "--device", "cpu"]
+    assert run(*project) == 0
+    assert marks.read(tmp_path / "p/photo-projected.png")["projected"] and marks.read(tmp_path / "p/comparison.png")
+    with pytest.raises(InputError, match="does not say"):
+        marks.read(tmp_path / "p/photo-target.png")  # which no model made
+    explorer = picture.open_explorer(model)
+    for chosen in (picture.Recipe(seed=3, psi=0.5, mixed=(1.0, 0, 0)), picture.Recipe(seed=4, noise="const")):
+        saved, _ = picture.save(explorer, chosen, tmp_path)
+        again = recipe.draw_again(explorer.generator, marks.read(saved))
+        assert (np.asarray(images.to_pil(again)) == pixels(saved)).all()
 
 
 def test_figures(tmp_path, model):

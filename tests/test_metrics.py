@@ -24,9 +24,12 @@ from stylegan import cli, directions, downloads, share, weights
 from stylegan.classifiers.model import AttributeClassifiers, load_classifiers, save_classifiers
 from stylegan.classifiers.train import ClassifierConfig, train_classifiers
 from stylegan.data.prepare import PrepareConfig, prepare, prepare_portraits
+from stylegan.data.pyramid import pyramid
 from stylegan.data.store import open_store
+from stylegan.data.store_writer import StoreWriter
 from stylegan.device import set_precision
 from stylegan.errors import InputError, InputWarning
+from stylegan.images import from_uint8
 from stylegan.metrics import distances, extractors, stream, subject
 from stylegan.metrics.evaluate import check, evaluate, measure
 from stylegan.metrics.extractors import InceptionV3, load_distance, load_extractor
@@ -612,6 +615,27 @@ def test_classifiers_learn_and_round_trip(portraits, tmp_path, capsys):
         train_classifiers(portraits, tmp_path / "nowhere" / "c.safetensors", config, progress=False)
     with pytest.raises(InputError, match="cannot be written"):  # said before the training
         train_classifiers(portraits, tmp_path, config, progress=False)
+
+
+def test_one_network_for_each_attribute(tmp_path):
+    """As in the paper: each learns what it would learn alone, and all work as one file's classifiers do."""
+    with StoreWriter(tmp_path / "store", 8, 3, made={"source": "test"}, attribute_names=("bright", "left")) as writer:
+        for i in range(60):
+            bright, left = i % 2, i // 2 % 2
+            image = np.full((8, 8, 3), 60 + 120 * bright, dtype=np.uint8)
+            image[:, (slice(0, 4) if left else slice(4, 8))] += 40
+            writer.add(pyramid(image), f"{i}", attributes=np.array([bright, left], dtype=bool))
+    maps = FeatureMaps(base=64, maximum=8)
+    config = ClassifierConfig(separate=True, feature_maps=maps, kimg=2, learning_rate=0.01, device="cpu")
+    accuracies = train_classifiers(tmp_path / "store", tmp_path / "c.safetensors", config, progress=False)
+    assert list(accuracies) == ["bright", "left"] and min(accuracies.values()) == 1
+    classifiers = load_classifiers(tmp_path / "c.safetensors")
+    assert [network.config.label_count for network in classifiers.networks] == [0, 0]
+    store = open_store(tmp_path / "store")
+    shown = from_uint8(torch.tensor(store.images(8)).permute(0, 3, 1, 2))
+    assert torch.equal(classifiers(shown) > 0, torch.tensor(store.attributes))
+    a, b = (dict(network.named_parameters())["blocks.8.conv0.weight"] for network in classifiers.networks)
+    assert not torch.equal(a, b)
 
 
 def test_separability_of_a_generator(portraits, tmp_path, capsys):

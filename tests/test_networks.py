@@ -119,7 +119,7 @@ def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float
             x = x / (x.square().mean(dim=1, keepdim=True) + 1e-8).sqrt()
         if config.use_instance_norm:
             x = x - x.mean(dim=(2, 3), keepdim=True)
-            x = x / (x.square().mean(dim=(2, 3), keepdim=True) + 1e-8).sqrt()
+            x = x / (x.square().mean(dim=(2, 3), keepdim=True) + config.norm_epsilon).sqrt()
         if not config.use_styles:
             return x, None
         weight = state[f"{name}.style.affine.weight"]
@@ -153,6 +153,9 @@ def reference_images(g: Generator, w: torch.Tensor, resolution: int, fade: float
             break
         r, i = r * 2, i + 2
         x = conv(x, f"blocks.{r}.conv0", math.sqrt(2), up=True, scale=scale)
+        if config.activate_before_blur:
+            x = x + state[f"blocks.{r}.conv0.bias"].view(1, -1, 1, 1)
+            x = torch.where(x > 0, x, x * (0.2 if config.activation == "lrelu" else 0))
         if config.use_blur:
             x = ops.blur_reference(x)
     if fade:
@@ -178,6 +181,7 @@ OPTIONS = [
     {"use_blur": False},
     {"use_instance_norm": False, "use_pixel_norm": True},
     {"use_instance_norm": False, "use_demodulation": True},
+    {"activate_before_blur": True, "norm_epsilon": 1e-2},
     {"sum_rgb": True},
     {"sum_rgb": True, "use_blur": False, "channels": 1},
     {"use_instance_norm": False, "use_demodulation": True, "equalized": False, "const_input": False},

@@ -100,7 +100,7 @@ def test_interpolation_in_z():
 
 def test_style_mixing_moves_the_top_row(g):
     keys, left = sampling.w_of_seeds(g, range(6)).unflatten(0, (2, 3)), sampling.w_of_seeds(g, [7, 8])
-    found = images(videos.style_mixing(g, keys, left, range(2), 4))
+    found = images(videos.style_mixing(g, keys, left, [range(2)] * len(left), 4))
     for frame, key in ((0, keys[0]), (2, keys[1])):
         assert (found[frame] - sampling.mixing_table(g, key, left, [range(2)] * 2).int()).abs().max() <= 1
     assert torch.equal(found[0, :, 16:, :16], found[1, :, 16:, :16])  # the left column stays
@@ -135,7 +135,7 @@ def test_what_cannot_be_shown(g):
     w = sampling.w_of_seeds(traditional, range(4)).unflatten(0, (2, 2))
     assert images(videos.interpolation(traditional, w, 3)).shape == (3, 3, 16, 32)
     for frames, match in (
-        (videos.style_mixing(traditional, w, w[0], range(2), 4), "no styles"),
+        (videos.style_mixing(traditional, w, w[0], [range(2)] * len(w[0]), 4), "no styles"),
         (videos.noise(traditional, w[0], 4), "no noise inputs"),
         (videos.truncation(traditional, w[0], 4), "no W"),
         (videos.interpolation(g, sampling.w_of_seeds(g, [1])[None], 4), "two keys"),
@@ -189,8 +189,8 @@ def test_frames_are_not_kept(tmp_path):
 
 
 def test_size_of_small_and_large_pictures():
-    assert videos._picture((torch.zeros(3, 32, 64, dtype=torch.uint8), ""), None).size == (512, 256)
-    assert videos._picture((torch.zeros(1, 700, 701, dtype=torch.uint8), ""), None).size == (702, 700)
+    assert videos.picture_of((torch.zeros(3, 32, 64, dtype=torch.uint8), ""), None).size == (512, 256)
+    assert videos.picture_of((torch.zeros(1, 700, 701, dtype=torch.uint8), ""), None).size == (702, 700)
 
 
 def test_nothing_is_left_of_a_video_that_fails(tmp_path, monkeypatch):
@@ -214,6 +214,6 @@ def test_white_shows_through_where_an_image_is_transparent(channels):
     if channels == 4:
         image[3] = 0
         image[3, :4] = 51
-    shown = np.asarray(videos._picture((image, ""), 1))
+    shown = np.asarray(videos.picture_of((image, ""), 1))
     top, bottom = {4: (224, 255)}.get(channels, (100, 100))  # 255 + (100 - 255) / 5
     assert (shown[:4] == top).all() and (shown[4:] == bottom).all()

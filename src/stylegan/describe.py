@@ -117,7 +117,8 @@ def describe_state(path: Path) -> dict[str, Any]:
 def describe_picture(path: Path) -> dict[str, Any]:
     """How a picture or a video of this program was made, as its file says. Raises InputError."""
     made = marks.read(path)
-    return {"kind": "picture", "file": str(path), **made, **({"w": "kept in the file"} if "w" in made else {})}
+    told = {key: value for key, value in made.items() if key not in ("given", "rest")}
+    return {"kind": "picture", "file": str(path), **told, **({"w": "kept in the file"} if "w" in made else {})}
 
 
 def describe_model(name: Path | str) -> dict[str, Any]:

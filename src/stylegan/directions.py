@@ -107,16 +107,20 @@ def write_edited(
     generator: Generator,
     titles: Sequence[str],
     made: Sequence[dict[str, Any] | None] | None = None,
+    whole: dict[str, Any] | None = None,
 ) -> None:
     """Write edited0000.png and so on, comparison.png (before and, below, after) and latents.safetensors.
 
-    titles: what stands below the 2 N images of the comparison. made: how each edited image was made, for its file.
+    titles: what stands below the 2 N images of the comparison. made: how each edited image was made, for its file;
+    whole: the comparison.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for i, (image, how) in enumerate(zip(edited.images, made or [None] * len(edited.images), strict=True)):
         save_image(image, folder / f"edited{i:04d}.png", made=how)
     pairs = torch.cat([edited.before, edited.images])
-    save_image(contact_sheet(pairs, titles, columns=len(edited.images)), folder / "comparison.png", sheet=True)
+    save_image(
+        contact_sheet(pairs, titles, columns=len(edited.images)), folder / "comparison.png", sheet=True, made=whole
+    )
     save_latents(folder / "latents.safetensors", w=edited.w, noise=edited.noise, model=generator)
 
 

@@ -367,7 +367,7 @@ FIGURES: dict[str, Callable[..., "Tensor | Figure"]] = {
 
 def make(
     name: str,
-    subjects: Sequence[str] = (),
+    subjects: Sequence[str | Generator] = (),
     recipe: Recipe = USUAL,
     config: FigureConfig | None = None,
     *,
@@ -375,8 +375,8 @@ def make(
 ) -> "Tensor | Figure":
     """A figure by its name.
 
-    subjects: one model; for reals a store, for training one or more runs. Raises InputError for a figure that is not
-    there, for what it does not show, and for options that it does not take or lacks.
+    subjects: one model, or a generator; for reals a store, for training one or more runs. Raises InputError for a
+    figure that is not there, for what it does not show, and for options that it does not take or lacks.
     """
     if name not in FIGURES:
         raise InputError(f"there is no figure {name}; use one of: {', '.join(FIGURES)}")
@@ -399,13 +399,18 @@ def make(
         of = {"reals": "one store", "training": "one or more runs"}.get(name, "one model")
         raise InputError(f"the figure {name} is of {of}; {len(subjects)} are given")
     if "generator" in takes:
-        return figure(weights.load(subjects[0], device), **options)
+        subject = subjects[0]
+        return figure(subject if isinstance(subject, Generator) else weights.load(subject, device), **options)
     return figure(subjects if name == "training" else subjects[0], **options)
 
 
-def record(name: str, subjects: Sequence[str], recipe: Recipe) -> dict[str, Any] | None:
+def record(
+    name: str, subjects: Sequence[str], recipe: Recipe, config: FigureConfig | None = None
+) -> dict[str, Any] | None:
     """How a figure was made, for its file; None for one that shows training images, or numbers."""
     if "generator" not in signature(FIGURES[name]).parameters:
         return None
     model = subjects[0] if subjects else weights.DEFAULT_MODEL
-    return record_of_sheet(recipe, weights.load(model), {"figure": name})
+    given = {} if config is None else {f.name: getattr(config, f.name) for f in fields(config)}
+    options = {key: value for key, value in given.items() if value is not None and not isinstance(value, Path)}
+    return record_of_sheet(recipe, weights.load(model), {"figure": name, "options": options})

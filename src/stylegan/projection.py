@@ -29,8 +29,10 @@ from stylegan.metrics.extractors import Distance, load_distance
 from stylegan.metrics.stream import to_rgb
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator, NoiseInput
-from stylegan.recipe import shown
+from stylegan.recipe import Recipe, record_of_sheet, records, shown
 from stylegan.weights import Provenance
+
+PROJECTED = {"projected": True}  # in the records of pictures
 
 
 @dataclass(frozen=True)
@@ -287,12 +289,13 @@ def project_files(
     label: int | None = None,
     video: Path | None = None,
     progress: bool = True,
+    metadata: bool = True,
 ) -> list[float]:
     """Project image files, each by itself, and write what was found into a folder; the PSNR of each in dB.
 
     It gets each file's target and projection, comparison.png (targets above), and latents.safetensors: w, and the noise
     planes if they were optimized. fit, label: as for `project`. video: of the way there, .mp4 or .gif. progress: show a
-    bar. Raises InputError.
+    bar. metadata: let the projections say how they were made. Raises InputError.
     """
     generator = model.generator
     targets = torch.cat([read_image(file, generator, fit or fit_of(model.provenance)) for file in files])
@@ -308,15 +311,18 @@ def project_files(
     decibels = psnr(found, wanted).tolist()
 
     folder.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe(latents=result.w, own_noise=result.noise)
+    made = list(records(recipe, generator, batch=len(files), also=PROJECTED)) if metadata else [None] * len(files)
     for i, file in enumerate(files):
         name = file.stem if len({f.stem for f in files}) == len(files) else f"{file.stem}-{i}"
         save_image(wanted[i], folder / f"{name}-target.png")
-        save_image(found[i], folder / f"{name}-projected.png")
+        save_image(found[i], folder / f"{name}-projected.png", made=made[i])
     titles = [printable(file.stem) for file in files] + [f"{db:.1f} dB" for db in decibels]
     sheet = contact_sheet(torch.cat([wanted, found]), titles, columns=len(files))
-    save_image(sheet, folder / "comparison.png", sheet=True)
+    whole = record_of_sheet(recipe, generator, PROJECTED) if metadata else None
+    save_image(sheet, folder / "comparison.png", sheet=True, made=whole)
     sampling.save_latents(folder / "latents.safetensors", w=result.w, noise=result.noise, model=generator)
     if video is not None:
         sheets = (grid(torch.cat([wanted, frame]), columns=len(files)) for frame in frames + [found] * 30)
-        videos.write(video, ((sheet, "") for sheet in sheets), fps=30)
+        videos.write(video, ((sheet, "") for sheet in sheets), fps=30, made=whole)
     return decibels

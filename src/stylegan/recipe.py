@@ -10,7 +10,7 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -346,8 +346,11 @@ def records(
 
 
 def record_of_sheet(recipe: Recipe, generator: Generator, also: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """How several images in one picture, or a video, were made: to be read, not to draw by."""
+    """How several images in one picture, or a video, were made; `again.draw` draws by `given`, what was asked for."""
     drawn = {} if recipe.seeds is None else {"seeds": list(map(int, recipe.seeds[:MOST_IN_A_SHEET]))}
+    if recipe.latents is None and recipe.own_noise is None and len(recipe) <= MOST_IN_A_SHEET:
+        given = {f.name: value for f in fields(recipe) if (value := getattr(recipe, f.name)) != f.default}
+        drawn["given"] = given | ({"seeds": drawn["seeds"]} if drawn else {})
     return _shared(recipe, generator) | drawn | dict(also or {})
 
 
@@ -358,6 +361,7 @@ def _shared(recipe: Recipe, generator: Generator) -> dict[str, Any]:
     shared = {
         "program": marks.PROGRAM,
         "model": weights.fingerprint(generator),
+        "rest": weights.fingerprint_of_rest(generator),
         "psi": float(psi),
         "cutoff": 8 if cutoff is None else cutoff,  # as `Generator.truncate` has it
         "noise": noise,
@@ -381,8 +385,7 @@ def draw_again(generator: Generator, made: Mapping[str, Any], name: Path | str =
     """
     if "batch" not in made:
         raise InputError(f"{name} shows several images, or a video; give a picture of one")
-    hint = "draw it with that model"
-    weights.check_fingerprint(str(made.get("model", "none")), generator, f"{name} is a picture", hint)
+    check_model(generator, made, name)
     if made.get("noise") == "planes":
         raise InputError(f"{name} was drawn with noise planes of its own; draw it from its file of latents")
     try:
@@ -391,6 +394,14 @@ def draw_again(generator: Generator, made: Mapping[str, Any], name: Path | str =
         raise InputError(f"what {name} says of its making is damaged ({str(error)[:100]})") from error
     some = resolve(recipe, generator)
     return shown(generator, generator.synthesis(some.w, noise=some.noise))[place]
+
+
+def check_model(generator: Generator, made: Mapping[str, Any], name: Path | str) -> None:
+    """Raise InputError where a record is of another generator, or of the same one in another state."""
+    hint = "draw it with that model"
+    weights.check_fingerprint(str(made.get("model", "none")), generator, f"{name} is a picture", hint)
+    if str(made.get("rest", own := weights.fingerprint_of_rest(generator))) != own:  # older records have none
+        raise InputError(f"{name} was drawn with another average of w, other noise planes or at another growth; {hint}")
 
 
 def _recipe_of(made: Mapping[str, Any], generator: Generator) -> tuple[Recipe, int]:

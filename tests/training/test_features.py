@@ -1,4 +1,4 @@
-"""The second discriminator on frozen features: what it sees, what it teaches, and that a run with it resumes exactly."""
+"""The second discriminator, on frozen features: what it sees, what it teaches, and that its runs resume exactly."""
 
 from dataclasses import replace
 

@@ -25,14 +25,17 @@ from stylegan.networks.layers import FeatureMaps
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Options of a training of classifiers. The defaults are the paper's; one network learns all attributes."""
+    """Options of a training of classifiers. The defaults are the paper's, but one network learns all attributes."""
 
     resolution: int | None = None
     """Height and width of the images that are judged. Default: the store's, at most 256."""
+    separate: bool = False
+    """Train one network for each attribute, as the paper does, one after the other: as many times as long, and as many
+    times as large a file."""
     feature_maps: FeatureMaps = field(default_factory=FeatureMaps)
     """Width of the network."""
     kimg: Annotated[float, above(0)] = 150.0
-    """Length of the training, in thousands of images."""
+    """Length of each network's training, in thousands of images."""
     batch_size: Annotated[int, at_least(1)] = 8
     """Number of images in a step."""
     learning_rate: Annotated[float, above(0)] = 0.001
@@ -64,7 +67,6 @@ def train_classifiers(
     store, device = open_store(data), pick_device(config.device)
     if store.attributes is None:
         raise InputError(f"{data} has no attributes to learn; prepare portraits, or a source with attributes")
-    resolution = config.resolution or min(store.resolution, 256)
     train_count = store.count - max(1, round(store.count * config.held_out))
     if train_count < config.batch_size:
         raise InputError(f"{data} has {store.count} images, too few to train on and to hold some out")
@@ -75,31 +77,54 @@ def train_classifiers(
     if Path(path).is_dir() or not os.access(folder, os.W_OK):  # said before the training, not after
         raise InputError(f"{path} cannot be written; give the classifiers' file another name")
     torch.manual_seed(config.seed)
+    count = len(store.attribute_names)
+    parts = [slice(i, i + 1) for i in range(count)] if config.separate else [slice(0, count)]
+    images = ImageReader(store, _resolution(config, store))
+    with tqdm(total=round(config.kimg * 1000) * len(parts), unit="img", disable=None if progress else True) as bar:
+        networks = [_trained(config, store, images, part, train_count, device, bar) for part in parts]
+
+    each = ", one network an attribute" if config.separate else ""
+    notes = f"trained on {store.path.name} ({store.content_hash[:16]}), {config.kimg:g} kimg{each}"
+    classifiers = AttributeClassifiers(list(store.attribute_names), networks)
+    save_classifiers(path, classifiers, half=config.half, notes=notes)
+    return _accuracies(classifiers, store, images, range(train_count, store.count), device)
+
+
+def _resolution(config: ClassifierConfig, store: Store) -> int:
+    """At which the classifiers look at images."""
+    return config.resolution or min(store.resolution, 256)
+
+
+def _trained(
+    config: ClassifierConfig,
+    store: Store,
+    images: ImageReader,
+    part: slice,
+    train_count: int,
+    device: torch.device,
+    bar: tqdm,
+) -> Discriminator:
+    """A network that has learned some of the attributes, one output for each. images: all of the store's."""
+    attributes = torch.tensor(store.attributes[:, part])
     network = Discriminator(
         DiscriminatorConfig(
-            resolution=resolution,
+            resolution=_resolution(config, store),
             channels=store.channels,
-            label_count=len(store.attribute_names),
+            label_count=attributes.shape[1] if attributes.shape[1] > 1 else 0,
             feature_maps=config.feature_maps,
             group_size=1,
         )
     ).to(device)
     adam = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    images, attributes = ImageReader(store, resolution), torch.tensor(store.attributes)
-    with tqdm(total=round(config.kimg * 1000), unit="img", disable=None if progress else True) as bar:
-        for index in _order(train_count, config):
-            # sigmoid(2 logit) is the probability; softplus(-2 logit) the loss where the attribute is there
-            sign = attributes[index].to(device).float() * 2 - 1
-            loss = F.softplus(-2 * sign * network.outputs(_batch(images, index, device))).mean()
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            bar.update(len(index))
-
-    notes = f"trained on {store.path.name} ({store.content_hash[:16]}), {config.kimg:g} kimg"
-    classifiers = AttributeClassifiers(list(store.attribute_names), [network])
-    save_classifiers(path, classifiers, half=config.half, notes=notes)
-    return _accuracies(network, store, images, range(train_count, store.count), device)
+    for index in _order(train_count, config):
+        # sigmoid(2 logit) is the probability; softplus(-2 logit) the loss where the attribute is there
+        sign = attributes[index].to(device).float() * 2 - 1
+        loss = F.softplus(-2 * sign * network.outputs(_batch(images, index, device))).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        bar.update(len(index))
+    return network
 
 
 def _order(count: int, config: ClassifierConfig) -> Iterator[np.ndarray]:
@@ -120,11 +145,11 @@ def _batch(images: ImageReader, index: np.ndarray, device: torch.device) -> Tens
 
 @torch.no_grad()
 def _accuracies(
-    network: Discriminator, store: Store, images: ImageReader, held_out: range, device: torch.device
+    classifiers: AttributeClassifiers, store: Store, images: ImageReader, held_out: range, device: torch.device
 ) -> dict[str, float]:
     hits = torch.zeros(len(store.attribute_names))
     for start in range(held_out.start, held_out.stop, 100):
         index = np.arange(start, min(start + 100, held_out.stop))
-        found = network.outputs(_batch(images, index, device)).cpu() > 0
+        found = classifiers(_batch(images, index, device)).cpu() > 0
         hits += (found == torch.tensor(store.attributes[index])).sum(dim=0)
     return dict(zip(store.attribute_names, (hits / len(held_out)).tolist(), strict=True))

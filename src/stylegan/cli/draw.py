@@ -7,12 +7,11 @@ from typing import Annotated, get_args
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from stylegan import figures, marks, recipe, videos, weights
+from stylegan import again, figures, marks, recipe, videos, weights
 from stylegan.cli.arguments import Device, Flat, Metadata, Model, ModelOrBundled, command
 from stylegan.device import Precision, pick_device, pick_precision, set_precision
 from stylegan.errors import InputError
 from stylegan.files import check_output, check_output_folder
-from stylegan.images import save_image
 from stylegan.recipe import Recipe
 
 
@@ -28,6 +27,7 @@ def generate(
     batch: int = 16,
     columns: int | None = None,
     like: Path | None = None,
+    frame: int | None = None,
     metadata: Metadata = True,
     device: Device = "auto",
 ) -> None:
@@ -41,12 +41,16 @@ def generate(
         compile_: Compile the network first: half a minute, then some tenth faster; for thousands of images.
         batch: Images at a time; changes the speed, not the images.
         columns: Width of the grid, in images. Default: as close to a square as it can be.
-        like: Picture of `stylegan generate` or `edit` to draw again, by what it says of its making.
+        like: Picture, figure or video of this program to draw again, by what it says of its making: into one PNG file,
+            the same to the bit on the same kind of machine.
+        frame: Number of the frame to draw again, from 0, if --like is a video; as it was before it was compressed.
     """
     if like is not None and any(getattr(drawn, f.name) != f.default for f in fields(drawn)):
         raise InputError("--like draws what the picture says; leave out seeds, latents, class, psi, cutoff, mix, noise")
     if like is not None and (save_latents, columns) != (None, None):
         raise InputError("--like draws one picture; leave out --save-latents and --columns")
+    if frame is not None and like is None:
+        raise InputError("--frame is for --like with a video")
     if batch < 1 or (columns is not None and columns < 1):
         raise InputError("--batch and --columns must be 1 or more")
     check_output_folder(out, drawn.latents, like)
@@ -62,10 +66,16 @@ def generate(
     if compile_:
         generator.synthesis.compile()
     if made is not None:
-        image = recipe.draw_again(generator, made, like)
+        picture = out / (f"{like.stem}.png" if frame is None else f"{like.stem}-{frame:06d}.png")
+        there = out.is_dir()
         out.mkdir(parents=True, exist_ok=True)
-        save_image(image, out / f"{like.stem}.png", made=made if metadata else None)
-        print(out / f"{like.stem}.png")
+        try:
+            again.draw(generator, made, picture, name=like, frame=frame, metadata=metadata)
+        except InputError:
+            if not there:
+                out.rmdir()
+            raise
+        print(picture)
         return
     drawn = recipe.opened(drawn, generator)
     if save_latents is not None:
@@ -100,7 +110,8 @@ def figure(
     out = out or Path(f"{name}.png")
     check_output(out, ending=(".png", ".pdf"))
     drawn = figures.make(name, what, shown, config, device=pick_device(device))
-    figures.save_figure(drawn, out, made=figures.record(name, what, shown) if metadata else None)
+    made = figures.record(name, what, shown, config) if metadata else None
+    figures.save_figure(drawn, out, made=made)
     print(out)
 
 
@@ -117,7 +128,8 @@ def video(
     device: Device = "auto",
 ) -> None:
     """Make a video, OUT.mp4 or OUT.gif: interpolation between latents; style-mixing, a table whose top row changes;
-    noise, of one layer after the other; truncation, to the anti-face and back.
+    noise, of one layer after the other; truncation, to the anti-face and back; paper, scenes as in
+    the paper's own video, with titles: a walk, style mixing, truncation, noise.
 
     The first images fill the grid (of style-mixing the top row); the next as many are where these go, and so on.
 
@@ -131,7 +143,11 @@ def video(
     videos.check_file(out)
     generator = weights.load(model, pick_device(device))
     frames, drawn = videos.make(generator, kind, shown, config)
-    made = recipe.record_of_sheet(shown, generator, {"video": kind, "fps": config.fps}) if metadata else None
+    made = None
+    if metadata:
+        chosen = {"enlarge": enlarge} if enlarge is not None else {}
+        also = {"video": kind, "fps": config.fps, "options": videos.options_of(config), **chosen}
+        made = recipe.record_of_sheet(shown, generator, also)
     frames_seen = tqdm(drawn, total=frames, unit="frame", disable=None)
     videos.write(out, frames_seen, fps=config.fps, factor=enlarge, made=made)
     print(f"{frames} frames, {frames / config.fps:.1f} s: {out}")

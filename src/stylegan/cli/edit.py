@@ -15,7 +15,7 @@ from stylegan.device import pick_device
 from stylegan.errors import InputError
 from stylegan.files import check_output, check_output_folder
 from stylegan.images import save_image
-from stylegan.recipe import Recipe, opened, records, resolve
+from stylegan.recipe import Recipe, opened, record_of_sheet, records, resolve
 
 
 def find(
@@ -48,6 +48,7 @@ def show(
     strengths: tuple[float, ...] = (-3, -2, -1, 0, 1, 2, 3),
     layers: str | None = None,
     hold: tuple[str, ...] = (),
+    metadata: Metadata = True,
     device: Device = "auto",
 ) -> None:
     """Draw what each direction does: a strip of images, from one side to the other, for each seed (default: 0).
@@ -63,10 +64,13 @@ def show(
     check_output(out, ending=".png")
     generator = weights.load(model, pick_device(device))
     found = library.load(file, generator)
-    start = resolve(shown.of((0,)), generator)
+    shown = shown.of((0,))
+    start = resolve(shown, generator)
     chosen = library.layers_of(layers, generator.config.num_layers)
     options = {"names": names, "noise": start.noise, "strengths": strengths, "hold": hold, "layers": chosen}
-    save_image(library.strips(generator, found, start.w, **options), out, sheet=True)
+    also = {"directions": file.name, "names": names or found.names, "strengths": strengths}
+    made = record_of_sheet(opened(shown, generator), generator, also) if metadata else None
+    save_image(library.strips(generator, found, start.w, **options), out, sheet=True, made=made)
     print(out)
 
 
@@ -107,7 +111,8 @@ def edit(
     titles = [*edited.names, *(" ".join(changes) for _ in result.images)]
     also = {"edits": dict(map(library.change_of, changes)), "directions": file.name}
     made = list(records(edited, generator, w=result.w, also=also)) if metadata else None
-    library.write_edited(out, result, generator, titles, made)
+    whole = record_of_sheet(edited, generator, also) if metadata else None
+    library.write_edited(out, result, generator, titles, made, whole)
     print(f"{len(result.images)} images, comparison.png and latents.safetensors in {out}")
 
 
@@ -121,6 +126,7 @@ def project(
     fit: Fit | None = None,
     class_: Annotated[int | None, arg(name="class")] = None,
     video: Path | None = None,
+    metadata: Metadata = True,
     device: Device = "auto",
 ) -> None:
     """Find the w whose image is closest to a given one, for each of some image files.
@@ -142,7 +148,7 @@ def project(
         videos.check_file(video)
     loaded = weights.load_model(model)
     loaded.generator.to(pick_device(device))
-    how = {"fit": fit, "label": class_, "video": video}
+    how = {"fit": fit, "label": class_, "video": video, "metadata": metadata}
     for file, decibels in zip(files, projection.project_files(loaded, files, out, config, **how), strict=True):
         print(f"{file}: {decibels:.1f} dB")
     words = ("edit", model, "DIRECTIONS", "NAME=STRENGTH", "--latents", out / "latents.safetensors")

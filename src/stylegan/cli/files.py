@@ -49,7 +49,7 @@ def import_(
     """Read networks of another program, as data: no code in the file is run. Write them as a model file.
 
     Args:
-        file: Official pickle of StyleGAN or Progressive GAN networks, or checkpoint of genforce.
+        file: Official pickle of StyleGAN or Progressive GAN networks, or checkpoint of genforce or mmgeneration.
         out: File to write.
         classifiers: FILE is an official attribute classifier, or a folder of them.
         data: Name of the training data, for the file's provenance.

@@ -66,6 +66,19 @@ def align(image: Image.Image, resolution: int, allow_upscale: bool = False) -> I
     return crop(image, square, resolution)
 
 
+def align_known(
+    image: Image.Image, face: tuple[tuple[float, float], ...], resolution: int, allow_upscale: bool = False
+) -> Image.Image:
+    """`align`, of a face whose eyes and mouth are known. Raises Unusable where it is smaller than that."""
+    square = face_square(*(np.array(point) for point in face))
+    inside = (square.center > 0).all() and (square.center < image.size).all()
+    if not inside or not 1 <= square.side <= 4 * max(image.size):
+        raise Unusable("its face is not where its landmarks are")
+    if square.side < resolution and not allow_upscale:
+        raise Unusable(f"the face is too small: {square.side:.0f} x {square.side:.0f}")
+    return crop(image, square, resolution)
+
+
 def face_square(left_eye: np.ndarray, right_eye: np.ndarray, mouth: np.ndarray) -> Square:
     """The square around a face, from the middles [2] of the eye on the left of the picture, that on the right, and
     the mouth.

@@ -13,6 +13,7 @@ from PIL import Image, ImageColor, ImageFilter
 
 from stylegan.data import align
 from stylegan.data.decoding import is_sheet, load_upright, on_white, open_image, to_srgb
+from stylegan.data.ffhq import Face
 from stylegan.data.items import Unusable
 from stylegan.data.pyramid import box_sum
 from stylegan.errors import InputError
@@ -50,8 +51,11 @@ def used_side(width: int, height: int, fit: Fit) -> int:
     return {"pad": max(width, height), "wide": width}.get(fit, min(width, height))
 
 
-def decode(data: bytes, fitting: Fitting) -> np.ndarray:
-    """Turn an image file's bytes into uint8 [R, R, C] as `fitting` asks. Raises Unusable with the reason."""
+def decode(data: bytes, fitting: Fitting, face: Face | None = None) -> np.ndarray:
+    """Turn an image file's bytes into uint8 [R, R, C] as `fitting` asks. Raises Unusable with the reason.
+
+    face: where its face is, which for the fit "face" need not be looked for then.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about odd metadata; what matters is checked here
         image = open_image(data)
@@ -66,10 +70,10 @@ def decode(data: bytes, fitting: Fitting) -> np.ndarray:
             used = (CELEBA_SIDE, CELEBA_SIDE) if fitting.fit == "celeba" else image.size
             raise Unusable(f"too small: {used[0]} x {used[1]}")
         image, profile = load_upright(image)
-        return _to_array(to_srgb(_fit(image, fitting), profile), fitting)
+        return _to_array(to_srgb(_fit(image, fitting, face), profile), fitting)
 
 
-def _fit(image: Image.Image, fitting: Fitting) -> Image.Image:
+def _fit(image: Image.Image, fitting: Fitting, face: Face | None) -> Image.Image:
     """Bring to R x R; for "pad", so that the longer side is R; for "wide", to R x 3/4 R."""
     width, height = image.size
     resolution = fitting.resolution
@@ -81,6 +85,8 @@ def _fit(image: Image.Image, fitting: Fitting) -> Image.Image:
         left, top = (center - CELEBA_SIDE // 2 for center in CELEBA_CENTER)
         return _resize(image.crop((left, top, left + CELEBA_SIDE, top + CELEBA_SIDE)), resolution, resolution)
     if fitting.fit == "face":
+        if face is not None:
+            return align.align_known(image, face, resolution, fitting.allow_upscale)
         return align.align(image, resolution, fitting.allow_upscale)
     if fitting.fit == "pad":
         side = max(width, height)

@@ -103,6 +103,10 @@ class Source:
     """Origin of the labels, or the reason why there are none, in words."""
     documents: Mapping[str, bytes] = field(default_factory=dict)
     """The files beside the images that may describe them (`labels.DOCUMENTS`), by their paths inside the source."""
+    validation: frozenset[str] | None = None
+    """Names of the images that the data set itself appoints for validation; None where it says nothing of that."""
+    credits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Author, license, its address, title and address of the images of which that is known, by name."""
 
     def chosen(self, kept: Sequence[int], rejected: list[tuple[str, str]]) -> "Source":
         """The source with some of its items alone; `rejected` says (name, reason) of the others."""

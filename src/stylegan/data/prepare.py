@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stylegan import __version__
-from stylegan.data import align, huggingface, labels
+from stylegan.data import align, ffhq, huggingface, labels
 from stylegan.data.choosing import Chosen, choose, proposal
 from stylegan.data.decoding import size_of
 from stylegan.data.fitting import Fit, Fitting, check_pad, decode
@@ -75,6 +75,9 @@ class PrepareConfig:
     hold_out: int | float = 0
     """Number (1 or more) or share (below 1) of images kept apart, the last ones by name: training never sees
     them, and metrics compare with them."""
+    own_split: bool = False
+    """Hold out the images that the data set itself appoints for validation (FFHQ: the last 10,000, by its
+    ffhq-dataset-v2.json). The paper trains on all of them."""
     seed: int = 0
     """Seed of the order in which the images are stored."""
     workers: int | None = None
@@ -101,9 +104,9 @@ def prepare(
     start = time.perf_counter()
     _check_config(config)
     check_target(store)  # before the work, not after it
-    if config.fit == "face":
-        align.check()
     with _opened(source, store, config, progress) as listing:
+        if config.fit == "face" and any(getattr(item, "face", None) is None for item in listing.items):
+            align.check()
         chosen = choose(listing, config.exclude, config.drop_duplicates, config.workers, progress)
         resolution, why = _resolution(chosen.source, config)
         written = _write_store(chosen, source, store, replace(config, resolution=resolution), progress)
@@ -131,7 +134,7 @@ def _opened(source: Path | str, store: Path | str, config: PrepareConfig, progre
     from_table = config.labels_from is not None or config.label_column is not None
     classes = "none" if from_table else config.classes
     if not huggingface.is_dataset(source):
-        listing = open_source(source, classes, every_column=not from_table)
+        listing = open_source(source, classes, every_column=not from_table, faces=config.fit == "face")
         yield _labeled(listing, source, config) if from_table else listing
         return
     if config.classes == "folders":
@@ -181,6 +184,8 @@ class _Written:
     held_out_count: int = 0
     cropped: list[float] = field(default_factory=list)
     """The share of each image that the crop took away."""
+    names: list[str] = field(default_factory=list)
+    """The names of the images that were stored."""
     label_counts: dict[str, int] = field(default_factory=dict)
     """How many images each class has."""
 
@@ -207,8 +212,12 @@ def _write_store(
     }
     order = np.random.RandomState(config.seed).permutation(len(listing.items))
     held_out = _held_out(config.hold_out, [item.name for item in listing.items], source)
+    if config.own_split:
+        if not listing.validation:
+            raise InputError(f"{source} appoints no images for validation; leave out own_split, or use hold_out")
+        held_out = {i for i, item in enumerate(listing.items) if item.name in listing.validation}
     if held_out:
-        made["hold_out"] = config.hold_out
+        made["hold_out"] = "own split" if config.own_split else config.hold_out
         order = sorted(order, key=lambda i: i not in held_out)  # first, as a limit ends the rest
     items = [listing.items[i] for i in order]
     workers = worker_count(config.workers, len(items))
@@ -237,6 +246,7 @@ def _write_store(
             label = listing.labels[i] if listing.labels is not None else None
             attributes = listing.attributes[i] if listing.attributes is not None else None
             writer.add(result.levels, item.name, label, attributes, held_out=i in held_out)
+            written.names.append(item.name)
             if i not in held_out:
                 kept.add(result.levels)
                 if label is not None:
@@ -256,6 +266,8 @@ def _write_store(
         made["skipped"] = len(skipped)
         for name, page in kept.pages():
             writer.add_file(name, page)
+        if listing.credits:
+            writer.add_file("CREDITS.txt", ffhq.credits_of(listing, written.names))
     written.count, written.held_out_count = writer.count, writer.held_out_count
     return written
 
@@ -319,6 +331,8 @@ def _check_config(config: PrepareConfig) -> None:
     resolution = LARGEST_PROPOSAL if config.resolution is None else config.resolution
     _check_numbers(resolution, config.seed, limit=config.limit, workers=config.workers)
     _check_hold_out(config.hold_out)
+    if config.own_split and config.hold_out:
+        raise InputError("hold_out and own_split both say what is held out; leave out one of them")
     if config.fit not in get_args(Fit):
         raise InputError(f"fit is {config.fit!r}; use one of: {', '.join(get_args(Fit))}")
     if config.channels not in (1, 3, 4):
@@ -406,7 +420,7 @@ class _Prepare:
     def __call__(self, item: Item) -> _Prepared | str:
         try:
             data = item.read()
-            return _Prepared(pyramid(decode(data, self.fitting)), size_of(data))
+            return _Prepared(pyramid(decode(data, self.fitting, getattr(item, "face", None))), size_of(data))
         except Unusable as error:
             return str(error)
 

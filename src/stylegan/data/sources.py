@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from stylegan.data import labels, lmdb, tfrecords
+from stylegan.data import ffhq, labels, lmdb, tfrecords
 from stylegan.data.items import (
     MAX_DOCUMENT_BYTES,
     MAX_FILE_BYTES,
@@ -45,13 +45,17 @@ ARCHIVE_SUFFIXES = frozenset((".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zs
 # fmt: on
 SHEET_NAMES, SAMPLE_NAME = ("grid.png", "comparison.png"), re.compile(r"(seed|edited|row)\d+\.png")
 METADATA_NAMES = frozenset(("thumbs.db", "desktop.ini", "license", "licence", "readme", "copying", "icon\r"))
-FFHQ_IMAGES = "images1024x1024"
 
 Classes = Literal["auto", "folders", "none"]
 
 
 def open_source(
-    path: Path | str, classes: Classes = "auto", *, sheets: bool = False, every_column: bool = True
+    path: Path | str,
+    classes: Classes = "auto",
+    *,
+    sheets: bool = False,
+    every_column: bool = True,
+    faces: bool = False,
 ) -> Source:
     """List the images of a folder (any depth), a zip file, tar files (`x.tar`, `x-{000..009}.tar`, or a folder of
     them), TFRecords (a file or a folder), or an LMDB folder.
@@ -59,13 +63,13 @@ def open_source(
     `classes` says where class labels come from: "auto", from the format or from files beside the images, where there
     are any (labels.py); "folders", the sub-folders (the first level at which the images' paths differ); "none".
     Attributes come from CelebA's list where there is one. sheets: list what `generate` writes beside its samples, too.
-    every_column: see `labels.with_attributes`.
+    every_column: see `labels.with_attributes`. faces: faces are to be cut out of the images.
 
     Raises InputError if the path does not exist, is none of these, or holds no image, or if the labels or attributes
     cannot be understood.
     """
     try:
-        source = _list_images(path, with_labels=classes == "auto")
+        source = _list_images(path, with_labels=classes == "auto", faces=faces)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror or error}); check its permissions") from error
     if classes == "folders":
@@ -80,7 +84,7 @@ def open_source(
     return replace(source, name=printable(source.name), rejected=rejected)
 
 
-def _list_images(source: Path | str, *, with_labels: bool) -> Source:
+def _list_images(source: Path | str, *, with_labels: bool, faces: bool) -> Source:
     """Look at what is there, and list its images (with the labels that its format has, or without)."""
     if shards := re.fullmatch(r"(.*)\{(\d+)\.\.(\d+)\}(.*)", str(source)):
         return _list_tars(Path(source).name, _shards(*shards.groups()), with_labels)
@@ -95,7 +99,7 @@ def _list_images(source: Path | str, *, with_labels: bool) -> Source:
         tars = [path / name for name in names if name.endswith(".tar") and (path / name).is_file()]
         if tars and not any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
             return _list_tars(path.resolve().name, tars, with_labels)
-        return _list_folder(path)
+        return _list_folder(path, faces)
     if not path.exists():
         raise InputError(f"{path} does not exist; give a folder of images, or a zip or tar file of them")
     if not path.is_file():
@@ -173,10 +177,11 @@ def _without_sheets(source: Source) -> Source:
 # --- A folder ----------------------------------------------------------------------------------
 
 
-def _list_folder(root: Path) -> Source:
+def _list_folder(root: Path, faces: bool) -> Source:
     """The image files under a folder, links to folders included.
 
-    Of FFHQ's own folder only the images of 1024 x 1024 are taken: thumbnails and originals show the same again.
+    Of FFHQ's own folder only the images of 1024 x 1024 are taken, or where faces are to be cut out the photographs:
+    thumbnails, and the other of the two, show the same again.
     """
     items: list[Item] = []
     rejected: list[tuple[str, str]] = []
@@ -195,8 +200,8 @@ def _list_folder(root: Path) -> Source:
             continue
         visited.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
-        if Path(folder) == root and FFHQ_IMAGES in subfolders:
-            subfolders[:] = [FFHQ_IMAGES]
+        if Path(folder) == root and (chosen := ffhq.folder_of(subfolders, faces)):
+            subfolders[:] = [chosen]
         inside = Path(folder).relative_to(root)
         for file in files:
             name = (inside / file).as_posix()
@@ -210,7 +215,7 @@ def _list_folder(root: Path) -> Source:
                 rejected.append((name, "not a file"))
             else:
                 items.append(FileItem(name, str(root)))
-    return Source(root.resolve().name, _by_name(items), rejected, documents=documents)
+    return ffhq.described(Source(root.resolve().name, _by_name(items), rejected, documents=documents), root)
 
 
 def _document(item: Item, size: int, path: Path) -> bytes:

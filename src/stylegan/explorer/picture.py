@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -190,10 +190,17 @@ def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
     """
     name = f"seed{recipe.seed:04d}" if recipe.found is None else "found"
     files = [folder / f"{name}.png", folder / f"{name}.safetensors"]
-    save_image(picture(explorer, recipe), files[0])
+    save_image(picture(explorer, recipe), files[0], made=record(explorer, recipe))
     noise = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
     sampling.save_latents(files[1], w=w_of(explorer, recipe), noise=noise, model=explorer.generator)
     return [str(file) for file in files]
+
+
+def record(explorer: Explorer, recipe: Recipe) -> dict[str, Any]:
+    """How the picture is made, for its file: its w, whatever it came from."""
+    seed = planes_seed(recipe) if recipe.noise == "random" else None
+    drawn = recipes.Recipe(latents=w_of(explorer, recipe), noise=recipe.noise, noise_seed=seed)
+    return next(recipes.records(drawn, explorer.generator, batch=1, also={"explorer": describe(explorer, recipe)}))
 
 
 # --- previews, for networks that are slow where they run

@@ -1,4 +1,5 @@
-"""Checkpoints of other programs: those of genforce hold StyleGAN networks as they are here; others are named.
+"""Checkpoints of other programs: those of genforce hold StyleGAN networks as they are here, those of mmgeneration
+nearly (mmgeneration.py); others are named.
 
 genforce (github.com/genforce/genforce) computes what the official networks compute, and keeps their layout with the
 outputs first. A checkpoint does not tell the options; all that its authors published have the defaults, which are
@@ -6,7 +7,6 @@ fused up-convolutions from 128 x 128 on and a learning rate of 0.01 for the mapp
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import InputError
-from stylegan.interop import torch_files
+from stylegan.interop import mmgeneration, torch_files
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig, Growth
 from stylegan.networks.layers import FeatureMaps, build
@@ -35,26 +35,46 @@ class Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read a checkpoint of genforce. Raises InputError, naming what it is where that is known, for any other."""
+    """Read a checkpoint of genforce or mmgeneration. Raises InputError, naming what it is where that is known, for any
+    other."""
     content = torch_files.load(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} is a file of torch, but holds no networks")
     if reason := _why_not(content):
         raise InputError(f"{path} is {reason}")
+    if states := mmgeneration.states_of(content):
+        return _of_mmgeneration(path, states)
     networks = content["models"] if isinstance(content.get("models"), dict) else content
     names = [name for name in ("generator_smooth", "generator") if name in networks]
     if not names:
-        raise InputError(f"{path} is a file of torch, but holds no generator of genforce, the one kind that is read")
+        raise InputError(
+            f"{path} is a file of torch, but holds no generator of genforce or mmgeneration, which are read"
+        )
     try:
         states = {name: _state_of(networks[name], name) for name in (*names, "discriminator") if name in networks}
-        if sum(t.nbytes for state in states.values() for t in state.values()) > 2 * path.stat().st_size:  # if float16
-            raise InputError("it repeats its numbers, which no checkpoint does")
+        _check_size(path, states)
         generators = [_generator(states[name]) for name in names]
         discriminator = _discriminator(states["discriminator"]) if "discriminator" in states else None
     except InputError as error:
         raise InputError(f"{path} cannot be read as a checkpoint of genforce: {error}") from error
     raw = generators[1] if len(generators) > 1 else None
     return Checkpoint(generators[0], raw, discriminator, "a checkpoint of genforce, taken to have its default options")
+
+
+def _of_mmgeneration(path: Path, tables: dict[str, Any]) -> Checkpoint:
+    try:
+        states = {name: _state_of(table, name) for name, table in tables.items()}
+        _check_size(path, states)
+        generators = [mmgeneration.generator_from(state) for state in states.values()]
+    except InputError as error:
+        raise InputError(f"{path} cannot be read as a checkpoint of mmgeneration: {error}") from error
+    raw = generators[1] if len(generators) > 1 else None
+    return Checkpoint(generators[0], raw, None, "a checkpoint of mmgeneration, without its discriminator")
+
+
+def _check_size(path: Path, states: dict[str, dict[str, Tensor]]) -> None:
+    if sum(t.nbytes for state in states.values() for t in state.values()) > 2 * path.stat().st_size:  # if float16
+        raise InputError("it repeats its numbers, which no checkpoint does")
 
 
 def _why_not(content: dict) -> str:
@@ -103,7 +123,7 @@ def _generator(state: dict[str, Tensor]) -> Generator:
         w_dim=w_dim,
         mapping_layers=depth,
         mapping_width=first[0],
-        feature_maps=_feature_maps(len(state[f"synthesis.layer{2 * i}.bias"]) for i in range(layers // 2)),
+        feature_maps=FeatureMaps.of(len(state[f"synthesis.layer{2 * i}.bias"]) for i in range(layers // 2)),
     )
     lod = _lod(state.pop("synthesis.lod", None), top)
     tensors = {}
@@ -147,7 +167,7 @@ def _generator_tensor(name: str, tensor: Tensor) -> tuple[str, Tensor]:
 def _discriminator(state: dict[str, Tensor]) -> Discriminator:
     inputs = _numbers(state, r"input(\d+)\.bias")
     top = 2 << inputs
-    maps = _feature_maps(len(state[f"input{i}.bias"]) for i in reversed(range(inputs)))
+    maps = FeatureMaps.of(len(state[f"input{i}.bias"]) for i in reversed(range(inputs)))
     last = _shape(state, f"layer{2 * inputs - 2}.weight", 4)
     outputs = _shape(state, f"layer{2 * inputs}.weight", 2)[0]
     config = DiscriminatorConfig(
@@ -187,13 +207,6 @@ def _shape(state: dict[str, Tensor], name: str, dimensions: int) -> tuple[int, .
     if name not in state or state[name].ndim != dimensions:
         raise InputError(f"its tensor {name} is missing, or has another shape")
     return tuple(state[name].shape)
-
-
-def _feature_maps(maps: Iterable[int]) -> FeatureMaps:
-    """Configuration with these numbers of maps at 4 x 4, 8 x 8, ...: min(base / (resolution / 2), maximum)."""
-    maps = list(maps)
-    falling = [n * (2 << i) for i, n in enumerate(maps) if n < maps[0]]
-    return FeatureMaps(base=falling[0] if falling else maps[0] << len(maps), maximum=maps[0])
 
 
 def _lod(value: Tensor | None, top: int) -> float:

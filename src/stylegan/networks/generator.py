@@ -97,6 +97,11 @@ class GeneratorConfig:
     skips of Karras et al., 2020, section 4.1). For trainings that do not grow."""
     use_blur: bool = True
     """Binomial filter after each upsampling (bilinear resampling, appendix C)."""
+    activate_before_blur: bool = False
+    """Give each up-convolution a bias and an activation of its own, before the filter, as mmgeneration's networks
+    have: for models that come from there."""
+    norm_epsilon: Annotated[float, above(0)] = ops.EPSILON
+    """What is added to the variance where instance norm divides by its root."""
     activation: Activation = "lrelu"
     """Nonlinearity of the synthesis network: leaky ReLU of slope 0.2, or ReLU."""
     equalized: bool = True
@@ -113,6 +118,8 @@ class GeneratorConfig:
             raise InputError("a traditional generator (use_styles off) needs its latent as input: turn const_input off")
         if self.use_demodulation and (self.use_instance_norm or not self.use_styles):
             raise InputError("use_demodulation takes the place of use_instance_norm, and needs use_styles")
+        if self.use_demodulation and self.activate_before_blur:
+            raise InputError("use_demodulation is for convolutions without a bias: turn activate_before_blur off")
         mapped = self.z_dim + self.label_width
         if self.mapping_layers == 0 and self.w_dim != mapped:
             raise InputError(f"without mapping layers w is z itself: set w_dim to {mapped}, not {self.w_dim}")
@@ -140,7 +147,9 @@ class GeneratorConfig:
             maps, below = self.feature_maps(r), self.feature_maps(r // 2)
             epilogue = maps * (1 + self.use_noise) + (2 * maps * (w + 1) if self.use_styles else 0)
             planes = 2 * r * r if self.use_noise else 0
-            first = 9 * below * maps if r > 4 else 16 * maps * (1 if self.const_input else w)
+            first = (
+                (9 * below + self.activate_before_blur) * maps if r > 4 else 16 * maps * (1 if self.const_input else w)
+            )
             total += first + 9 * maps * maps + 2 * epilogue + planes + (maps + 1) * self.channels
         return total
 
@@ -193,10 +202,10 @@ class LayerEpilogue(nn.Module):
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
         if self.style is None:
-            return ops.instance_norm(x) if self.config.use_instance_norm else x
+            return ops.instance_norm(x, self.config.norm_epsilon) if self.config.use_instance_norm else x
         scale, bias = self.style(w)
         if self.config.use_instance_norm:
-            return ops.adain(x, scale, bias)
+            return ops.adain(x, scale, bias, self.config.norm_epsilon)
         return x * scale[:, :, None, None].to(x.dtype) + bias[:, :, None, None].to(x.dtype)
 
     def scale(self, w: Tensor) -> Tensor | None:
@@ -213,7 +222,8 @@ class SynthesisBlock(nn.Module):
         maps, equalized = config.feature_maps(resolution), config.equalized
         if resolution > 4:
             below = config.feature_maps(resolution // 2)
-            self.conv0 = Conv(below, maps, bias=False, resample="up", equalized=equalized)
+            own_bias = config.activate_before_blur
+            self.conv0 = Conv(below, maps, bias=own_bias, resample="up", equalized=equalized)
         elif config.const_input:
             self.const = nn.Parameter(torch.ones(maps, 4, 4))
         else:
@@ -236,6 +246,8 @@ class SynthesisBlock(nn.Module):
         -> [N, C, H, W] in dtype"""
         if x is not None:
             x = self._convolve(self.conv0, x, scale)
+            if self.config.activate_before_blur:
+                x = activate(x, self.config.activation)
             if self.config.use_blur:
                 x = ops.blur(x)
         else:

@@ -4,7 +4,7 @@ Weights are stored as N(0, 1) and multiplied by their He constant when they are 
 not depend on the scale of the gradient, moves all layers at the same relative speed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -47,6 +47,13 @@ class FeatureMaps:
 
     def __call__(self, resolution: int) -> int:
         return self.at_stage(log2(resolution) - 1)
+
+    @classmethod
+    def of(cls, maps: Iterable[int]) -> "FeatureMaps":
+        """The one that gives these numbers of maps at 4 x 4, 8 x 8, ...: min(base / (resolution / 2), maximum)."""
+        maps = list(maps)
+        falling = [n * (2 << i) for i, n in enumerate(maps) if n < maps[0]]
+        return cls(base=falling[0] if falling else maps[0] << len(maps), maximum=maps[0])
 
     def at_stage(self, stage: int) -> int:
         """Maps at a stage; stage 0 is the width of the discriminator's hidden dense layer."""

@@ -7,6 +7,9 @@ statistics over them are float32 all the same.
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +21,18 @@ KERNELS = os.environ.get("STYLEGAN_KERNELS", "torch")
 """Implementation of the blur on CUDA: "torch", or "triton" for the kernels in `kernels.py`."""
 EPSILON = 1e-8  # of pixel norm, instance norm and minibatch standard deviation; inside the root
 
+_twice: ContextVar[bool] = ContextVar("twice differentiable", default=False)
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Inside, no function has a derivative that cannot be differentiated again: the references stand in for those."""
+    token = _twice.set(True)
+    try:
+        yield
+    finally:
+        _twice.reset(token)
+
 
 def pixel_norm(x: Tensor) -> Tensor:
     """Scale every feature vector (dimension 1) to unit mean square. [N, C, ...] -> the same."""
@@ -25,36 +40,36 @@ def pixel_norm(x: Tensor) -> Tensor:
     return x * torch.rsqrt(mean_square + EPSILON).to(x.dtype)
 
 
-def instance_norm(x: Tensor) -> Tensor:
+def instance_norm(x: Tensor, epsilon: float = EPSILON) -> Tensor:
     """Normalize each feature map to zero mean and unit (biased) variance: the inner part of eq. 1."""
-    centered, rstd = _centered(x)
+    centered, rstd = _centered(x, epsilon)
     return centered * rstd.to(x.dtype)
 
 
-def adain(x: Tensor, y_scale: Tensor, y_bias: Tensor) -> Tensor:
+def adain(x: Tensor, y_scale: Tensor, y_bias: Tensor, epsilon: float = EPSILON) -> Tensor:
     """Adaptive instance normalization, eq. 1: y_s (x - mu(x)) / sigma(x) + y_b. The styles are [N, C].
 
     The mean is taken off first: written as x * a + (b - mean * a) a map without variance, such as the constant
     input, would lose most of its digits. The derivative, which autograd would put together from 27 passes over the
     activation, is written out; it cannot be differentiated again, as that of `adain_reference` can.
     """
-    if torch.compiler.is_compiling():  # the compiler writes its own derivative
-        return adain_reference(x, y_scale, y_bias)
-    return _AdaIN.apply(x, y_scale, y_bias)
+    if torch.compiler.is_compiling() or _twice.get():  # the compiler writes its own derivative
+        return adain_reference(x, y_scale, y_bias, epsilon)
+    return _AdaIN.apply(x, y_scale, y_bias, epsilon)
 
 
-def adain_reference(x: Tensor, y_scale: Tensor, y_bias: Tensor) -> Tensor:
+def adain_reference(x: Tensor, y_scale: Tensor, y_bias: Tensor, epsilon: float = EPSILON) -> Tensor:
     """`adain`, as eq. 1 reads."""
-    y = y_scale[:, :, None, None] * instance_norm(x) + y_bias[:, :, None, None]
+    y = y_scale[:, :, None, None] * instance_norm(x, epsilon) + y_bias[:, :, None, None]
     return y.to(x.dtype)
 
 
 class _AdaIN(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, y_scale, y_bias):
+    def forward(ctx, x, y_scale, y_bias, epsilon):
         mean = _mean_of_maps(x)
         centered = _minus(x, mean)
-        rstd = torch.rsqrt(_mean_of_maps(centered.square()) + EPSILON)
+        rstd = torch.rsqrt(_mean_of_maps(centered.square()) + epsilon)
         ctx.save_for_backward(x, mean, rstd, y_scale)  # not `centered`: x is kept by the activation before anyway
         scale = (rstd * y_scale[:, :, None, None]).to(x.dtype)
         return torch.addcmul(y_bias[:, :, None, None].to(x.dtype), centered, scale)
@@ -72,7 +87,7 @@ class _AdaIN(torch.autograd.Function):
         of_x = torch.addcmul((-scale * mean_g).to(x.dtype), gradient, scale.to(x.dtype))
         of_x.addcmul_(centered, (scale * rstd * of_scale).to(x.dtype), value=-1)
         count = x.shape[2] * x.shape[3]
-        return of_x, of_scale[:, :, 0, 0] * count, mean_g[:, :, 0, 0] * count
+        return of_x, of_scale[:, :, 0, 0] * count, mean_g[:, :, 0, 0] * count, None
 
 
 def demodulate(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
@@ -93,10 +108,10 @@ def demodulate_reference(y: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     return (y / deviation[:, :, None, None] * 2**0.5).to(y.dtype)
 
 
-def _centered(x: Tensor) -> tuple[Tensor, Tensor]:
+def _centered(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """x without the mean of each feature map, and one over each map's deviation [N, C, 1, 1]."""
     centered = _minus(x, _mean_of_maps(x))
-    return centered, torch.rsqrt(_mean_of_maps(centered.square()) + EPSILON)
+    return centered, torch.rsqrt(_mean_of_maps(centered.square()) + epsilon)
 
 
 def _mean_of_maps(x: Tensor) -> Tensor:
@@ -136,7 +151,7 @@ def add_noise_and_bias(x: Tensor, plane: Tensor | None, strength: Tensor | None,
     x: [N, C, H, W]. plane: noise [N or 1, 1, H, W], or None for none. strength, bias: [C]. The derivative of both
     comes from one product instead of two sums, one of them over a tensor as large as x.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or _twice.get():
         return add_noise_and_bias_reference(x, plane, strength, bias)
     return _AddNoiseAndBias.apply(x, plane, strength, bias)
 

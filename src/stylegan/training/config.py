@@ -15,6 +15,7 @@ from stylegan.resolutions import resolutions
 from stylegan.training.augment import AugmentConfig
 from stylegan.training.features import FeaturesConfig
 from stylegan.training.losses import LossConfig
+from stylegan.training.path_length import PathLengthConfig
 from stylegan.training.schedule import ScheduleConfig
 
 
@@ -36,6 +37,7 @@ class TrainingConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    path_length: PathLengthConfig = field(default_factory=PathLengthConfig)
     mirror: bool = True
     """Flip images at random."""
     mixing_probability: Annotated[float, between(0, 1)] = 0.9
@@ -120,6 +122,8 @@ class TrainingConfig:
             raise InputError("graphs can be combined neither with compile nor with micro_batch; leave out one of them")
         if self.graphs and self.loss.gamma_end is not None:
             raise InputError("graphs hold loss.r1_gamma as it was recorded: leave out graphs, or loss.gamma_end")
+        if self.graphs and self.path_length.weight:
+            raise InputError("path lengths are not recorded as graphs: leave out graphs, or path_length.weight")
         if 0 < self.micro_batch < d.group_size:
             raise InputError(
                 f"micro_batch is {self.micro_batch}; give at least discriminator.group_size, {d.group_size}"

@@ -106,7 +106,8 @@ class TrainedCritic:
 
     def __init__(self, config: FeaturesConfig, device: torch.device) -> None:
         self.critic = FeatureCritic(config).to(device)
-        self.adam = Adam(self.critic.parameters(), lr=config.learning_rate, betas=(0.0, 0.99), fused=device.type != "mps")
+        fused = device.type != "mps"
+        self.adam = Adam(self.critic.parameters(), lr=config.learning_rate, betas=(0.0, 0.99), fused=fused)
 
     def step(self) -> None:
         """Average the gradients over the processes and step, unless any of them is not finite."""

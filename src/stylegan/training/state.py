@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stylegan.device import pick_precision, set_precision
 from stylegan.errors import InputError
@@ -44,6 +45,7 @@ class TrainState:
     skipped_in_a_row: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})
     augmentation: Augmentation | None = None
     features: TrainedCritic | None = None
+    path_length: Tensor | None = None  # moving mean of G's path lengths, []; None without their regularization
     graphs: Graphs | None = None  # not saved: recorded anew
 
     @property
@@ -89,13 +91,15 @@ class TrainState:
         for name in ("g", "d"):
             self.count_skipped(name)
         parts = {"augmentation": self.augmentation, "features": self.features}
+        optional = {name: part.to_dict() for name, part in parts.items() if part is not None}
+        optional |= {} if self.path_length is None else {"path_length": self.path_length.item()}
         return {
             "data": self.data,
             **{name: getattr(self, name) for name in _NUMBERS},
             "stage": self.stage,
             "resolution_and_fade": tuple(self.growth),
             **{name: getattr(self, name).state_dict() for name in _TENSORS},
-            **{name: part.to_dict() for name, part in parts.items() if part is not None},
+            **optional,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -119,6 +123,8 @@ class TrainState:
             self.augmentation.restore(saved["augmentation"])
         if self.features is not None and "features" in saved:
             self.features.restore(saved["features"])
+        if self.path_length is not None and isinstance(saved.get("path_length"), float):
+            self.path_length.fill_(saved["path_length"])
 
     def begin_with(self, model: Model, class_names: tuple[str, ...] = ()) -> None:
         """Take the weights of a model, as far as they fit; `config.taken_over` says what was done.
@@ -150,6 +156,7 @@ def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> T
     state = TrainState(config, data, g, d, g_ema, *new_optimizers(config, g, d), graphs=graphs)
     state.augmentation = new_augmentation(config.augment, device)
     state.features = new_critic(config.features, device, config.seed)
+    state.path_length = torch.zeros((), device=device) if config.path_length.weight else None
     state.growth = Growth(config.schedule.initial_resolution, 0.0)
     return state
 

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from stylegan import processes, randomness, sampling
 from stylegan.data.loader import to_reals
+from stylegan.networks import ops
 from stylegan.networks.generator import Growth
 from stylegan.networks.layers import weights_scaled_once
 from stylegan.randomness import draw_of_key, draw_uniform_of_key
-from stylegan.training import ema, graphs, losses
+from stylegan.training import ema, graphs, losses, path_length
 from stylegan.training.augment import augmented, tally
 from stylegan.training.batches import Reals
 from stylegan.training.losses import LossConfig
@@ -83,6 +84,7 @@ def step_generator(state: TrainState, now: State, reals: list[Reals], means: Mea
     track_gradients(state.config, state.d)
     if state.features is not None:
         state.features.critic.requires_grad_(True)
+    _regularize_path_length(state, now, reals, means)
     _optimize(state, "g", now, means)
     _update_w_avg(state, w_sum / now.batch_size)
 
@@ -191,6 +193,39 @@ def _pass_of_g(
         loss = loss + state.config.features.weight * quantities["loss_g_features"]
     (loss.sum() / now.batch_size).backward()
     return quantities, w_first.detach().sum(dim=0)
+
+
+def _regularize_path_length(state: TrainState, now: State, reals: list[Reals], means: Means) -> None:
+    """Where it is their turn, add the gradients that the path lengths of other fakes give G.
+
+    A whole batch is held against the mean as it was before, so that its division into parts changes nothing.
+    """
+    config = state.config.path_length
+    weight = config.weight_at_step(state.images_seen // now.batch_size)
+    if not weight:
+        return
+    total = torch.zeros_like(state.path_length)
+    for micro in reals:
+        with ops.twice_differentiable():  # where activations are computed again, backward is when
+            lengths = _path_lengths(state, now, *_on_device(state, micro.sample_index, micro.labels_of_g))
+            penalty = path_length.penalty_of(lengths, state.path_length)
+            (penalty.sum() * (weight / now.batch_size)).backward()
+        means.add(path_length=lengths, path_penalty=penalty)
+        total += lengths.detach().sum()
+    processes.all_reduce_sum([total])
+    state.path_length = path_length.moved(state.path_length, total / now.batch_size, config.decay)
+
+
+def _path_lengths(state: TrainState, now: State, index: Tensor, labels: Tensor | None) -> Tensor:
+    """Path lengths [n] of fakes of one style each."""
+    config, keys, step = state.config.generator, _keys(state), "path length"
+    z = draw_of_key((config.z_dim,), keys(f"z of {step}"), index)
+    y = draw_of_key((config.channels, now.resolution, now.resolution), keys(f"pixels of {step}"), index)
+
+    def images_of(w: Tensor) -> Tensor:
+        return _synthesize(state, w[:, None].expand(-1, config.num_layers, -1), now, step, keys, index)
+
+    return path_length.lengths_of(images_of, state.g.mapping(z, labels)[:, 0], y)
 
 
 def _draw_w(
