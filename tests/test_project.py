@@ -140,7 +140,13 @@ def test_refusals(generator, monkeypatch, tmp_path):
     with pytest.raises(InputError, match="stylegan fetch lpips"):
         projection.project(generator, goal, replace(SHORT, distance="lpips"))
     assert projection.project(generator, goal, replace(SHORT, distance="auto", steps=1)).step == 1
-    for bad in ({"steps": 0}, {"learning_rate": 0.0}, {"perturbation": -1.0}, {"noise_weight": float("nan")}):
+    for bad in (
+        {"steps": -1},
+        {"start": "nearest"},
+        {"learning_rate": 0.0},
+        {"perturbation": -1.0},
+        {"noise_weight": float("nan")},
+    ):
         with pytest.raises(InputError):
             ProjectConfig(**bad)
 

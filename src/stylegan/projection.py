@@ -13,20 +13,17 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from stylegan import sampling, videos, weights
+from stylegan import encoders, likeness, sampling, tuning, videos, weights
 from stylegan.config import above, at_least, check
 from stylegan.data.fitting import Fit, Fitting, decode
 from stylegan.data.items import Unusable
-from stylegan.downloads import DOWNLOADS, cache_folder
 from stylegan.errors import InputError
 from stylegan.files import printable
 from stylegan.images import contact_sheet, from_uint8, grid, save_image
-from stylegan.metrics.extractors import Distance, load_distance
-from stylegan.metrics.stream import to_rgb
+from stylegan.likeness import psnr as psnr
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.recipe import Recipe, record_of_sheet, records, shown
@@ -46,12 +43,13 @@ class ProjectConfig:
     distance: str = "auto"
     """Perceptual distance beside the pixels: lpips, mobilenet-v2, none, or auto, which is lpips where it has been
     fetched."""
-    start: Literal["best", "average"] = "best"
-    """Start: the sample nearest to the image (best), or the average of W."""
+    start: str = "best"
+    """Start: the sample nearest to the image (best), the average of W (average), or what an encoder finds, the file of
+    `stylegan encoder` (encoder=FILE)."""
     candidates: Annotated[int, at_least(1)] = 500
     """Number of samples that the best is chosen of."""
-    steps: Annotated[int, at_least(1)] = 500
-    """Number of steps of Adam."""
+    steps: Annotated[int, at_least(0)] = 500
+    """Number of steps of Adam; 0 takes the start as it is."""
     learning_rate: Annotated[float, above(0)] = 0.2
     """Highest learning rate, in standard deviations of W; it rises over the first 5 % and falls over the last half."""
     perturbation: Annotated[float, at_least(0)] = 0.05
@@ -63,6 +61,14 @@ class ProjectConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.start not in ("best", "average") and not self.encoder:
+            raise InputError(f"the start {self.start!r} is unknown; use best, average or encoder=FILE")
+
+    @property
+    def encoder(self) -> str:
+        """File of the encoder to start from; "" where there is none."""
+        name, _, file = self.start.partition("=")
+        return file if name == "encoder" else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,29 +116,30 @@ def projecting(
     config = config or ProjectConfig()
     targets = targets.to(generator.w_avg)
     _check(generator, targets, label)
-    distance = _distance(config.distance, targets)
+    distance = likeness.open_distance(config.distance, targets.shape[3], targets.device)
 
     # coordinates v of w = middle + spread v, and where to begin
     draws = torch.Generator().manual_seed(config.seed)
     pool = sampling.sample_w(generator, 10_000, draws, label)
-    middle, spread = _coordinates(pool)
-    nearest = _nearest(generator, pool[: config.candidates], targets, config) if config.start == "best" else middle
-    v = torch.linalg.solve(spread, (nearest - middle).expand(len(targets), -1).T).T
-    v = v[:, None].repeat(1, generator.config.num_layers if config.space == "w+" else 1, 1).requires_grad_()
+    middle, spread = sampling.coordinates(pool)
+    start = _start(generator, pool, targets, config)
+    v = torch.linalg.solve(spread, (start - middle).flatten(0, 1).T).T.unflatten(0, start.shape[:2])
+    if config.space == "w":
+        v = v.mean(dim=1, keepdim=True)
+    v = v.expand(len(targets), generator.config.num_layers if config.space == "w+" else 1, -1).clone().requires_grad_()
     planes = _fresh_planes(generator, targets, draws) if config.noise.startswith("optimi") else []
     optimized = [v, *planes]
     adam = torch.optim.Adam(optimized)
 
     for step in range(config.steps + 1):
         # the images of a w near by, and in the last quarter of w itself
-        done = step / config.steps
+        done = step / max(config.steps, 1)
         jitter = config.perturbation * max(0.0, 1 - done / 0.75) ** 2
         near = v + jitter * torch.randn(1, *v.shape[1:], generator=draws).to(v)
         w = (middle + near @ spread.T).expand(-1, generator.config.num_layers, -1)
-        if not generator.has_w:
-            w = F.normalize(w, dim=2) * w.shape[2] ** 0.5  # of the length that a normalized z has
+        w = encoders.on_sphere(generator, w)
         images = generator.synthesis(w, noise=planes or _unchanging(config))
-        loss = _loss(images, targets, distance)
+        loss = likeness.loss(images, targets, distance)
         kept = [plane.detach().clone() for plane in planes] or _unchanging(config)
         yield Projection(step, w.detach(), kept, images.detach(), loss.detach())
         if step == config.steps:
@@ -164,12 +171,6 @@ def autocorrelation(plane: Tensor) -> Tensor:
     return total
 
 
-def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of two sets of images uint8 [N, C, H, W], in dB: [N]."""
-    error = (a.double() - b.double()).square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(255**2 / error)
-
-
 def _check(generator: Generator, targets: Tensor, label: int | None) -> None:
     resolution, config = generator.synthesis.grown.resolution, generator.config
     if targets.shape[1:] != (config.channels, resolution, resolution) or not len(targets):
@@ -182,25 +183,13 @@ def _check(generator: Generator, targets: Tensor, label: int | None) -> None:
         raise InputError(f"class {label} is unknown; this model {known}")
 
 
-def _distance(text: str, targets: Tensor) -> Distance | None:
-    """The perceptual distance, where there is one."""
-    small = targets.shape[3] < 16
-    if text == "auto":
-        fetched = all((cache_folder() / item.name).exists() for item in DOWNLOADS["lpips"])
-        text = "lpips" if fetched and not small else "none"
-    if text == "lpips" and small:
-        raise InputError("lpips wants images of 16 x 16 or more; use the distance none")
-    return None if text == "none" else load_distance(text).to(targets.device).requires_grad_(False)
-
-
-def _coordinates(pool: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean [w_dim] of w, and the matrix [w_dim, w_dim] from coordinates of unit variance to w.
-
-    Directions in which w hardly varies get a thousandth of the largest deviation.
-    """
-    values, vectors = torch.linalg.eigh(torch.cov(pool.double().T))
-    deviations = values.clamp_min(1e-6 * float(values[-1])).sqrt()
-    return pool.mean(dim=0), (vectors * deviations).to(pool)
+def _start(generator: Generator, pool: Tensor, targets: Tensor, config: ProjectConfig) -> Tensor:
+    """w [N, num_layers or 1, w_dim] to begin with. pool: samples. Raises InputError where an encoder does not fit."""
+    if config.encoder:
+        return encoders.encode(encoders.load(config.encoder, generator), generator, targets)
+    if config.start == "best":
+        return _nearest(generator, pool[: config.candidates], targets, config)[:, None]
+    return pool.mean(dim=0).expand(len(targets), 1, -1)
 
 
 @torch.no_grad()
@@ -211,26 +200,8 @@ def _nearest(generator: Generator, candidates: Tensor, targets: Tensor, config: 
         images = generator.synthesis(
             some[:, None].expand(-1, generator.config.num_layers, -1), noise=_unchanging(config)
         )
-        losses.append(torch.stack([_loss(images, target, None) for target in targets[:, None]], dim=1))
+        losses.append(torch.stack([likeness.pixel_loss(images, target) for target in targets[:, None]], dim=1))
     return candidates[torch.cat(losses).argmin(dim=0)]
-
-
-def _loss(images: Tensor, targets: Tensor, distance: Distance | None) -> Tensor:
-    """Mean squared difference of the pixels at all resolutions down to 4 x 4, and the perceptual distance: [N]."""
-    difference = images - targets
-    scales = []
-    while True:
-        scales.append(difference.square().mean(dim=(1, 2, 3)))
-        if difference.shape[3] == 4:
-            break
-        difference = ops.downsample(difference)
-    loss = torch.stack(scales).mean(dim=0)
-    if distance is None:
-        return loss
-    pair = [to_rgb(x) * 127.5 + 127.5 for x in (images, targets)]
-    while pair[0].shape[3] > 256:  # as LPIPS was made for
-        pair = [ops.downsample(x) for x in pair]
-    return loss + distance(*pair)
 
 
 def _fresh_planes(generator: Generator, targets: Tensor, draws: torch.Generator) -> list[Tensor]:
@@ -287,6 +258,7 @@ def project_files(
     *,
     fit: Fit | None = None,
     label: int | None = None,
+    tune: tuning.TuneConfig | None = None,
     video: Path | None = None,
     progress: bool = True,
     metadata: bool = True,
@@ -294,8 +266,9 @@ def project_files(
     """Project image files, each by itself, and write what was found into a folder; the PSNR of each in dB.
 
     It gets each file's target and projection, comparison.png (targets above), and latents.safetensors: w, and the noise
-    planes if they were optimized. fit, label: as for `project`. video: of the way there, .mp4 or .gif. progress: show a
-    bar. metadata: let the projections say how they were made. Raises InputError.
+    planes if they were optimized. fit, label: as for `project`. tune: how the generator is then bent around all of
+    them; tuned.safetensors is its model file, and what is drawn is drawn by it. video: of the way there, .mp4 or .gif.
+    progress: show a bar. metadata: let the projections say how they were made. Raises InputError.
     """
     generator = model.generator
     targets = torch.cat([read_image(file, generator, fit or fit_of(model.provenance)) for file in files])
@@ -307,10 +280,16 @@ def project_files(
         steps.set_postfix(loss=f"{result.loss.mean():.4f}", refresh=False)
         if video is not None and (result.step % every == 0 or result.step == config.steps):
             frames.append(shown(generator, result.images))
-    found = shown(generator, result.images)
-    decibels = psnr(found, wanted).tolist()
+    rows = [wanted, shown(generator, result.images)]
+    if tune is not None and tune.tune:
+        generator, drawn = _tune(generator, targets, result, config, tune, progress=progress)
+        rows.append(shown(generator, drawn))
+    found = rows[-1]
+    decibels = [db for row in rows[1:] for db in psnr(row, wanted).tolist()]
 
     folder.mkdir(parents=True, exist_ok=True)
+    if len(rows) > 2:
+        weights.save(folder / "tuned.safetensors", tuning.tuned_model(model, generator, len(files)))
     recipe = Recipe(latents=result.w, own_noise=result.noise)
     made = list(records(recipe, generator, batch=len(files), also=PROJECTED)) if metadata else [None] * len(files)
     for i, file in enumerate(files):
@@ -318,11 +297,30 @@ def project_files(
         save_image(wanted[i], folder / f"{name}-target.png")
         save_image(found[i], folder / f"{name}-projected.png", made=made[i])
     titles = [printable(file.stem) for file in files] + [f"{db:.1f} dB" for db in decibels]
-    sheet = contact_sheet(torch.cat([wanted, found]), titles, columns=len(files))
+    sheet = contact_sheet(torch.cat(rows), titles, columns=len(files))
     whole = record_of_sheet(recipe, generator, PROJECTED) if metadata else None
     save_image(sheet, folder / "comparison.png", sheet=True, made=whole)
     sampling.save_latents(folder / "latents.safetensors", w=result.w, noise=result.noise, model=generator)
     if video is not None:
         sheets = (grid(torch.cat([wanted, frame]), columns=len(files)) for frame in frames + [found] * 30)
         videos.write(video, ((sheet, "") for sheet in sheets), fps=30, made=whole)
-    return decibels
+    return decibels[-len(files) :]
+
+
+def _tune(
+    generator: Generator,
+    targets: Tensor,
+    found: Projection,
+    config: ProjectConfig,
+    tune: tuning.TuneConfig,
+    *,
+    progress: bool,
+) -> tuple[Generator, Tensor]:
+    """The tuned generator, and what it draws: [N, C, R, R]."""
+    distance = likeness.open_distance(config.distance, targets.shape[3], targets.device)
+    steps = tuning.tuning(generator, targets, found.w, tune, noise=found.noise, distance=distance)
+    bar = tqdm(steps, total=tune.tune, unit="step", desc="tuning", disable=None if progress else True)
+    for state in bar:
+        bar.set_postfix(loss=f"{state.loss:.4f}", refresh=False)
+    with torch.no_grad():
+        return state.generator, state.generator.synthesis(found.w, noise=found.noise)

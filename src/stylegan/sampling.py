@@ -97,6 +97,16 @@ def sample_w(
     return torch.cat(parts)
 
 
+def coordinates(pool: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean [w_dim] of samples w [N, w_dim], and the matrix [w_dim, w_dim] from coordinates of unit variance to w.
+
+    w = middle + spread v. Directions in which w hardly varies get a thousandth of the largest deviation.
+    """
+    values, vectors = torch.linalg.eigh(torch.cov(pool.double().T))
+    deviations = values.clamp_min(1e-6 * float(values[-1])).sqrt()
+    return pool.mean(dim=0), (vectors * deviations).to(pool)
+
+
 def w_center(generator: Generator, count: int = 10_000, seed: int = 0, label: int | None = None) -> Tensor:
     """The center of mass of W from `count` fresh samples, [w_dim]: E_z[f(z)] of appendix B; of a class, or of all.
 

@@ -80,7 +80,9 @@ def header_of(model: Model) -> dict[str, Any]:
         "grown": model.generator.synthesis.grown._asdict(),
         "truncation": model.generator.truncation._asdict(),
         "provenance": asdict(model.provenance),
-    } | ({"label_names": list(model.label_names)} if model.label_names else {})
+        **({"label_names": list(model.label_names)} if model.label_names else {}),
+        **({"tuned_from": model.generator.tuned_from} if model.generator.tuned_from else {}),
+    }
 
 
 def fingerprint(generator: Generator) -> str:
@@ -111,10 +113,11 @@ def fingerprint_of_rest(generator: Generator) -> str:
 def check_fingerprint(stored: str, generator: Generator, subject: str, hint: str) -> None:
     """Raise InputError where a file was made for another generator than this one.
 
-    stored: the fingerprint in the file; "" where it has none, as older files. subject: what the file holds, with its
-    verb ("the directions in FILE are"). hint: what to do.
+    stored: the fingerprint in the file; "" where it has none, as older files. What was made for the generator that this
+    one was tuned from is good for it, too: they share their W. subject: what the file holds, with its verb ("the
+    directions in FILE are"). hint: what to do.
     """
-    if stored and stored != (own := fingerprint(generator)):
+    if stored and stored != generator.tuned_from and stored != (own := fingerprint(generator)):
         raise InputError(f"{subject} of another model (fingerprint {stored!s:.40}) than this one ({own}); {hint}")
 
 
@@ -220,6 +223,7 @@ def _load_safetensors(path: Path) -> Model:
         if each is not None:
             each.synthesis.grown = Growth(grown.resolution, grown.fade)
             each.truncation = Truncation(truncation.psi, truncation.cutoff) if truncation else each.truncation
+            each.tuned_from = str(header.get("tuned_from", ""))
     return Model(generator, provenance, raw, discriminator, label_names)
 
 

@@ -1,6 +1,7 @@
 """The commands that edit: directions, edit, project, explore."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,14 +9,15 @@ from tyro.conf import Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
 from stylegan import directions as library
-from stylegan import finders, projection, videos, weights
-from stylegan.cli.arguments import Device, Flat, Metadata, Model, ModelOrBundled, command, renamed, say_next
+from stylegan import dragging, finders, projection, tuning, videos, weights
+from stylegan.cli.arguments import Device, Flat, Metadata, Model, ModelOrBundled, Store, command, renamed, say_next
 from stylegan.data.fitting import Fit
 from stylegan.device import pick_device
 from stylegan.errors import InputError
 from stylegan.files import check_output, check_output_folder
 from stylegan.images import save_image
 from stylegan.recipe import Recipe, opened, record_of_sheet, records, resolve
+from stylegan.training import encoder as training
 
 
 def find(
@@ -121,6 +123,7 @@ def project(
     model: Model,
     files: Annotated[tuple[Path, ...], Positional, arg(metavar="IMAGE")],
     config: Annotated[projection.ProjectConfig, Flat],
+    tune: Annotated[tuning.TuneConfig, Flat],
     *,
     out: Path = Path("projected"),
     fit: Fit | None = None,
@@ -134,7 +137,8 @@ def project(
     Args:
         files: Image files.
         out: Folder for comparison.png (targets above, projections below), each image's target and projection, and
-            latents.safetensors (w, and the noise planes if they were optimized), which the other commands take.
+            latents.safetensors (w, and the noise planes if they were optimized), which the other commands take; and
+            with --tune tuned.safetensors, the model that draws them.
         fit: Way to make an image square, as for `stylegan prepare`; face, which finds and aligns the largest, for a
             model of faces aligned as FFHQ's are. Default: as the model's training images did, where its file says;
             else crop, or wide for 4:3 models.
@@ -148,11 +152,70 @@ def project(
         videos.check_file(video)
     loaded = weights.load_model(model)
     loaded.generator.to(pick_device(device))
-    how = {"fit": fit, "label": class_, "video": video, "metadata": metadata}
+    how = {"fit": fit, "label": class_, "tune": tune, "video": video, "metadata": metadata}
     for file, decibels in zip(files, projection.project_files(loaded, files, out, config, **how), strict=True):
         print(f"{file}: {decibels:.1f} dB")
-    words = ("edit", model, "DIRECTIONS", "NAME=STRENGTH", "--latents", out / "latents.safetensors")
-    print(f"latents.safetensors and comparison.png in {out}. Next: {say_next(*words)}")
+    drawing = out / "tuned.safetensors" if tune.tune else model
+    words = ("edit", drawing, "DIRECTIONS", "NAME=STRENGTH", "--latents", out / "latents.safetensors")
+    tuned = "tuned.safetensors, " if tune.tune else ""
+    print(f"{tuned}latents.safetensors and comparison.png in {out}. Next: {say_next(*words)}")
+
+
+@command
+def drag(
+    model: Model,
+    points: Annotated[tuple[str, ...], Positional, arg(metavar="X,Y:X,Y")],
+    config: Annotated[dragging.DragConfig, Flat],
+    *,
+    dragged: Annotated[Recipe, Flat],
+    mask: str | None = None,
+    out: Path = Path("dragged"),
+    video: Path | None = None,
+    metadata: Metadata = True,
+    device: Device = "auto",
+) -> None:
+    """Drag points of an image to where they should be: of seeds (default: 0), or of latents of `stylegan project`.
+
+    Args:
+        points: Points, and where they are to go, in pixels from the top left: 20,30:26,30; or a JSON file of them.
+        mask: Part that may change: left,top,right,bottom in pixels (several with spaces between), or an image file
+            whose bright pixels are it. Default: that of the JSON file, else everything.
+        out: Folder for dragged0000.png and so on, comparison.png (before and, below, after) and latents.safetensors.
+        video: Video of the way there, .mp4 or .gif, to write too.
+    """
+    files = [Path(text) for text in points if text.endswith(".json")]
+    if not points or (files and len(points) > 1):
+        raise InputError("name points, such as 20,30:26,30, or one JSON file of them")
+    check_output_folder(out, *files, dragged.latents)
+    if video is not None:
+        videos.check_file(video)
+    generator = weights.load(model, pick_device(device))
+    what = dragging.read(files[0], generator) if files else dragging.Drag(tuple(map(dragging.point_of, points)))
+    if mask is not None:
+        what = replace(what, mask=dragging.mask_of(mask, generator))
+    dragging.drag_images(generator, dragged.of((0,)), what, out, config, video=video, metadata=metadata)
+    print(f"dragged images, comparison.png and latents.safetensors in {out}")
+
+
+@command
+def encoder(
+    model: Model,
+    store: Store,
+    file: Annotated[Path, Positional, arg(metavar="FILE")],
+    config: Annotated[training.EncoderTrainingConfig, Flat],
+) -> None:
+    """Train an encoder: from an image to its w+ in one pass, for `stylegan project --start encoder=FILE`.
+
+    It is trained on samples of the model's, whose w is known, and on the images of a store. FILE is renewed at every
+    report; the folder beside it, FILE-training, holds the state. Ctrl-C saves; the same command goes on.
+
+    Args:
+        file: File to write.
+    """
+    outcome = training.train_encoder(model, store, file, config)
+    quality = "" if outcome.psnr is None else f"; held-out images come back at {outcome.psnr:.1f} dB"
+    words = ("project", model, "IMAGE", "--start", f"encoder={file}")
+    print(f"{file} after {outcome.images_seen:,} images{quality}. Next: {say_next(*words)}")
 
 
 @command

@@ -196,27 +196,34 @@ class LPIPS(Distance):
 class FeatureDistance(Distance):
     """Squared Euclidean distance of an extractor's features, each scaled to length 1, on floats throughout."""
 
-    def __init__(self, extractor: MobileNetV2) -> None:
+    def __init__(self, extractor: MobileNetV2, side: int = 224) -> None:
+        """side: height and width at which the network looks; 224 is what it was trained for."""
         super().__init__()
-        self.extractor, self.name, self.checksum = extractor, f"{extractor.name} features", extractor.checksum
+        self.side, self.extractor, self.name, self.checksum = (
+            side,
+            extractor,
+            f"{extractor.name} features",
+            extractor.checksum,
+        )
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        both = F.interpolate(torch.cat([a, b]), (224, 224), mode="bicubic", antialias=True) / 127.5 - 1
+        both = F.interpolate(torch.cat([a, b]), (self.side, self.side), mode="bicubic", antialias=True) / 127.5 - 1
         first, second = F.normalize(self.extractor.features(both)).chunk(2)
         return (first - second).square().sum(dim=1)
 
 
-def load_distance(text: str) -> Distance:
+def load_distance(text: str, *, side: int = 224) -> Distance:
     """The distance that `text` names: "lpips" (fetched), "mobilenet-v2" (bundled) or "mobilenet-v2=FILE".
 
-    Raises InputError where it is none of these, or where the file is missing or does not fit.
+    side: height and width at which MobileNetV2 looks. Raises InputError where it is none of these, or where the file is
+    missing or does not fit.
     """
     if text == "lpips":
         paths = fetched("lpips")
         states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
         return LPIPS(*states, checksum_of(paths)).eval()
     if text.partition("=")[0] == "mobilenet-v2":
-        return FeatureDistance(load_extractor(text)).eval()
+        return FeatureDistance(load_extractor(text), side).eval()
     raise InputError(f"the distance {text!r} is unknown; use lpips, mobilenet-v2 or mobilenet-v2=FILE.safetensors")
 
 

@@ -301,6 +301,19 @@ class SynthesisNetwork(nn.Module):
         [N or 1, 1, H, W] a layer.
         Returns [N, channels, resolution, resolution] in about [-1, 1].
         """
+        return self._draw(w, resolution, fade, noise)[0]
+
+    def with_features(self, w: Tensor, at: int, *, noise: NoiseInput = "random") -> tuple[Tensor, Tensor]:
+        """The images of w, as `forward` draws them, and the maps [N, C, at, at] of the block of resolution `at`."""
+        images, maps = self._draw(w, None, None, noise, keep=at)
+        if maps is None:
+            raise ValueError(f"there is no block of resolution {at} in what is drawn")
+        return images, maps
+
+    def _draw(
+        self, w: Tensor, resolution: int | None, fade: ops.Fade | None, noise: NoiseInput, keep: int = 0
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `forward`; and the maps of the block of resolution `keep`."""
         if resolution is None:
             resolution, fade = self.grown.resolution, self.grown.fade if fade is None else fade
         fade = 0.0 if fade is None else fade
@@ -308,17 +321,19 @@ class SynthesisNetwork(nn.Module):
         planes = self._noise_planes(noise, resolution, w)
         w = w if self.config.use_styles else w.expand(-1, len(planes), -1)  # only the input layer will look
 
-        x = scale = None
+        x = scale = maps = None
         images: list[Tensor] = []
         for i, r in enumerate(resolutions(resolution)):
             block, layers = self.blocks[str(r)], slice(2 * i, 2 * i + 2)
             inputs = (x, scale, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
             x = run_block(block, r >= self.recompute_from, *inputs)
             scale = block.layer1.scale(w[:, 2 * i + 1])
+            maps = x if r == keep else maps
             if self.config.sum_rgb or r == resolution or (ops.is_fading(fade) and 2 * r == resolution):
                 image = block.to_rgb(x.to(w.dtype))
                 images.append(image + self._enlarged(images[-1]) if self.config.sum_rgb and images else image)
-        return ops.fade_in(images[-1], ops.upsample(images[-2]), fade) if ops.is_fading(fade) else images[-1]
+        image = ops.fade_in(images[-1], ops.upsample(images[-2]), fade) if ops.is_fading(fade) else images[-1]
+        return image, maps
 
     def _enlarged(self, image: Tensor) -> Tensor:
         return ops.blur(ops.upsample(image)) if self.config.use_blur else ops.upsample(image)
@@ -365,6 +380,8 @@ class Generator(nn.Module):
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
         self.truncation = Truncation(0.7 if self.has_w else 1.0)
         """The psi and cutoff that its makers drew with: defaults of those who draw, see `truncate`."""
+        self.tuned_from = ""
+        """Fingerprint of the generator that this one was tuned from, whose W it shares (`tuning.py`); else ""."""
 
     @property
     def has_w(self) -> bool:
