@@ -17,6 +17,7 @@ from stylegan.networks.layers import FeatureMaps
 from stylegan.resolutions import LOWEST
 from stylegan.training import run_folder
 from stylegan.training.config import TrainingConfig
+from stylegan.training.features import FeaturesConfig
 from stylegan.training.losses import LossConfig
 from stylegan.training.schedule import BATCH_SIZES, ScheduleConfig
 from stylegan.weights import Model, load_model
@@ -142,6 +143,7 @@ def small(shape: Shape) -> TrainingConfig:
             tick_kimg={4: 4},
         ),
         loss=LossConfig(r1_gamma=0.5, penalty_at="current", penalty_interval=8),
+        features=FeaturesConfig(weight=1.0),
         ema_kimg=500,  # the share of the images seen decides, not this
         noise_lr_multiplier=0.01,  # at 0.1 the samples of the first 20,000 images are covered with grain
         model_ticks=2,

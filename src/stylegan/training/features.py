@@ -37,7 +37,7 @@ class FeaturesConfig:
     weight: Annotated[float, at_least(0)] = 0.0
     """Weight of its score in the generator's loss, beside the ordinary discriminator's; 0 leaves it out (1 suits)."""
     size: Annotated[int, between(32, 1024)] | None = None
-    """Pixels that images are scaled to for it. Default: their resolution, between 64 and 224."""
+    """Pixels that images are scaled to for it. Default: their resolution, between 64 and 128, which a CPU can afford."""
     width: Annotated[int, at_least(1)] = 64
     """Feature maps of its trained layers."""
     learning_rate: Annotated[float, above(0)] = 0.002
@@ -68,7 +68,7 @@ class FeatureCritic(nn.Module):
 
     def features(self, images: Tensor) -> Iterator[Tensor]:
         """[N, C, R, R] -> of each stage, projected at random: [N, width, r, r], of about unit variance."""
-        size = self.config.size or min(max(images.shape[3], 64), 224)
+        size = self.config.size or min(max(images.shape[3], 64), 128)
         x = images[:, :3].float().expand(-1, 3, -1, -1)  # of RGBA the colors; gray as three equal channels
         if x.shape[3] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=x.shape[3] > size)
