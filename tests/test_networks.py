@@ -71,6 +71,17 @@ def test_normalisations():
     assert (ops.pixel_norm(x).square().mean(dim=1) - 1).abs().max() < 1e-8
 
 
+def test_statistics_of_bfloat16_keep_their_digits():
+    """They are float32: eight bits of a mean would be wrong in the third decimal."""
+    x = torch.randn(64, 16, 4, 4, generator=torch.Generator().manual_seed(6)).to(torch.bfloat16)
+    scale = (x.square().float().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    assert torch.equal(ops.pixel_norm(x), x * scale.to(torch.bfloat16))
+    mean = ops._mean_of_maps(x)
+    assert mean.dtype == torch.float32 and (mean - x.double().mean(dim=(2, 3), keepdim=True)).abs().max() < 2e-3
+    faded = ops.fade_in(x[:32], x[32:], torch.tensor(0.3, dtype=torch.float64))
+    assert torch.equal(faded, torch.lerp(x[:32].float(), x[32:].float(), 0.3).to(torch.bfloat16))
+
+
 def test_demodulation_is_a_kernel_for_each_image():
     """Maps of unit deviation, scaled and convolved, have mean square 2, whatever the scale; as if every image had
     a kernel of its own, of norm sqrt 2."""

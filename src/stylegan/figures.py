@@ -411,6 +411,7 @@ def record(
     if "generator" not in signature(FIGURES[name]).parameters:
         return None
     model = subjects[0] if subjects else weights.DEFAULT_MODEL
-    given = {} if config is None else {f.name: getattr(config, f.name) for f in fields(config)}
-    options = {key: value for key, value in given.items() if value is not None and not isinstance(value, Path)}
+    # (not the files: where they lie is nobody's business)
+    kept = ("destinations", "psis", "count", "attributes")
+    options = {} if config is None else {key: value for key in kept if (value := getattr(config, key)) is not None}
     return record_of_sheet(recipe, weights.load(model), {"figure": name, "options": options})

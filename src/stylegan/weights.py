@@ -103,7 +103,7 @@ def fingerprint(generator: Generator) -> str:
 def fingerprint_of_rest(generator: Generator) -> str:
     """A checksum, like `fingerprint`, of all else that decides an image: the average of w, the network's noise planes
     and how far it has grown, with its fade."""
-    digest = hashlib.sha256("{} {!r}".format(*generator.synthesis.grown).encode())
+    digest = hashlib.sha256("{} {!r}\n".format(*generator.synthesis.grown).encode())
     for name, buffer in sorted(generator.named_buffers()):
         digest.update(f"{name} {list(buffer.shape)}\n".encode())
         digest.update((buffer.detach().cpu().half() + 0).numpy().astype("<f2", copy=False).tobytes())
