@@ -34,6 +34,16 @@ def test_a_point_arrives_and_the_way_is_told(generator):
     assert not torch.allclose(states[-1].w[:, :4], w[:, :4], atol=1e-2)
 
 
+def test_features_are_those_of_the_block_that_draws(generator):
+    w = sampling.w_of_seeds(generator, [3])
+    images, maps = generator.synthesis.with_features(w, 16, noise="const")
+    assert torch.equal(images, generator.synthesis(w, noise="const"))
+    assert torch.equal(generator.synthesis.blocks["16"].to_rgb(maps), images)
+    assert generator.synthesis.with_features(w, 8, noise="const")[1].shape[2:] == (8, 8)
+    with pytest.raises(ValueError, match="no block"):
+        generator.synthesis.with_features(w, 32, noise="const")
+
+
 def test_what_is_outside_the_mask_changes_less(generator):
     w = sampling.w_of_seeds(generator, [3])
     mask = torch.zeros(16, 16, dtype=torch.bool)

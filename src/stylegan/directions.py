@@ -37,7 +37,7 @@ class Directions:
     scales: Tensor  # [D] standard deviation of w along each; strengths count in it
     offsets: Tensor  # [D] vector . w + offset is 0 on the hyperplane, or in the middle of W where there is none
     method: str
-    """How they were found: svm, labels, pca, sefa or import."""
+    """How they were found: svm, labels, text, pca, sefa or import."""
     model: str = ""
     """Name of the model."""
     layers: tuple[int, ...] = ()

@@ -21,13 +21,16 @@ class Download:
     url: str
     sha256: str
     license: str
+    kept_as: str = ""
+    """Its name in the cache, where that in the address says too little."""
 
     @property
     def name(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
+        return self.kept_as or self.url.rsplit("/", 1)[-1]
 
 
 FIDELITY = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+CLIP = "https://huggingface.co/openai/clip-vit-base-patch32/resolve/3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268/"
 DOWNLOADS = {
     "inception": [
         Download(
@@ -54,6 +57,20 @@ DOWNLOADS = {
             "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
             "Apache-2.0",
         )
+    ],
+    "clip": [
+        Download(
+            CLIP + "pytorch_model.bin",
+            "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+            "MIT",
+            "clip-vit-base-patch32.bin",
+        ),
+        Download(
+            CLIP + "tokenizer.json",
+            "b556ac8c99757ffb677208af34bc8c6721572114111a6e0aaf5fa69ff0b8d842",
+            "MIT",
+            "clip-vit-base-patch32-tokenizer.json",
+        ),
     ],
 }
 

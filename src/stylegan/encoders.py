@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tyro.conf import Suppress
 
 from stylegan import sampling
 from stylegan.config import at_least, check, from_dict, to_dict
@@ -29,15 +30,15 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Architecture of an encoder. What it reads and finds is the generator's; see `config_for`."""
+    """Architecture of an encoder. What it reads and finds is the generator's to say (`config_for`), not the user's."""
 
-    resolution: int = 64
+    resolution: Suppress[int] = 64
     """Height and width of the images."""
-    channels: int = 3
+    channels: Suppress[int] = 3
     """Number of channels of the images."""
-    num_layers: Annotated[int, at_least(1)] = 10
+    num_layers: Suppress[Annotated[int, at_least(1)]] = 10
     """Number of layers that get a w."""
-    w_dim: Annotated[int, at_least(1)] = 512
+    w_dim: Suppress[Annotated[int, at_least(1)]] = 512
     """Size of w."""
     feature_maps: FeatureMaps = field(default_factory=lambda: FeatureMaps(512, maximum=256))
     """Width of the network."""

@@ -1,12 +1,13 @@
 """Ways to find editing directions: each a function of a generator, and `find_directions`, which chooses by a name.
 
 Hyperplanes of linear SVMs between images with and without an attribute (InterFaceGAN, Shen et al., 2020), principal
-components of w (GANSpace, Harkonen et al., 2020), and the singular vectors of the style affines (SeFa, Shen and Zhou,
-2021). In a traditional generator without mapping layers w is the normalized z, and directions are those of Z.
+components of w (GANSpace, Harkonen et al., 2020), words (regression of CLIP's likeness on w), and the singular vectors
+of the style affines (SeFa, Shen and Zhou, 2021).
+In a traditional generator without mapping layers w is the normalized z, and directions are those of Z.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -25,10 +26,13 @@ from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Sampler, numbers_in_batches
 from stylegan.networks.generator import Generator
 from stylegan.recipe import Recipe, untruncated_w
-from stylegan.sampling import sample_w
+from stylegan.sampling import coordinates, sample_w
 from stylegan.weights import fingerprint
+from stylegan.words import Clip, load_clip
 
-Method = Literal["svm", "labels", "pca", "sefa", "import"]
+RIDGE = 0.1  # of `by_text`: what is added to the variance of W, 1 in all directions
+
+Method = Literal["svm", "labels", "text", "pca", "sefa", "import"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class FindConfig:
 
     method: Method = "svm"
     """Method: svm (hyperplanes between images that classifiers tell apart), labels (the same from a CSV file of yours),
-    pca (principal components of w, GANSpace), sefa (what changes the styles most, SeFa), or import (.npy boundaries,
+    text (towards what --text says, away from what --against says, as CLIP sees them; `stylegan fetch clip`), pca
+    (principal components of w, GANSpace), sefa (what changes the styles most, SeFa), or import (.npy boundaries,
     InterFaceGAN)."""
     classifiers: str | None = None
     """File of `stylegan classifiers`, or bundled ones, for svm. Default: those of the model's name."""
@@ -46,23 +51,29 @@ class FindConfig:
     for each image 1, 0, or nothing where it is not known."""
     latents: Path | None = None
     """File of the z or w whose rows, from 0, the CSV file of labels names."""
+    text: str | None = None
+    """What images are to be more like, in words: "a smiling face"."""
+    against: str | None = None
+    """What they are to be less like: "a serious face"."""
     boundaries: tuple[Path, ...] = ()
     """Files to import: .npy, [1, w_dim] each, named after the attribute."""
     components: Annotated[int, at_least(1)] = 10
     """Number of directions of pca and sefa."""
     layers: str | None = None
     """Layers whose styles count in sefa, such as 0-3. Default: all."""
-    count: Annotated[int, at_least(2)] = 20_000
-    """Number of samples that are judged (svm), or whose components are found (pca)."""
+    count: Annotated[int | None, at_least(2)] = None
+    """Number of samples that are judged (svm, text), or whose components are found (pca). Default: 20,000, for text
+    2,000."""
     seed: int = 0
     """Seed of the samples."""
 
     def __post_init__(self) -> None:
         check(self)
         needed = {"labels": ("labels", "a CSV file: --labels FILE")}
+        needed["text"] = ("text", "words: --text WORDS --against WORDS")
         needed["import"] = ("boundaries", "files: --boundaries smile.npy age.npy")
         name, what = needed.get(self.method, ("method", ""))
-        if not getattr(self, name):
+        if not getattr(self, name) or (self.method == "text" and not self.against):
             raise InputError(f"the method {self.method} needs {what}")
         for option, methods in _OPTIONS_OF.items():
             if self.method not in methods and getattr(self, option) != getattr(FindConfig, option):
@@ -73,6 +84,8 @@ _OPTIONS_OF = {
     "classifiers": ("svm",),
     "labels": ("labels",),
     "latents": ("labels",),
+    "text": ("text",),
+    "against": ("text",),
     "boundaries": ("import",),
     "components": ("pca", "sefa"),
     "layers": ("sefa",),
@@ -91,11 +104,14 @@ def find_directions(
     generator = model if isinstance(model, Generator) else weights.load(model, device)
     if config.method == "svm":
         judge = load_classifiers(config.classifiers or Path(name).stem).to(generator.w_avg.device)
-        found = by_svm(generator, judge, count=config.count, seed=config.seed)
+        found = by_svm(generator, judge, count=config.count or 20_000, seed=config.seed)
     elif config.method == "labels":
         found = by_labels(generator, *_labelled_w(generator, config))
     elif config.method == "pca":
-        found = by_pca(generator, config.components, count=config.count, seed=config.seed)
+        found = by_pca(generator, config.components, count=config.count or 20_000, seed=config.seed)
+    elif config.method == "text":
+        clip, many = load_clip().to(generator.w_avg.device), config.count or 2000
+        found = by_text(generator, clip, {config.text: config.against}, count=many, seed=config.seed)
     elif config.method == "sefa":
         found = by_sefa(generator, config.components, layers_of(config.layers, generator.config.num_layers))
     else:
@@ -153,6 +169,41 @@ def by_labels(generator: Generator, w: Tensor, labels: dict[str, Tensor]) -> Dir
         found.append((one.normals[0], one.offsets[0]))
     normals, offsets = zip(*found, strict=True)
     return _directions(generator, tuple(labels), torch.stack(normals), "labels", offsets=torch.stack(offsets))
+
+
+def by_text(
+    generator: Generator,
+    clip: Clip,
+    words: Mapping[str, str],
+    *,
+    count: int = 2000,
+    seed: int = 0,
+    batch: int = 16,
+    progress: bool = True,
+) -> Directions:
+    """Directions in which images come to be more like one text and less like another, each named after the first.
+
+    words: the texts, and what each is held against. `count` samples, drawn once for all, are scored by the difference
+    of their likeness to the two; a ridge regression of the scores on w, in coordinates in which W has unit variance,
+    says where they rise most. Raises InputError where all samples score alike.
+    """
+    texts = clip.of_texts([*words, *words.values()])
+    towards = texts[: len(words)] - texts[len(words) :]
+    sampler, ws, scores = _sampler(generator, seed), [], []
+    with torch.no_grad():
+        for numbers in numbers_in_batches(count, batch, "images to look at", progress=progress):
+            w = sampler.w(numbers)
+            ws.append(w[:, 0])
+            scores.append(clip.of_images(sampler.synthesize(w, sampler.noise(numbers))) @ towards.T)
+    w, scored = torch.cat(ws).cpu().double(), torch.cat(scores).cpu().double()
+    if not (scored.std(dim=0) > 1e-6).all():
+        raise InputError("all samples are alike to these words; choose others")
+    middle, spread = coordinates(w)
+    v = torch.linalg.solve(spread, (w - middle).T).T  # [count, w_dim]
+    inner = v.T @ v + RIDGE * len(v) * torch.eye(v.shape[1], dtype=torch.float64)
+    slopes = torch.linalg.solve(inner, v.T @ (scored - scored.mean(dim=0)))  # [w_dim, D]
+    names = tuple("_".join(text.split()) for text in words)
+    return _directions(generator, names, (spread @ slopes).T, "text")
 
 
 def by_pca(generator: Generator, components: int = 10, *, count: int = 10_000, seed: int = 0) -> Directions:

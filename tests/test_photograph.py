@@ -1,0 +1,64 @@
+"""docs/photograph.md, run as it is written: at tiny size, with a tiny model in place of `faces`."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import tiny_generator, write_store
+from PIL import Image
+from test_cli import run
+
+from stylegan import weights
+
+PAGE = (Path(__file__).parents[1] / "docs" / "photograph.md").read_text(encoding="utf-8")
+SHORTER = {"--steps": "2", "--tune": "2", "--seconds": "0.2"}
+
+
+def parts():
+    """The page's blocks of code in order: ("sh" or "python", text)."""
+    return re.findall(r"```(sh|python)\n(.*?)```", PAGE, re.DOTALL)
+
+
+def shortened(words: list[str]) -> list[str]:
+    words = [SHORTER.get(before, word) for before, word in zip(["", *words], words, strict=False)]
+    if words[0] == "encoder":
+        words += ["--kimg", "0.016", "--network.hidden", "8", "--distance", "none"]
+    if words[0] in ("project", "drag"):
+        words += {"project": ["--distance", "none"], "drag": ["--steps", "2"]}[words[0]]
+    return words if words[0] == "prepare" else [*words, "--device", "cpu"]
+
+
+def test_the_page_as_it_is_written(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("imageio_ffmpeg")
+    monkeypatch.chdir(tmp_path)
+    weights.save("faces.safetensors", weights.Model(tiny_generator(64)))
+    write_store(tmp_path / "store", 64, count=12)
+    pixels = np.random.RandomState(0).randint(0, 256, (80, 70, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save("photograph.png")
+    commands = []
+    for kind, text in parts():
+        if kind == "python":
+            exec(text, {})
+            continue
+        for line in text.splitlines():
+            program, *words = shlex.split(line, comments=True)
+            assert program == "stylegan"
+            commands.append(words[0])
+            if words[0] != "prepare":  # the store is there already
+                assert run(*shortened([word if word != "faces" else "faces.safetensors" for word in words])) == 0, line
+    assert commands == ["prepare", "encoder", "project", "drag", "directions", "edit", "video"]
+    for name in (
+        "photograph/tuned.safetensors",
+        "dragged/comparison.png",
+        "dragged.mp4",
+        "edited/edited0000.png",
+        "way.mp4",
+    ):
+        assert Path(name).stat().st_size > 0
+
+
+def test_its_pictures_are_there():
+    for target in re.findall(r"\]\(([^)#]+)", PAGE):
+        assert (Path(__file__).parents[1] / "docs" / target).exists(), target
