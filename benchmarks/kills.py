@@ -158,9 +158,12 @@ def suffer(run: Run, folder: Path, log: Path, config: TrainingConfig, length: fl
     longest = max(LONGEST, 10 * length)
     while True:
         process, began = begin(run.processes, config, run_dir, notes, log), time.monotonic()
-        moment = rng.uniform(0, 0.6 * length) if len(run.kills) + run.survived < most else longest
-        code = wait(process, notes, moment)
-        if code is None and moment < longest:
+        doomed, code = len(run.kills) + run.survived < most, None
+        if doomed and rng.random() < 0.75:  # else it may be killed while it starts, too
+            code = wait(process, notes, longest, until=lambda: notes.phase != "starting")
+        if code is None:
+            code = wait(process, notes, rng.uniform(0, 0.5 * length) if doomed else longest)
+        if code is None and doomed:
             kill = Kill(round(time.monotonic() - began, 3), notes.phase)
             kill.target = strike(run, process, folder, notes, rng)
             code = wait(process, notes, longest if run.kind != "disk" else max(3.0, length / 4))

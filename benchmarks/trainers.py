@@ -166,6 +166,7 @@ def begin(processes: int, config: TrainingConfig, run: Path, notes: Notes, log: 
     sys.stdout.flush()
     process = os.fork()
     if process:
+        _codes.pop(process, None)  # of an earlier one with its number
         return process
     code = 1
     try:
@@ -196,17 +197,23 @@ def is_running(process: int) -> bool:
         return False
 
 
+_codes: dict[int, int] = {}  # of children that have ended: the system tells only once
+
+
 def ended(process: int) -> int | None:
     """How a child has ended, as `os.waitstatus_to_exitcode` says; None while it runs."""
-    there, status = os.waitpid(process, os.WNOHANG)
-    return os.waitstatus_to_exitcode(status) if there else None
+    if process not in _codes:
+        there, status = os.waitpid(process, os.WNOHANG)
+        if there:
+            _codes[process] = os.waitstatus_to_exitcode(status)
+    return _codes.get(process)
 
 
-def wait(process: int, notes: Notes, seconds: float = LONGEST) -> int | None:
-    """Wait until a trainer and its ranks have ended; None where they do not in time."""
-    deadline, code = time.monotonic() + seconds, None
-    while time.monotonic() < deadline:
-        code = ended(process) if code is None else code
+def wait(process: int, notes: Notes, seconds: float = LONGEST, until: Callable[[], bool] = lambda: False) -> int | None:
+    """Wait until a trainer and its ranks have ended; None where they do not in time, or before `until` is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not until():
+        code = ended(process)
         if code is not None and not any(map(is_running, notes.ranks)):
             return code
         time.sleep(0.005)
@@ -226,7 +233,8 @@ def end_by_force(process: int, notes: Notes) -> None:
 def differences(run_dir: Path, truth: Path) -> list[str]:
     """Names of files that are not as in the run that nothing has happened to."""
     found = []
-    for name in ("reals.png", "best.safetensors", *(path.name for path in run_files.own(truth, "fakes"))):
+    best = ["best.safetensors"] if (truth / "best.safetensors").exists() else []
+    for name in ("reals.png", *best, *(path.name for path in run_files.own(truth, "fakes"))):
         if not (run_dir / name).exists() or (run_dir / name).read_bytes() != (truth / name).read_bytes():
             found.append(name)
     for kind in ("model", "state"):
@@ -248,7 +256,10 @@ def same_file(ours: Path, truth: Path) -> bool:
     """Whether two models or states are the same but for the time they took."""
     if ours.suffix != ".pt":
         return ours.read_bytes() == truth.read_bytes()
-    states = [state_file.load(path) for path in (ours, truth)]
+    try:
+        states = [state_file.load(path) for path in (ours, truth)]
+    except InputError:
+        return False
     return same_state(*({name: part for name, part in state.items() if name != "seconds"} for state in states))
 
 
@@ -264,8 +275,14 @@ def same_state(a: Any, b: Any) -> bool:
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+    """What is reported, but for times; lines that are cut short as they stand."""
+    lines = []
+    for text in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        try:
+            lines.append({name: value for name, value in json.loads(text).items() if name not in TIMES})
+        except ValueError:
+            lines.append({"cut short": text})
+    return lines
 
 
 def is_finished(run_dir: Path, config: TrainingConfig) -> bool:

@@ -1,12 +1,19 @@
 """Runs that are killed at random moments come out as if nothing had happened: a short form of benchmarks/kills.py."""
 
 import json
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import flips
+import kills
 import pytest
+import trainers
+from conftest import tiny_config
+
+from stylegan.training.loop import train
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "kills.py"
 
@@ -31,6 +38,17 @@ def test_killed_runs_are_the_undisturbed_one_to_the_bit(tmp_path, kinds):
     results = json.loads((tmp_path / "kills.json").read_text())
     assert results["kills"] >= 3 and results["runs_that_differ"] == 0
     assert {run["kind"] for run in results["runs"]} == set(kinds)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_power_cut_may_leave_is_made_anew(finished, store, tmp_path, seed):
+    run, truth = tmp_path / "run", finished[1]
+    shutil.copytree(truth, run)
+    assert not trainers.differences(run, truth)
+    kills.tear(run, random.Random(seed))
+    assert "state-0000000400.pt" in trainers.differences(run, truth)
+    train(tiny_config(store), run, progress=False)
+    assert not trainers.differences(run, truth)
 
 
 @pytest.mark.parametrize("kind", flips.KINDS)
