@@ -3,12 +3,14 @@
 
     benchmarks/speed.py [--rows thin official-64 ...] [--precisions auto bf16 float32] [--compiled] [--graphs] [--plain]
                         [--against PATH [--against-precision float32]] [--rounds 5] [--seconds 3] [--device auto]
+                        [--tiny]
 
 Each row is measured in every precision named, with --compiled compiled as well, with --plain also as a plain port
 computes, and with --against in the code of another checkout (a git worktree). Each in a process of its own, all of them
 in turn, round after round, so that whatever else the machine does meets them all; a row's time is the median of its
 rounds. The ratio is to the last column of times, which is the other checkout, the plain form, or the last precision;
-the spread is that of the ratio over the rounds.
+the spread is that of the ratio over the rounds. --tiny measures nothing of interest: networks of 8 maps and at most
+8 images of 16 x 16, to try a command on any machine before it is run on a lent one.
 """
 
 import argparse
@@ -30,6 +32,7 @@ class Row:
     batch: int
     preset: str = "config-f"
     thin: bool = False
+    tiny: bool = False
 
 
 ROWS = {
@@ -91,8 +94,8 @@ def child(job: dict) -> float:
     config = replace(config, device=job["device"], precision=contender.precision, compile=contender.compiled)
     if contender.graphs:
         config = replace(config, graphs=True)
-    if row.thin:
-        thin = FeatureMaps(base=1024, maximum=128)
+    if row.thin or row.tiny:
+        thin = FeatureMaps(base=64, maximum=8) if row.tiny else FeatureMaps(base=1024, maximum=128)
         g, d = (replace(part, feature_maps=thin) for part in (config.generator, config.discriminator))
         config = replace(config, generator=g, discriminator=d)
     unmeasured = bench.Machine(1, 1)  # the product's time is not asked for
@@ -143,6 +146,7 @@ def main() -> None:
     parser.add_argument("--against-precision", default="float32")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each process repeats its work")
+    parser.add_argument("--tiny", action="store_true", help="the same rows so small that they only show that they run")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -161,11 +165,14 @@ def main() -> None:
     print(f"{bench.name_of(device)}, torch {torch.__version__}, median of {options.rounds} rounds{auto}\n")
     print("| | " + " | ".join(column.title for column in columns) + " |\n" + "|---" * (1 + len(columns)) + "|")
     for name in options.rows or (ON_CPU if device.type == "cpu" else ON_GPU):
+        row = ROWS[name]
+        if options.tiny:
+            row = replace(row, resolution=16, batch=min(row.batch, 8), tiny=True)
         times: list[list[float]] = [[] for _ in columns]
         for _ in range(options.rounds):
             for own, column in zip(times, columns, strict=True):
-                own.append(seconds_of(ROWS[name], column, options.device, options.seconds))
-        print(table_row(name, ROWS[name], times), flush=True)
+                own.append(seconds_of(row, column, options.device, options.seconds))
+        print(table_row(name, row, times), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import other_system  # noqa: F401, I001  (first: it may hide what other systems lack)
 
+import json
 import os
 import pickle
 import sys
@@ -68,6 +69,15 @@ def write_store(path: Path, resolution: int = 16, count: int = 40, labels: int =
             image = np.broadcast_to(top + (bottom - top) * ramp, (resolution, resolution, channels))
             label = i % labels if labels else None
             writer.add(pyramid(image.astype(np.uint8)), f"{i}.png", label)
+    return path
+
+
+def of_earlier_version(path: Path) -> Path:
+    """The store without its checksums, as earlier versions wrote it."""
+    fields = json.loads((path / "dataset.json").read_text())
+    del fields["checksums"], fields["crc32"]
+    (path / "dataset.json").write_text(json.dumps(fields))
+    (path / "checksums.npy").unlink()
     return path
 
 

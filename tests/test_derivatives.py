@@ -35,9 +35,9 @@ LOSSES = {
 def parameter_gradients(d: Discriminator, loss: LossConfig, resolution: int, fade: float) -> list[torch.Tensor]:
     torch.manual_seed(3)
     shape = (8, d.config.channels, resolution, resolution)
-    reals, fakes = torch.randn(2, *shape, dtype=torch.float64).to(next(d.parameters()).dtype)
-    labels = torch.arange(8) % d.config.label_count if d.config.label_count else None
-    mix = torch.rand(8).to(reals.dtype)
+    reals, fakes = torch.randn(2, *shape, dtype=torch.float64).to(next(d.parameters()))
+    labels = torch.arange(8).to(reals.device) % d.config.label_count if d.config.label_count else None
+    mix = torch.rand(8).to(reals)
     d.zero_grad()
     critic = losses.Critic(d, labels, fade)
     losses.DISCRIMINATOR_LOSSES[loss.kind](critic, reals, fakes, loss, 0.7, mix).total.mean().backward()

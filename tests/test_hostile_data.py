@@ -12,6 +12,7 @@ from pathlib import Path
 import fuzz_data
 import numpy as np
 import pytest
+from conftest import of_earlier_version
 from fuzz_data import COUNT, IMAGES, encode
 
 from stylegan.data import huggingface, lmdb, tfrecords
@@ -87,10 +88,18 @@ STORES = {
     "pipe for pixels": (lambda s: replace_by_pipe(s / "images-0008.npy"), "images-0008.npy: it is no file"),
     "pipe for text": (lambda s: replace_by_pipe(s / "dataset.json"), "dataset.json: it is no file"),
     "large text": (lambda s: (s / "dataset.json").write_bytes(b"[" + b"[]," * 6_000_000), "more than 16 MiB"),
-    "class too high": (lambda s: np.save(s / "labels.npy", np.arange(6)), "other class numbers than 0 to 1"),
-    "class below 0": (lambda s: np.save(s / "labels.npy", np.arange(6) % 2 - 1), "other class numbers than 0 to 1"),
+    "class too high": (
+        lambda s: np.save(of_earlier_version(s) / "labels.npy", np.arange(6)),
+        "other class numbers than 0 to 1",
+    ),
+    "class below 0": (
+        lambda s: np.save(of_earlier_version(s) / "labels.npy", np.arange(6) % 2 - 1),
+        "other class numbers than 0 to 1",
+    ),
     "odd attributes": (
-        lambda s: (s / "attributes.npy").write_bytes((s / "attributes.npy").read_bytes()[:-1] + b"\x07"),
+        lambda s: (of_earlier_version(s) / "attributes.npy").write_bytes(
+            (s / "attributes.npy").read_bytes()[:-1] + b"\x07"
+        ),
         "attributes.npy: it holds other bytes than 0 and 1",
     ),
 }

@@ -30,9 +30,14 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in a process of i
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(2, 5, 9, 7), (1, 16, 8, 8), (3, 1, 1, 4), (2, 300, 4, 4)])
 def test_kernels_equal_the_plain_forms(shape, dtype, layout):
+    compare_kernels(shape, dtype, layout, "cpu", 2**-7)  # the interpreter rounds bfloat16 towards 0
+
+
+def compare_kernels(shape: tuple, dtype: torch.dtype, layout: torch.memory_format, device: str, rounding: float):
+    """rounding: to bfloat16, relative."""
     from stylegan.networks import kernels, ops
 
-    x, signs = (torch.randn(shape).to(dtype).contiguous(memory_format=layout) for _ in range(2))
+    x, signs = (torch.randn(shape).to(device, dtype).contiguous(memory_format=layout) for _ in range(2))
     exact, slopes = x.float(), torch.where(signs > 0, 1.0, 0.2)
     for ours, truth in (
         (kernels.blur(x), ops.blur_reference(exact)),
@@ -41,7 +46,7 @@ def test_kernels_equal_the_plain_forms(shape, dtype, layout):
         (kernels.blur_then_slope(x, signs, 0.2), ops.blur_reference(exact) * slopes),
     ):
         assert ours.dtype == dtype and ours.is_contiguous(memory_format=torch.channels_last)
-        digits = 1e-6 if dtype == torch.float32 else 2**-7  # the interpreter rounds bfloat16 towards 0
+        digits = 1e-6 if dtype == torch.float32 else rounding
         torch.testing.assert_close(ours.float(), truth, rtol=digits, atol=1e-6)
 
 
@@ -49,25 +54,26 @@ def test_kernels_equal_the_plain_forms(shape, dtype, layout):
 @pytest.mark.parametrize("options", [{}, {"activation": "relu", "activate_first": True}, {"use_blur": False}])
 @pytest.mark.parametrize("fade", [0.0, 0.4])
 def test_a_step_with_kernels_is_the_plain_one(monkeypatch, options, fade):
-    """Scores, image gradients, and the derivative of both, through every place where a kernel is used."""
     from conftest import tiny_discriminator
 
     from stylegan.networks import kernels, ops
 
-    def step():
-        d.zero_grad()
-        scores, gradients = d.scores_and_gradients(images, fade=fade)
-        (scores.sum() + gradients.square().sum() + d(images, fade=fade).square().sum()).backward()
-        return [scores.detach(), gradients.detach(), *(p.grad for p in d.parameters() if p.grad is not None)]
-
     d, images = tiny_discriminator(**options), torch.randn(4, 3, 16, 16)
-    plain = step()
+    plain = step_of(d, images, fade)
     calls = []
     run = kernels._run
     monkeypatch.setattr(ops, "uses_triton", lambda x: x.dtype == torch.float32)
     monkeypatch.setattr(kernels, "_run", lambda *inputs, **options: calls.append(options) or run(*inputs, **options))
-    for ours, theirs in zip(step(), plain, strict=True):
+    for ours, theirs in zip(step_of(d, images, fade), plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * float(theirs.abs().max()))
     # of two blocks: forward twice and backward twice, and the gradient network with its derivative
     assert len(calls) == (12 if options.get("use_blur", True) else 0)
     assert not any(call["before"] == call["after"] for call in calls)
+
+
+def step_of(d, images: torch.Tensor, fade: float) -> list[torch.Tensor]:
+    """Scores, image gradients, and the derivative of both, through every place where a kernel is used."""
+    d.zero_grad()
+    scores, gradients = d.scores_and_gradients(images, fade=fade)
+    (scores.sum() + gradients.square().sum() + d(images, fade=fade).square().sum()).backward()
+    return [scores.detach(), gradients.detach(), *(p.grad for p in d.parameters() if p.grad is not None)]

@@ -1,6 +1,5 @@
 """A store's images: as they were written, or refused in a sentence."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_store
+from conftest import of_earlier_version, write_store
 
 from stylegan.data.loader import Loader
 from stylegan.data.store import crc_of_description, open_store
@@ -23,15 +22,6 @@ def flip(path: Path, place: int, bit: int = 0) -> None:
     content = bytearray(path.read_bytes())
     content[place] ^= 1 << bit
     path.write_bytes(content)
-
-
-def of_earlier_version(path: Path) -> Path:
-    """The store without its checksums."""
-    fields = json.loads((path / "dataset.json").read_text())
-    del fields["checksums"], fields["crc32"]
-    (path / "dataset.json").write_text(json.dumps(fields))
-    (path / "checksums.npy").unlink()
-    return path
 
 
 def test_a_reader_gives_what_a_map_does(tmp_path):
