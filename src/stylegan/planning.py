@@ -35,6 +35,7 @@ SMALLEST = 32  # resolution of a run that begins with it
 FROZEN = 2  # blocks of D then
 JUDGES = 50  # held-out images, with fewer of which samples are compared with the training images
 SAMPLES = 500  # that are measured along the way
+EXTRACTOR = "mobilenet-v2"  # quick, and there on every machine
 LONGEST = 25_000  # kimg, the paper's
 LONGEST_OF_FEW = 1_000
 WIDE = 1_000  # kimg in the time there is, from which on wider networks are worth it
@@ -131,7 +132,9 @@ def _for_few(config: TrainingConfig, store: Store) -> TrainingConfig:
         config,
         augment=AugmentConfig(kind="ada"),
         freeze_d=frozen,
-        evaluation=EvaluateConfig(("kid50k", "memorization"), SAMPLES, reals="auto" if judges else "training"),
+        evaluation=EvaluateConfig(
+            ("kid50k", "memorization"), SAMPLES, EXTRACTOR, reals="auto" if judges else "training"
+        ),
         evaluation_ticks=5,
     )
 
