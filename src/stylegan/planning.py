@@ -6,7 +6,7 @@ from the speed of this machine, which is measured.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import floor, log10
 
@@ -35,6 +35,7 @@ SMALLEST = 32  # resolution of a run that begins with it
 FROZEN = 2  # blocks of D then
 JUDGES = 50  # held-out images, with fewer of which samples are compared with the training images
 SAMPLES = 500  # that are measured along the way
+EXTRACTOR = "mobilenet-v2"  # quick, and there on every machine
 LONGEST = 25_000  # kimg, the paper's
 LONGEST_OF_FEW = 1_000
 WIDE = 1_000  # kimg in the time there is, from which on wider networks are worth it
@@ -131,7 +132,9 @@ def _for_few(config: TrainingConfig, store: Store) -> TrainingConfig:
         config,
         augment=AugmentConfig(kind="ada"),
         freeze_d=frozen,
-        evaluation=EvaluateConfig(("kid50k", "memorization"), SAMPLES, reals="auto" if judges else "training"),
+        evaluation=EvaluateConfig(
+            ("kid50k", "memorization"), SAMPLES, EXTRACTOR, reals="auto" if judges else "training"
+        ),
         evaluation_ticks=5,
     )
 
@@ -149,18 +152,20 @@ def measure(config: TrainingConfig) -> Pace:
         torch.set_num_threads(config.threads)
     pace = Pace(config.generator, config.discriminator, device.type)
     for resolution in sorted({min(config.schedule.initial_resolution, top), top}):
-        now = _whole(config.schedule, top, resolution)
+        now = whole(config.schedule, top, resolution)
         pace.add(now, now.batch_size, seconds_of_iteration(config, now, SECONDS))
     return pace
 
 
-def _whole(schedule: ScheduleConfig, top: int, resolution: int) -> State:
+def whole(schedule: ScheduleConfig, top: int, resolution: int) -> State:
     """The schedule's state at a resolution that is not being faded in."""
     at_once = replace(schedule, initial_resolution=resolution, stable_kimg=1.0)
     return replace(state_at(at_once, top, 0), fade=0.0)
 
 
-def seconds_of_iteration(config: TrainingConfig, now: State, seconds: float) -> float:
+def seconds_of_iteration(
+    config: TrainingConfig, now: State, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """The mean time of an iteration, those with a penalty counted as often as they come: measured for so many
     seconds, after one of each to warm up, which counts where it alone takes them."""
     state = new_state(config, pick_device(config.device))
@@ -170,15 +175,15 @@ def seconds_of_iteration(config: TrainingConfig, now: State, seconds: float) -> 
     def timed(step: int) -> float:
         state.images_seen = step * now.batch_size
         bench.wait(state.device)
-        start = time.perf_counter()
+        start = clock()
         work()
         bench.wait(state.device)
-        return time.perf_counter() - start
+        return clock() - start
 
     times = {kind: [timed(step)] for kind, step in steps.items()}
     if sum(map(sum, times.values())) < seconds:
-        times, until = {kind: [] for kind in steps}, time.perf_counter() + seconds
-        while not times[True] or time.perf_counter() < until:
+        times, until = {kind: [] for kind in steps}, clock() + seconds
+        while not times[True] or clock() < until:
             for kind, step in steps.items():
                 times[kind].append(timed(step))
     means = {kind: sum(found) / len(found) for kind, found in times.items()}
@@ -259,7 +264,7 @@ def sentences(plan: Plan, config: TrainingConfig, run: str) -> list[str]:
     top, schedule, images = config.generator.resolution, config.schedule, plan.images
     size, maps = f"{top} x {top}", config.generator.feature_maps
     first, total = plan.seconds(config)
-    speed = 1 / plan.pace.seconds_per_image(_whole(schedule, top, top))
+    speed = 1 / plan.pace.seconds_per_image(whole(schedule, top, top))
     device = bench.name_of(pick_device(config.device))
     within = "" if plan.hours is None else f"; for {bench.duration(plan.hours * 3600)} (--hours)"
     often = passes(0, int(schedule.total_kimg * 1000), images).removeprefix("pass 1 of ")
@@ -304,7 +309,7 @@ def _too_short(plan: Plan, config: TrainingConfig) -> str | None:
     least = LEAST_FROM_A_MODEL if config.start_from else LEAST
     if at_full >= least:
         return None
-    more = (least - at_full) * 1000 * plan.pace.seconds_per_image(_whole(schedule, top, top))
+    more = (least - at_full) * 1000 * plan.pace.seconds_per_image(whole(schedule, top, top))
     growing = plan.seconds(config)[1]
     hours = (growing + OVERHEAD * more) / 3600
     if schedule.initial_resolution < top:

@@ -36,8 +36,8 @@ class Training:
     """Folder of the run. One that holds a run is resumed, with the options that it began with."""
     choice: Annotated[Choice, Flat] = field(default_factory=Choice)
     hours: float | None = None
-    """Time that the training may take, in hours. Without a preset it decides widths, growing and length, with one the
-    length. Default: 2 without a preset and kimg, else as long as those say."""
+    """Hours that the training may take: widths, growing and length of a run without a preset, and the length of one
+    with a preset, are fitted to them. Default: 2 without a preset and --kimg; else these decide."""
     dry_run: bool = False
     """Print the whole configuration and stop."""
 

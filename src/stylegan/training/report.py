@@ -190,7 +190,8 @@ def _score_charts(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name, value in named_values(line).items():
             if "images_seen" in line and not name.partition("_mobilenet")[0].endswith("_std") and isfinite(value):
                 curves.setdefault(name, []).append([line["images_seen"], _short(value)])
-    return [{"title": name, "lines": [["", _thinned(points)]]} for name, points in curves.items()]
+    found = {name: points for name, points in curves.items() if len(points) > 1}  # else the table says all
+    return [{"title": name, "lines": [["", _thinned(points)]]} for name, points in found.items()]
 
 
 def best_scores(scores: list[dict[str, Any]]) -> list[Best]:

@@ -23,9 +23,9 @@ h3 { font-size: 13px; margin: 0; font-weight: 600; }
 .bar div { height: 100%; background: var(--c0); }
 .facts { display: flex; flex-wrap: wrap; gap: 4px 28px; }
 .advice { background: var(--warn); }
-.advice p { margin: 4px 0; }
+.advice p, #began p { margin: 4px 0; }
 .top { display: grid; grid-template-columns: minmax(0, 640px) minmax(0, 1fr); gap: 0 16px; align-items: start; }
-#pairs { width: 100%; max-width: 720px; display: block; } #copies p { margin: 0 0 10px; }
+#pairs { width: 100%; min-width: 560px; max-width: 720px; display: block; } #copies p { margin: 0 0 10px; }
 #sheet { width: 100%; display: block; border-radius: 4px; background: var(--line); }
 .row { display: flex; gap: 12px; align-items: center; margin-top: 10px; }
 input[type=range] { flex: 1; min-width: 0; height: 28px; accent-color: var(--c0); }
@@ -38,7 +38,8 @@ button { font: inherit; padding: 4px 14px; border: 1px solid var(--line); border
 svg { width: 100%; height: auto; display: block; touch-action: pan-y; }
 svg text { font: 10px system-ui, sans-serif; fill: var(--faint); }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: 4px 12px 4px 0; }
-td:not(:first-child), th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; }
+td:not(:first-child), th:not(:first-child) { text-align: right; font-variant-numeric: tabular-nums;
+  white-space: nowrap; }
 th { font-weight: 600; font-size: 13px; } tr + tr td { border-top: 1px solid var(--line); }
 .scroll { overflow-x: auto; }
 pre { overflow-x: auto; font-size: 12px; margin: 10px 0 0; } summary { cursor: pointer; font-weight: 600; }
@@ -69,7 +70,7 @@ pre { overflow-x: auto; font-size: 12px; margin: 10px 0 0; } summary { cursor: p
 <section class="card" id="copies" hidden><h2>Samples nearest to training images</h2>
 <p class="faint">Each sample beside the training image that it is nearest to, the nearest first. The number is its
 distance over that of a new photograph: near 1 is as it should be, near 0 is a copy.</p>
-<img id="pairs" alt="Samples beside their nearest training images"></section>
+<div class="scroll"><img id="pairs" alt="Samples beside their nearest training images"></div></section>
 <section class="card" id="began" hidden><h2>Beginning</h2></section>
 <section class="card"><details><summary>Configuration</summary><pre id="config"></pre></details></section>
 <script type="application/json" id="data">@DATA@</script>
@@ -231,7 +232,7 @@ const draw = (chart, parent) => {
   image.onpointerleave = () => tell(null);
   tell(null);
 };
-const beside = 4;
+const beside = 6;
 data.charts.forEach((chart, i) => {
   if (i >= beside) by("more").hidden = false;
   draw(chart, document.querySelector(i < beside ? "#first .charts" : "#more .charts"));
