@@ -34,6 +34,8 @@ def on_files(files: Files, config) -> Files:
 def on_page_markdown(markdown: str, page, config, files: Files) -> str:
     """Turns links that leave docs/ to the pages made above."""
     uri = page.file.src_uri
+    if uri.startswith("source/"):
+        return markdown
     name = uri.removeprefix("project/").upper().replace(".MD", ".md") if uri.startswith("project/") else f"docs/{uri}"
 
     def turned(match: re.Match) -> str:
@@ -68,4 +70,4 @@ def page_of(path: Path) -> str:
         return text
     name = path.relative_to(ROOT).as_posix()
     language = LANGUAGES.get(path.suffix, "text")
-    return f'---\nsearch:\n  exclude: true\nhide: [toc]\n---\n\n# {name}\n\n````{language} linenums="1"\n{text}````\n'
+    return f'---\nsearch:\n  exclude: true\nhide: [toc]\n---\n\n# {name}\n\n````{language} linenums="1"\n{text.rstrip()}\n````\n'
