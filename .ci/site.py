@@ -70,4 +70,5 @@ def page_of(path: Path) -> str:
         return text
     name = path.relative_to(ROOT).as_posix()
     language = LANGUAGES.get(path.suffix, "text")
-    return f'---\nsearch:\n  exclude: true\nhide: [toc]\n---\n\n# {name}\n\n````{language} linenums="1"\n{text.rstrip()}\n````\n'
+    head = f"---\nsearch:\n  exclude: true\nhide: [toc]\n---\n\n# {name}\n\n"
+    return f'{head}````{language} linenums="1"\n{text.rstrip()}\n````\n'
