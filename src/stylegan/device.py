@@ -17,7 +17,7 @@ Precision = Literal["auto", "float32", "tf32", "bf16"]
 WORTHWHILE = 1.5  # of `bfloat16_gain`: what is not convolved gains less
 
 # what may round the factors of products on a GPU
-_ROUNDED = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+_ROUNDED = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]  # set at import
 
 
 def pick_device(name: str) -> torch.device:

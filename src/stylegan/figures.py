@@ -197,7 +197,7 @@ def noise_deviation(generator: Generator, w: Tensor, count: int = 100, *, batch:
     _need_noise(generator)
     deviations = []
     for one in w[:, None]:
-        total = squares = 0
+        total = squares = torch.zeros(())
         for start in range(0, count, batch):
             planes = noise_of_seeds(range(start, min(start + batch, count)), generator)
             images = (

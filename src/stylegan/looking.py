@@ -37,17 +37,17 @@ class LookReport:
     """The list of what to leave out."""
     list_is_new: bool
     """Whether it was written now; a list that was there stays as it is."""
-    names: list[str]
+    names: Sequence[str]
     """The pictures that were looked at."""
     total: int
     """How many there are."""
-    findings: list[Finding]
+    findings: Sequence[Finding]
     """What stands out; numbers are those of `names`."""
-    unusable: list[tuple[str, str]]
+    unusable: Sequence[tuple[str, str]]
     """(name, reason) of what cannot be used."""
     proposal: Proposal
     """The resolution that `stylegan prepare` would take."""
-    next: list[str]
+    next: Sequence[str]
     """The command that prepares them, as words."""
 
     def lines(self) -> Iterator[str]:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -117,7 +117,7 @@ def on_first(work: Callable[[], T]) -> T:
     """Do something in the first process only, and give its result (which must be picklable) to all."""
     if world_size() == 1:
         return work()
-    box = [work() if rank() == 0 else None]
+    box: list[Any] = [work() if rank() == 0 else None]
     dist.broadcast_object_list(box)
     return box[0]
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -127,7 +127,7 @@ class Recipe:
         """The seeds; for latents 0, 1, 2, ..."""
         if self.latents is not None:
             return range(len(self.latents))
-        return USUAL_SEEDS if self.seeds is None else self.seeds
+        return USUAL_SEEDS if self.seeds is None else cast(Sequence[int], self.seeds)  # text was read above
 
     @property
     def is_w(self) -> bool:

@@ -306,7 +306,10 @@ def load_latents(
     """
     path = Path(path)
     name, x = _read_latents(path, model)
-    shapes = {"z": [(config.z_dim,)], "w": [(config.w_dim,), (config.num_layers, config.w_dim)]}
+    shapes: dict[Literal["z", "w"], list[tuple[int, ...]]] = {
+        "z": [(config.z_dim,)],
+        "w": [(config.w_dim,), (config.num_layers, config.w_dim)],
+    }
     fitting = [space for space in shapes if name in (space, "") and tuple(x.shape[1:]) in shapes[space]]
     if not fitting or not len(x) or not x.dtype.is_floating_point:
         raise InputError(

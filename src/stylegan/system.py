@@ -11,10 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+System = Literal["linux", "macos", "windows", "other"]
 
-def system() -> Literal["linux", "macos", "windows", "other"]:
+
+def system() -> System:
     """The system that the program runs on. Nothing else in the program asks the interpreter for it."""
-    names = {"linux": "linux", "darwin": "macos", "win32": "windows"}
+    names: dict[str, System] = {"linux": "linux", "darwin": "macos", "win32": "windows"}
     return names.get(sys.platform, "other")
 
 
@@ -49,7 +51,7 @@ class _MemoryCounters(ctypes.Structure):
 
 def _peak_on_windows() -> int:
     try:
-        kernel = ctypes.WinDLL("kernel32")
+        kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]  # there alone
         kernel.GetCurrentProcess.restype = ctypes.c_void_p
         ask = kernel.K32GetProcessMemoryInfo
     except (AttributeError, OSError):
@@ -122,7 +124,7 @@ def _start_of(pid: int) -> str | None:
 def _start_on_windows(pid: int) -> str | None:
     """As `_start_of`. os.kill(pid, 0), which asks elsewhere, would send Ctrl-C there."""
     try:
-        kernel = ctypes.WinDLL("kernel32")
+        kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]  # there alone
         kernel.OpenProcess.restype = ctypes.c_void_p
         handle = ctypes.c_void_p(kernel.OpenProcess(0x1000, False, pid))  # PROCESS_QUERY_LIMITED_INFORMATION
     except (AttributeError, OSError):

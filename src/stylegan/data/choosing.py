@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -58,7 +59,7 @@ def choose(source: Source, excluded: Path | None, drop_duplicates: bool, workers
 
 def _without_duplicates(
     source: Source, workers: int | None, progress: bool
-) -> tuple[Source, list[tuple[str, str, str]]]:
+) -> tuple[Source, list[tuple[str, str, Literal["exact", "near", "mirrored"]]]]:
     """The source without duplicates, and (name, name of the one that stays, kind) of each of them."""
     seen: dict[int, Glimpse] = {}
     count = worker_count(workers, len(source.items))

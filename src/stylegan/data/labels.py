@@ -349,7 +349,7 @@ def _attributes_of_column(name: str, values: list[str], images: list[str], where
     of the words it has, "name: word", of two words the second alone. Raises InputError for other numbers."""
     found = [TRUTH_VALUES.get(value.lower()) for value in values]
     if None not in found:
-        return {name: found}
+        return {name: found}  # type: ignore[dict-item]  # there is no None
     kinds = sorted(set(values))
     are_words = not any(kind == "" or kind.lower() in TRUTH_VALUES or re.fullmatch(NUMBER, kind) for kind in kinds)
     if not are_words or len(kinds) < 2:

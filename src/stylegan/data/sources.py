@@ -399,7 +399,7 @@ def _tar_members(path: Path, prefix: str, rejected: list[tuple[str, str]]) -> It
         try:
             archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  its file is closed here
             while member := archive.next():
-                archive.members = []  # it would keep them all
+                archive.members = []  # type: ignore[attr-defined]  # it would keep them all
                 if member.offset <= position or member.size < 0:
                     raise tarfile.ReadError("an entry that leads backwards")
                 position = member.offset

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ try:
 except ImportError:
     google_crc32c = None
 
-from stylegan.data.items import MAX_FILE_BYTES, Item, Source, Unusable, first_reasons, too_large
+from stylegan.data.items import MAX_FILE_BYTES, Source, Unusable, first_reasons, too_large
 from stylegan.errors import InputError
 
 SUFFIXES = (".tfrecords", ".tfrecord")
@@ -111,7 +112,7 @@ class RecordItem:
         return header + image.transpose(1, 2, 0).tobytes()
 
 
-def _list_records(path: Path, rejected: list[tuple[str, str]]) -> Iterator[Item]:
+def _list_records(path: Path, rejected: list[tuple[str, str]]) -> Iterator[RecordItem]:
     """The records of a file, by reading their lengths alone.
 
     A damaged length is overcome where all records have one length, as those of one resolution have: the next record
@@ -189,7 +190,7 @@ def _integers(feature: memoryview) -> list[int]:
     return values
 
 
-def _fields(message: memoryview, wanted: int) -> Iterator[tuple[int, int | memoryview]]:
+def _fields(message: memoryview, wanted: int) -> Iterator[tuple[int, Any]]:
     """(wire type, value) of a protocol buffer message's fields of one number. Raises ValueError or IndexError."""
     position = 0
     while position < len(message):

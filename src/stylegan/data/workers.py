@@ -13,7 +13,8 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-Task, Result = TypeVar("Task"), TypeVar("Result")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def worker_count(requested: int | None, tasks: int) -> int:

@@ -146,7 +146,7 @@ def planes_seed(recipe: Recipe) -> int:
     """Seed of the picture's random planes."""
     if recipe.noise_seed is not None:
         return recipe.noise_seed
-    return recipe.seed if recipe.found is None else 0
+    return recipe.seed or 0 if recipe.found is None else 0
 
 
 def picture(explorer: Explorer, recipe: Recipe) -> Image.Image:

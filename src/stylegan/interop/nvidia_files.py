@@ -169,9 +169,9 @@ def _named_option(name: Any, value: Any) -> tuple[str, Any]:
 def _named_array(variable: Any) -> tuple[str, np.ndarray]:
     match variable:
         case (str(name), _Array() | np.ndarray() as value):
-            value = value.value if isinstance(value, _Array) else value
-            if value is not None and value.dtype.kind == "f":
-                return name, value
+            array = value.value if isinstance(value, _Array) else value
+            if array is not None and array.dtype.kind == "f":
+                return name, array
     raise InputError("it has a network with a variable that is not a name and numbers")
 
 

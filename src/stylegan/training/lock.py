@@ -230,7 +230,7 @@ def _lock_on_windows(file: int) -> bool | None:
         return None
     os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
     try:
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # pyright: ignore
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore
         return True
     except OSError:
         return False

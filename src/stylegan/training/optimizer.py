@@ -18,7 +18,7 @@ class Adam(torch.optim.Adam):
     _arrived: torch.cuda.Event | None = None  # when it is here
 
     @torch.no_grad()
-    def step(self, closure=None) -> None:
+    def step(self, closure=None) -> None:  # type: ignore[override]  # no loss is known here
         for group in self.param_groups:
             group["taken"] = group.get("taken", 0) + 1  # the optimizer's own count may lie on the device
             group["eps"] = self.OFFICIAL_EPSILON / sqrt(1 - group["betas"][1] ** group["taken"])
