@@ -49,7 +49,7 @@ class Shelf:
         self._models, self._options = tuple(models), {"data": data, "device": device}
         self._directions_file = directions_file
         self._opened: OrderedDict[str, Explorer] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._reading = threading.Lock(), threading.Lock()
         self.first = self._entries_of(models[0])[-1].key
         self._entry = {entry.key: entry for entry in self.entries()}
         self.open(self.first)
@@ -59,7 +59,8 @@ class Shelf:
         """A shelf of one model that is open already."""
         shelf = cls.__new__(cls)
         shelf._models, shelf._options, shelf._directions_file = (), {}, None
-        shelf._opened, shelf._lock = OrderedDict({explorer.name: explorer}), threading.Lock()
+        shelf._opened = OrderedDict({explorer.name: explorer})
+        shelf._lock, shelf._reading = threading.Lock(), threading.Lock()
         shelf.first = explorer.name
         shelf._entry = {explorer.name: Entry(explorer.name, "model", explorer.name, Path())}
         return shelf
@@ -89,13 +90,23 @@ class Shelf:
     def open(self, key: str = "") -> Explorer:
         """The explorer of a model; of the first one by default. Raises InputError."""
         key = key or self.first
-        with self._lock:
-            if key not in self._opened:
-                self._opened[key] = self._read(self.entry(key))
+        if (opened := self._get(key)) is not None:
+            return opened
+        with self._reading:  # others go on with what is open
+            if (opened := self._get(key)) is not None:
+                return opened
+            read = self._read(self.entry(key))
+            with self._lock:
+                self._opened[key] = read
                 while len(self._opened) > OPEN:
                     self._opened.popitem(last=False)
-            self._opened.move_to_end(key)
-            return self._opened[key]
+            return read
+
+    def _get(self, key: str) -> Explorer | None:
+        with self._lock:
+            if key in self._opened:
+                self._opened.move_to_end(key)
+            return self._opened.get(key)
 
     def entry(self, key: str = "") -> Entry:
         key = key or self.first

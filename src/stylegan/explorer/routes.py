@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import torch
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -29,6 +30,7 @@ from stylegan.explorer.favorites import Favorites
 from stylegan.explorer.models import Shelf
 from stylegan.explorer.picture import Explorer, Recipe
 from stylegan.explorer.turns import Turns
+from stylegan.images import crop_padding
 
 WEB = Path(__file__).parent / "web"
 FPS = 30
@@ -79,12 +81,13 @@ class Service:
         generator, layers = explorer.generator, len(explorer.layer_resolutions)
         cutoff = 8 if generator.truncation.cutoff is None else generator.truncation.cutoff
         names = explorer.label_names or tuple(map(str, range(generator.config.label_count)))
-        width, height = picture.picture(explorer, _plain(explorer)).size
+        side = generator.synthesis.grown.resolution
+        height, width = crop_padding(torch.empty(1, 1, side, side), generator.config.aspect).shape[2:]
         about = {
             "key": entry.key,
             "name": explorer.name,
             "fingerprint": explorer.fingerprint,
-            "resolution": generator.synthesis.grown.resolution,
+            "resolution": side,
             "width": width,
             "height": height,
             "classes": list(names),
@@ -342,10 +345,6 @@ def _lines(items: Iterator[dict[str, Any]]) -> Response:
 
 
 # --- questions
-
-
-def _plain(explorer: Explorer) -> Recipe:
-    return Recipe(label=0 if explorer.generator.config.label_count else None)
 
 
 def _whole(request: Request, name: str, default: int, least: int, most: int) -> int:

@@ -1,8 +1,10 @@
 """Many small pictures at once: walls of seeds, what a direction does, what layers hold, the nearest training images."""
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from stylegan.data.pyramid import pyramid
 from stylegan.errors import InputError
 from stylegan.explorer.picture import Explorer, Recipe, draw, noise_of, picture, seen, w_of
 from stylegan.images import to_pil
+from stylegan.networks.generator import NoiseInput
 
 COMPARED_AT = 16  # pixels; what the nearest images have in common is composition and colour
 STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # of a direction's strip
@@ -72,7 +75,13 @@ def activations(explorer: Explorer, recipe: Recipe, layer: int) -> Tensor:
     synthesis = explorer.generator.synthesis
     block = synthesis.blocks[str(sizes[layer])]
     kept: list[Tensor] = []
-    hook = (block.layer1 if layer % 2 else block.layer0).register_forward_hook(lambda *of: kept.append(of[2]))
+    ours = threading.get_ident()  # others may draw at the same time
+
+    def keep(_module: Any, _inputs: Any, output: Tensor) -> None:
+        if threading.get_ident() == ours:
+            kept.append(output)
+
+    hook = (block.layer1 if layer % 2 else block.layer0).register_forward_hook(keep)
     try:
         synthesis(w_of(explorer, recipe), resolution=sizes[layer], noise=_noise_below(explorer, recipe, layer))
     finally:
@@ -80,7 +89,7 @@ def activations(explorer: Explorer, recipe: Recipe, layer: int) -> Tensor:
     return kept[-1][0].float().cpu()
 
 
-def _noise_below(explorer: Explorer, recipe: Recipe, layer: int):
+def _noise_below(explorer: Explorer, recipe: Recipe, layer: int) -> NoiseInput:
     noise = noise_of(explorer.generator, recipe)
     return noise if isinstance(noise, str) else noise[: layer // 2 * 2 + 2]
 

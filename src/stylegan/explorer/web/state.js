@@ -49,9 +49,12 @@ export function fromQuery(text, about) {
     if (said === null || name === "edit" || name === "hold") continue
     if (LISTS.includes(name)) {
       const parts = said ? said.split(",") : []
-      values[name] = name === "on" ? parts.filter((part) => RANGES.includes(part)) : parts.map(Number)
+      const numbers = parts.map(Number).every(Number.isFinite) ? parts.map(Number) : values[name]
+      values[name] = name === "on" ? parts.filter((part) => RANGES.includes(part)) : numbers.slice(0, Math.max(3, about.layers.length))
     } else if (typeof values[name] === "number") {
-      values[name] = said !== "" && Number.isFinite(+said) ? +said : values[name]
+      const most = { seed: 2 ** 32 - 1, nseed: 2 ** 32 - 1, b: 2 ** 32 - 1, class: about.classes.length - 1, cutoff: about.layers.length }[name]
+      const fits = most === undefined ? Number.isFinite(+said) && (name !== "along" || +said >= 0) : /^\d+$/.test(said) && +said <= most
+      if (said !== "" && fits) values[name] = +said
     } else if (values[name] !== null) {
       values[name] = said
     }
