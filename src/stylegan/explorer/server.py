@@ -40,6 +40,7 @@ def launch(
     from starlette.middleware import Middleware
 
     from stylegan.explorer.guard import Guard
+    from stylegan.explorer.head import WithHead
 
     host = host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     _check_address(host, port)
@@ -49,7 +50,6 @@ def launch(
             server_name=host,
             server_port=port,
             theme=gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
-            head=head,
             prevent_thread_lock=True,
             quiet=True,
             share=False,
@@ -57,7 +57,7 @@ def launch(
             enable_monitoring=False,
             ssr_mode=False,
             pwa=False,
-            app_kwargs={"middleware": [guard], "routes": list(routes)},
+            app_kwargs={"middleware": [guard, Middleware(WithHead, head=head)], "routes": list(routes)},
         )
 
 
