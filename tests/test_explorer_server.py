@@ -422,7 +422,7 @@ def test_signals_leave_no_files(tmp_path):
         assert b"photograph" in connection.getresponse().readline()
         assert list((tmp_path / "temporary").glob("stylegan-explorer-*"))
         process.send_signal(number)
-        assert process.wait(60) == 128 + number
+        assert process.wait(120) == 128 + number
         connection.close()
     assert not list((tmp_path / "temporary").glob("stylegan-explorer-*"))
 

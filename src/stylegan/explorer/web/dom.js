@@ -4,8 +4,9 @@
 export function h(name, properties = {}, ...children) {
   const element = document.createElement(name)
   for (const [key, value] of Object.entries(properties)) {
-    if (value === undefined || value === null || value === false) continue
-    if (key.startsWith("on") || key === "value" || key === "checked") element[key] = value
+    if (value === undefined || value === null || (value === false && !key.startsWith("aria-"))) continue
+    if (key.startsWith("aria-")) element.setAttribute(key, value)
+    else if (key.startsWith("on") || key === "value" || key === "checked") element[key] = value
     else element.setAttribute(key, value === true ? "" : value)
   }
   element.append(...children.filter((child) => child !== null && child !== undefined))
