@@ -19,7 +19,7 @@ LICENSES = ("LICENSE", "src/stylegan/pretrained/mobilenet-v2/LICENSE")
 def package_files() -> set[str]:
     """The files of the package, as a wheel names them."""
     source = ROOT / "src"
-    kinds = ("*.py", "py.typed", "*.safetensors", "mobilenet-v2/*")
+    kinds = ("*.py", "py.typed", "*.safetensors", "mobilenet-v2/*", "explorer/web/*")
     found = {path for kind in kinds for path in (source / "stylegan").rglob(kind) if path.is_file()}
     return {path.relative_to(source).as_posix() for path in found if "__pycache__" not in path.parts}
 

@@ -13,22 +13,16 @@ from playwright.sync_api import sync_playwright
 from stylegan.explorer import page, picture
 
 MEASURE = """async ([slider, count]) => {
-  const input = document.querySelector(slider + " input[type=range]")
-  const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set
+  const root = document.querySelector("stylegan-explorer").shadowRoot
+  const input = root.querySelector(slider + " input[type=range]")
+  const image = root.querySelector("#picture img.now")
   const times = []
   for (let i = 0; i < count; i++) {
-    const before = document.querySelector("#picture img").src
+    const before = image.dataset.address
     const start = performance.now()
-    set.call(input, String(0.3 + 0.01 * (i % 70)))
+    input.value = String(0.3 + 0.01 * (i % 70))
     input.dispatchEvent(new Event("input", { bubbles: true }))
-    for (;;) {
-      const image = document.querySelector("#picture img")
-      if (image.src !== before && image.complete && image.naturalWidth) {
-        await image.decode()
-        break
-      }
-      await new Promise((resume) => setTimeout(resume, 1))
-    }
+    while (image.dataset.address === before) await new Promise((resume) => setTimeout(resume, 1))
     times.push(performance.now() - start)
     await new Promise((resume) => setTimeout(resume, 50))
   }
@@ -43,7 +37,8 @@ def main(model: str) -> None:
         chromium = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         tab = chromium.new_page()
         tab.goto(blocks.local_url)
-        tab.wait_for_selector("#picture img")
+        tab.wait_for_selector("#picture img.now[data-address]")
+        tab.get_by_role("tab", name="Save", exact=True).click()  # no wall to be drawn beside it
         tab.evaluate(MEASURE, ["#psi", 5])
         times = sorted(tab.evaluate(MEASURE, ["#psi", 100]))
     blocks.close(verbose=False)

@@ -18,7 +18,7 @@ from stylegan.data.align import Square, crop, face_square
 from stylegan.data.items import Unusable
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
-from stylegan.explorer import picture
+from stylegan.explorer import picture, uploads
 from stylegan.images import to_uint8
 
 EYE, OTHER_EYE, MOUTH = np.array([40.0, 50.0]), np.array([60.0, 50.0]), np.array([50.0, 75.0])
@@ -167,7 +167,7 @@ def test_what_is_missing_is_said_before_the_work(tmp_path, monkeypatch, capsys):
     align._options.cache_clear()
     command = ("prepare", tmp_path / "pictures", tmp_path / "store", "--fit", "face")
     assert "call once: stylegan fetch faces" in refused(capsys, *command)
-    assert not picture.finds_faces() and not (tmp_path / "store").exists()
+    assert not uploads.finds_faces() and not (tmp_path / "store").exists()
     (tmp_path / "w.task").write_bytes(b"weights")
     monkeypatch.setattr(align, "fetched", lambda name: [tmp_path / "w.task"])
     monkeypatch.setitem(sys.modules, "mediapipe.tasks.python", None)
@@ -193,7 +193,7 @@ def test_real_faces(capfd):
         align.check()
     except InputError as error:
         pytest.skip(str(error))
-    assert picture.finds_faces()
+    assert uploads.finds_faces()
     capfd.readouterr()
     with zipfile.ZipFile(photographs) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))[:20]

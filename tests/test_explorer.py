@@ -1,14 +1,9 @@
-"""The explorer: what it computes, without a browser; and the page, driven in a headless Chromium."""
+"""The explorer: what it computes, without a page."""
 
-import base64
 import io
-import os
 import runpy
 import shutil
 import struct
-import subprocess
-import sys
-import time
 import tomllib
 import zlib
 from dataclasses import replace
@@ -20,16 +15,14 @@ import pytest
 import torch
 from conftest import tiny_generator, write_store
 from PIL import Image
-from test_align import dots, find_dots
 
 from stylegan import directions, finders, sampling, weights
 from stylegan import recipe as recipes
-from stylegan.data import align
 from stylegan.data.pyramid import pyramid
 from stylegan.data.store import open_store
 from stylegan.data.store_writer import StoreWriter
 from stylegan.errors import InputError
-from stylegan.explorer import picture, space
+from stylegan.explorer import picture, sheets, space, uploads
 from stylegan.explorer.picture import Explorer, Recipe
 from stylegan.images import to_pil, to_uint8
 from stylegan.recipe import draw, seeds_of
@@ -179,7 +172,7 @@ def test_the_nearest_are_those_of_brute_force(tmp_path, explorer, mirrored):
     with StoreWriter(tmp_path / "store", 16, 3, made={}) as writer:
         for i, image in enumerate(images):
             writer.add(pyramid(image), f"{i}.png")
-    found = picture.nearest(replace(explorer, store=open_store(tmp_path / "store")), recipe, 5)
+    found = sheets.nearest(replace(explorer, store=open_store(tmp_path / "store")), recipe, 5)
     both = (np.square(images.astype(float) - each).mean(axis=(1, 2, 3)) ** 0.5 for each in (own, own[:, ::-1]))
     truth = np.minimum(*both)
     assert [text for _, text in found] == [f"{i}: {truth[i]:.1f}" for i in np.argsort(truth)[:5]]
@@ -191,12 +184,13 @@ def test_what_is_saved_draws_the_picture(tmp_path, explorer):
     image, latents = picture.save(explorer, recipe, tmp_path)
     with Image.open(image) as saved:
         assert np.array_equal(saved, picture.picture(explorer, recipe))
-    w = picture.read_latent(explorer, latents, None)
+    w, _ = uploads.read_latent(explorer, latents, None)
     assert torch.equal(w, picture.w_of(explorer, recipe))
     again = draw(explorer.generator, recipes.Recipe(latents=Path(latents)))[0]
     assert np.array_equal(to_pil(again), picture.picture(explorer, recipe))
     np.save(tmp_path / "zs.z.npy", sampling.z_of_seeds([8, 9], 8).numpy())
-    z = picture.read_latent(explorer, tmp_path / "zs.z.npy", None)
+    z, noise = uploads.read_latent(explorer, tmp_path / "zs.z.npy", None)
+    assert noise == "const"
     assert torch.equal(z, sampling.w_of_seeds(explorer.generator, [8]))
 
 
@@ -209,10 +203,10 @@ def test_uploads_that_cannot_be_used(tmp_path, explorer):
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=f"^{name} cannot be projected: {reason}"):
-            picture.read_photograph(explorer, tmp_path / name)
+            uploads.read_photograph(explorer, tmp_path / name)
     (tmp_path / "x.npy").write_bytes(b"no numbers")
     with pytest.raises(InputError, match=r"^x\.npy cannot be read"):
-        picture.read_latent(explorer, tmp_path / "x.npy", None)
+        uploads.read_latent(explorer, tmp_path / "x.npy", None)
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -255,6 +249,7 @@ def test_a_space_is_one_folder(tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr(picture, "open_explorer", lambda *a, **k: opened.append((a, k)))
     monkeypatch.setattr("stylegan.explorer.page.serve", lambda explorer: SimpleNamespace(block_thread=lambda: None))
+    monkeypatch.setattr("stylegan.explorer.page.wait", lambda blocks: None)
     runpy.run_path(str(folder / "app.py"))
     files = {"directions_file": folder / "directions.safetensors"}
     assert opened == [((folder / "tiny.safetensors",), files)]
@@ -264,316 +259,3 @@ def test_a_space_is_one_folder(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no model"):
         space.write_space(tmp_path / "other", tmp_path / "nothing")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "tiny.safetensors", "two.safetensors"]
-
-
-# --- the page, in a browser
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api")
-    pytest.importorskip("gradio")
-    if BROWSER is None:
-        pytest.skip("no browser for the explorer's page; install Debian's chromium")
-    with playwright.sync_playwright() as driver:
-        yield driver.chromium.launch(executable_path=BROWSER, args=HEADLESS)
-
-
-@pytest.fixture(scope="module")
-def served():
-    """Serve explorers until the tests are done; gives the function that does it, which returns an address."""
-    from stylegan.explorer import page
-
-    running = []
-
-    def serve(explorer: Explorer) -> str:
-        running.append(page.serve(explorer))
-        return running[-1].local_url
-
-    yield serve
-    for blocks in running:
-        blocks.close(verbose=False)
-
-
-@pytest.fixture(scope="module")
-def address(served, explorer) -> str:
-    return served(explorer)
-
-
-class User:
-    """A browser of one's own, at an explorer."""
-
-    def __init__(self, chromium, address: str, width: int = 1280, height: int = 800):
-        self.context = chromium.new_context(viewport={"width": width, "height": height})
-        self.outside: list[str] = []
-        self.context.on("request", lambda request: self._note(request.url, address))
-        self.page = self.context.new_page()
-        self.page.set_default_timeout(60_000)
-        self.page.goto(address)
-        self.page.wait_for_selector("#picture img")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.context.close()
-        assert self.outside == []
-
-    def _note(self, url: str, address: str) -> None:
-        if not url.startswith((address, "data:", "blob:")):
-            self.outside.append(url)
-
-    def tab(self, name: str) -> None:
-        self.page.get_by_role("tab", name=name, exact=True).click()
-
-    def slide(self, name: str, value: float) -> None:
-        for _ in range(50):  # a tab that has just opened may not listen yet
-            self.page.locator(f"#{name} input[type=range]").fill(str(value))
-            self.page.wait_for_timeout(20)
-            if float(self.page.locator(f"#{name} input[type=number]").input_value()) == value:
-                return
-        raise AssertionError(f"the slider {name} does not move")
-
-    def pixels(self, css: str = "#picture img") -> np.ndarray:
-        """What an image shows, as the browser got it."""
-        _, _, encoded = self.page.locator(css).get_attribute("src").partition("base64,")
-        with Image.open(io.BytesIO(base64.b64decode(encoded))) as image:
-            return np.asarray(image)
-
-    def sees(self, explorer: Explorer, recipe: Recipe) -> bool:
-        """Wait until the picture is that of a recipe; False where it does not come to that."""
-        expected = np.asarray(picture.picture(explorer, recipe))
-        for _ in range(150):
-            if np.array_equal(self.pixels(), expected):
-                return True
-            self.page.wait_for_timeout(50)
-        return False
-
-
-def test_sliders_change_the_picture(chromium, address, explorer):
-    with User(chromium, address) as user:
-        assert user.sees(explorer, SEEN)
-        user.slide("psi", 0.2)
-        assert user.sees(explorer, replace(SEEN, psi=0.2))
-        user.page.locator("#seed input").fill("")
-        user.page.locator("#seed input").press_sequentially("12")
-        assert user.sees(explorer, replace(SEEN, seed=12, psi=0.2))
-        user.page.get_by_label("none").check()
-        assert user.sees(explorer, replace(SEEN, seed=12, psi=0.2, noise="none"))
-        assert user.page.locator("#picture figcaption").inner_text() == "16 × 16 · seed 12 · ψ 0.2"
-        user.tab("Edit")
-        user.slide("edit-pca1", -2.5)
-        edited = replace(SEEN, seed=12, psi=0.2, noise="none", strengths=(0, -2.5, 0))
-        assert user.sees(explorer, edited)
-        user.page.get_by_role("checkbox", name="coarse").uncheck()
-        assert user.sees(explorer, replace(edited, edited=("middle", "fine")))
-        user.page.get_by_role("button", name="Undo all edits").click()
-        assert user.sees(explorer, replace(edited, strengths=()))
-        user.tab("Sample")
-        user.page.locator("#seed input").fill("")
-        user.page.get_by_text("a seed is a whole number").wait_for()
-
-
-def test_mixing(chromium, address, explorer):
-    with User(chromium, address) as user:
-        user.tab("Mix")
-        user.page.locator("#other-seed input").fill("7")
-        user.slide("coarse", 1)
-        assert user.sees(explorer, replace(SEEN, other_seed=7, mixed=(1.0, 0, 0)))
-        user.slide("fine", 0.5)
-        assert user.sees(explorer, replace(SEEN, other_seed=7, mixed=(1.0, 0, 0.5)))
-        b = np.asarray(picture.picture(explorer, replace(SEEN, seed=7)))
-        assert np.array_equal(user.pixels("#pair figure:nth-child(2) img"), b)
-
-
-def test_files_and_videos(chromium, address, explorer, tmp_path):
-    with User(chromium, address) as user:
-        user.slide("psi", 0.4)
-        user.tab("Save")
-        user.page.locator("#save").click()
-        links = user.page.locator("#files a[download]")
-        links.nth(1).wait_for()
-        for i, name in enumerate(("seed0000.png", "seed0000.safetensors")):
-            (tmp_path / name).write_bytes(user.page.request.get(links.nth(i).get_attribute("href")).body())
-        with Image.open(tmp_path / "seed0000.png") as saved:
-            assert np.array_equal(saved, picture.picture(explorer, replace(SEEN, psi=0.4)))
-        user.tab("Project")  # and back in as a file
-        user.page.locator("#upload input[type=file]").set_input_files(tmp_path / "seed0000.safetensors")
-        user.page.locator("#project").click()
-        w = picture.w_of(explorer, replace(SEEN, psi=0.4))
-        assert user.sees(explorer, Recipe(found=w, noise="const"))
-        user.tab("Walk")
-        user.slide("seconds", 1)
-        user.page.locator("#walk").click()
-        film = user.page.locator("#film video")
-        film.wait_for()
-        (tmp_path / "walk.mp4").write_bytes(user.page.request.get(film.get_attribute("src")).body())
-        import imageio_ffmpeg
-
-        assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "walk.mp4"))[0] == 30
-        user.tab("Compare")
-        user.page.locator("#compare").click()
-        user.page.locator("#near img").nth(7).wait_for()
-
-
-def test_a_broken_upload_gives_a_sentence(chromium, address, explorer, tmp_path):
-    (tmp_path / "broken.png").write_bytes(BROKEN)
-    with User(chromium, address) as user:
-        user.tab("Project")
-        user.page.locator("#project").click()
-        user.page.get_by_text("choose a photograph first").wait_for()
-        user.page.locator("#upload input[type=file]").set_input_files(tmp_path / "broken.png")
-        user.page.locator("#upload").get_by_text("2.0 KB").wait_for()
-        user.page.locator("#project").click()
-        user.page.get_by_text("broken.png cannot be projected: truncated").wait_for()
-        assert user.sees(explorer, SEEN)
-
-
-def test_a_face_is_found_first(chromium, served, explorer, tmp_path, monkeypatch):
-    monkeypatch.setattr(align, "find_faces", find_dots)
-    monkeypatch.setattr(align, "check", lambda: None)
-    dots(200, degrees=40).save(tmp_path / "turned.png")
-    middle, face = (picture.read_photograph(explorer, tmp_path / "turned.png", find) for find in (False, True))
-    with User(chromium, served(explorer)) as user:
-        user.tab("Project")
-        user.page.locator("#upload input[type=file]").set_input_files(tmp_path / "turned.png")
-        user.slide("steps", 20)
-        for wanted in (middle, face):
-            user.page.locator("#project").click()
-            user.page.locator("#photograph").get_by_text("step 20 of 20").wait_for()
-            deadline = time.monotonic() + 60  # the text of the step may still be that of the first time
-            while not np.array_equal(user.pixels("#photograph img"), picture.seen(explorer, wanted)):
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            user.page.get_by_label("Find the face in it").check()
-    assert not np.array_equal(middle, face)
-
-
-def test_two_users_at_once(chromium, address, explorer, tmp_path):
-    """One projects a picture and edits it, the other samples and edits a file of latents, step by step in turn."""
-    target = picture.picture(explorer, Recipe(seed=77))
-    target.save(tmp_path / "target.png")
-    with User(chromium, address) as one, User(chromium, address) as two:
-        one.page.locator("#seed input").fill("3")
-        two.page.locator("#seed input").fill("4")
-        two.slide("psi", 0.9)
-        assert one.sees(explorer, replace(SEEN, seed=3)) and two.sees(explorer, replace(SEEN, seed=4, psi=0.9))
-        one.tab("Project")
-        one.page.locator("#upload input[type=file]").set_input_files(tmp_path / "target.png")
-        one.slide("steps", 20)
-        one.page.locator("#project").click()
-        two.slide("psi", -0.5)
-        assert two.sees(explorer, replace(SEEN, seed=4, psi=-0.5))
-        one.page.locator("#photograph").get_by_text("step 20 of 20").wait_for()
-        assert np.array_equal(one.pixels("#photograph img"), target)
-        photograph = picture.read_photograph(explorer, tmp_path / "target.png")
-        *_, (_, w, psnr) = picture.find(explorer, photograph, None, "w+", 20)
-        assert one.sees(explorer, Recipe(found=w, noise="const"))
-        assert f"PSNR {psnr:.1f} dB" in one.page.locator("#photograph").inner_text()
-        two.tab("Sample")
-        assert not two.page.get_by_text("Begin with").is_visible()
-        own = torch.randn(1, 6, 8)
-        sampling.save_latents(tmp_path / "own.safetensors", w=own)
-        two.tab("Project")
-        two.page.locator("#upload input[type=file]").set_input_files(tmp_path / "own.safetensors")
-        two.page.locator("#project").click()
-        assert two.sees(explorer, Recipe(found=own, noise="const"))
-        for user, value in ((one, 2.0), (two, -1.0)):
-            user.tab("Edit")
-            user.slide("edit-pca0", value)
-        assert one.sees(explorer, Recipe(found=w, noise="const", strengths=(2.0, 0, 0)))
-        assert two.sees(explorer, Recipe(found=own, noise="const", strengths=(-1.0, 0, 0)))
-
-
-def test_on_a_phone(chromium, address):
-    with User(chromium, address, 390, 844) as user:
-        for tab in ("Sample", "Mix", "Edit"):
-            user.tab(tab)
-            assert user.page.evaluate("document.documentElement.scrollWidth") <= 390
-            user.page.mouse.wheel(0, 1000)
-            box = user.page.locator("#picture").bounding_box()
-            assert box["y"] >= 0 and box["y"] + box["height"] < 422  # in the upper half, however far one scrolls
-
-
-def test_a_slow_conditional_network(chromium, served):
-    explorer = explorer_of(tiny_generator(label_count=3))
-    slow = replace(explorer, trunk=picture.trunk(explorer.generator, 8))
-    with User(chromium, served(slow)) as user:
-        recipe = replace(SEEN, label=0)
-        assert user.sees(slow, recipe)
-        user.page.locator("#psi input[type=range]").fill("0.5")  # moves, and is not let go
-        user.page.locator("#picture").get_by_text("preview").wait_for()
-        colours = picture.colours_of(slow, recipe, picture.draw(slow, recipe))
-        moved = replace(recipe, psi=0.5)
-        assert np.array_equal(user.pixels(), picture.preview(slow, moved, colours))
-        user.page.locator("#psi input[type=range]").press("ArrowRight")
-        moved = replace(recipe, psi=0.51)
-        assert user.sees(slow, moved)
-        user.page.locator("#class input").click()
-        user.page.get_by_role("option", name="2").click()
-        assert user.sees(slow, replace(moved, label=2))
-
-
-def test_a_traditional_network(chromium, served):
-    options = {"use_styles": False, "const_input": False, "use_noise": False, "mapping_layers": 0}
-    explorer = explorer_of(tiny_generator(**options))
-    with User(chromium, served(explorer)) as user:
-        assert user.sees(explorer, Recipe())
-        assert user.page.locator("#psi input[type=range]").is_disabled()
-        user.page.get_by_text("no W to truncate in").wait_for()
-        user.tab("Edit")
-        user.slide("edit-sefa0", 3)
-        assert user.sees(explorer, Recipe(strengths=(3.0, 0, 0)))
-        user.tab("Mix")
-        user.page.get_by_text("no styles to mix").wait_for()
-        assert not user.page.locator("#coarse").is_visible()
-
-
-def test_addresses_that_cannot_be_had(address, explorer):
-    from stylegan.explorer import page
-
-    taken = int(address.rstrip("/").rpartition(":")[2])
-    for options, reason in (
-        ({"port": taken}, rf"port {taken} of 127\.0\.0\.1: .*in use"),
-        ({"port": 70_000}, "70000 is no port"),
-        ({"host": "192.0.2.1"}, r"192\.0\.2\.1: .*assign"),
-    ):
-        with pytest.raises(InputError, match=reason):
-            page.serve(explorer, **options)
-
-
-@pytest.mark.parametrize(
-    "proxies",
-    [
-        {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
-        {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "example.org"},
-        {"all_proxy": "socks5://127.0.0.1:9"},
-        {"ALL_PROXY": "socks4://127.0.0.1:9", "no_proxy": "example.org"},
-    ],
-)
-def test_the_page_is_served_where_the_environment_names_a_proxy(tmp_path, proxies):
-    """In a process of its own, since Gradio looks at the environment when it is imported. Port 9 is closed."""
-    pytest.importorskip("gradio")
-    weights.save(tmp_path / "tiny.safetensors", Model(tiny_generator()))
-    program = """
-import os, sys, urllib.request
-from stylegan.explorer import page, picture
-def proxies():
-    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
-before = proxies()
-blocks = page.serve(picture.open_explorer(sys.argv[1]))
-assert proxies() == before
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-with opener.open(blocks.local_url, timeout=30) as answer:
-    print(answer.status)
-blocks.close(verbose=False)
-"""
-    ours = ("_PROXY", "GRADIO_")  # earlier tests of this process have set some
-    environment = {n: v for n, v in os.environ.items() if not (n.upper().endswith(ours[0]) or n.startswith(ours[1]))}
-    done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path / "tiny.safetensors"],
-        env=environment | proxies,
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (0, "200\n"), done.stderr

@@ -5,7 +5,7 @@ In a traditional generator without mapping layers w is the normalized z, and dir
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ class Directions:
         if name not in self.names:
             raise InputError(f"there is no direction {name}; the file has {', '.join(self.names)}")
         return self.names.index(name)
+
+
+def renamed(directions: Directions, names: Sequence[str]) -> Directions:
+    """The same directions by other names."""
+    return replace(directions, names=tuple(names))
 
 
 # --- applying them

@@ -1,6 +1,7 @@
 """From seeds or files to images: z, w, mixing, interpolation; latents as files. `recipe` draws."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -330,7 +331,7 @@ def _read_latents(path: Path, model: Generator | None) -> tuple[str, Tensor]:
     try:
         if path.suffix == ".npy":
             name = path.with_suffix("").suffix.removeprefix(".")
-            return name if name in ("z", "w") else "", torch.from_numpy(np.load(path, allow_pickle=False))
+            return name if name in ("z", "w") else "", torch.from_numpy(_array(path))
         if path.suffix == ".safetensors":
             metadata, latents = read_tensors(path, "a file of latents", hint=hint)
             if name := next((name for name in ("w", "z") if name in latents), None):
@@ -345,6 +346,18 @@ def _read_latents(path: Path, model: Generator | None) -> tuple[str, Tensor]:
         raise InputError(f"there is no file {path}; {hint}") from None
     except InputError:
         raise
-    except (ValueError, TypeError, EOFError, RecursionError) as error:
+    except (ValueError, TypeError, EOFError, RecursionError, OverflowError) as error:
         raise InputError(f"{path} cannot be read: it is damaged or holds no latents ({error})") from error
     raise InputError(f"{path} is no latent file; give a .npy or .safetensors file")
+
+
+def _array(path: Path) -> np.ndarray:
+    """The array in a .npy file. Memory is taken once it is known that the file holds what its header says."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        held = path.stat().st_size - file.tell()
+    if math.prod(shape) * dtype.itemsize > held:
+        raise ValueError(f"it says that it holds {list(shape)} of {dtype}, and has {held} bytes of them")
+    return np.load(path, allow_pickle=False)

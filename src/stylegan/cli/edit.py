@@ -222,20 +222,28 @@ def encoder(
 def explore(
     model: ModelOrBundled = "",
     *,
+    also: tuple[str, ...] = (),
     data: Path | None = None,
     directions: Path | None = None,
+    favorites: Path | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
+    password_file: Path | None = None,
+    allow_host: tuple[str, ...] = (),
     space: Path | None = None,
     device: Device = "auto",
 ) -> None:
-    """Steer a model in the browser: sample, mix, edit, walk, project, compare. Ctrl-C ends it.
+    """Steer a model in the browser: sample, mix, edit, look inside, walk, project, compare. Ctrl-C ends it.
 
     Args:
+        also: Further models, or runs, to switch to; a run's whole history and the bundled models are there anyway.
         data: Store it was trained on, to see the training images that are nearest to a picture.
         directions: File of `stylegan directions find`: what can be edited. Default: the principal components of W.
+        favorites: File to keep favorites in, for all who use the page. Default: each one's own browser.
         host: Address to serve at. Only this machine reaches the default; 0.0.0.0 lets others in.
         port: Port. Default: the first free one from 7860 on.
+        password_file: File whose first line is the password that the page asks for (with any name of a user).
+        allow_host: Further names by which the page may be asked for, of a proxy say. Default: this machine's own.
         space: Folder to write instead of serving: a Hugging Face Space, which runs anywhere with `python app.py`.
     """
     model = model or weights.DEFAULT_MODEL
@@ -244,15 +252,19 @@ def explore(
 
         if data is not None:
             raise InputError("--space takes no --data: the training images would be for everybody to see")
-        if (host, port) != ("127.0.0.1", None):
-            raise InputError("--space serves nothing; leave out --host and --port")
+        if (host, port, password_file, favorites, allow_host, also) != ("127.0.0.1", None, None, None, (), ()):
+            raise InputError("--space serves nothing; leave out --host, --port and what goes with them")
         write_space(space, model, directions)
         print(f"{space}: a Space to push as it is, or to try with: python {space / 'app.py'}")
         return
-    from stylegan.explorer import page, picture
+    from stylegan.explorer import models, page, server
 
+    server.end_on_signals()
+    password = server.read_password(password_file, host)
     page.import_gradio()  # before the model is read, and measured
-    explorer = picture.open_explorer(model, data=data, directions_file=directions, device=pick_device(device))
-    blocks = page.serve(explorer, host=host, port=port)
-    print(f"{explorer.name} is at {blocks.local_url} (Ctrl-C ends it)", flush=True)
-    blocks.block_thread()
+    options = {"data": data, "directions_file": directions, "device": pick_device(device)}
+    shelf = models.Shelf([model, *also], **options)
+    others = {"names": allow_host, "password": password, "favorites": favorites}
+    blocks = page.serve(shelf, host=host, port=port, **others)
+    print(f"{shelf.open().name} is at {blocks.local_url} (Ctrl-C ends it)", flush=True)
+    page.wait(blocks)

@@ -4,9 +4,9 @@ Every function depends on its arguments alone, so that any number of people can 
 """
 
 import copy
+import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,18 +19,15 @@ from torch import Tensor
 
 from stylegan import directions, finders, projection, sampling, videos, weights
 from stylegan import recipe as recipes
-from stylegan.data import align
 from stylegan.data.fitting import Fit
-from stylegan.data.pyramid import pyramid
 from stylegan.data.store import Store, open_store
 from stylegan.directions import Directions
 from stylegan.errors import InputError
 from stylegan.images import crop_padding, from_uint8, save_image, to_pil, to_uint8
-from stylegan.networks.generator import Generator, Growth
+from stylegan.networks.generator import Generator, Growth, NoiseInput
 from stylegan.resolutions import resolutions
 
 RANGES = ("coarse", "middle", "fine")
-COMPARED_AT = 16  # pixels; what the nearest images have in common is composition and colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +43,15 @@ class Explorer:
     """What previews are drawn with while a slider moves, see `trunk`; None where the network is fast enough."""
     fit: Fit | None = None
     """How the images it was trained on became square, where its file says."""
+    label_names: tuple[str, ...] = ()
+    """Names of the classes, where its file or the store has them."""
+    fingerprint: str = ""
+    """Of the generator, see `weights.fingerprint`."""
+
+    @property
+    def layer_resolutions(self) -> list[int]:
+        """Resolution of each layer that is drawn."""
+        return self.generator.synthesis.layer_resolutions(self.generator.synthesis.grown.resolution)
 
     @property
     def ranges(self) -> dict[str, range]:
@@ -67,12 +73,20 @@ class Recipe:
     """Number of truncated layers; by default the model's own."""
     noise: sampling.Noise = "random"
     noise_seed: int | None = None
-    """Seed of the random planes. Default: the picture's own seed, or 0 for what was found."""
+    """Seed of the random planes. Default: the picture's own seed; for what was found its own noise, or 0."""
+    noise_strengths: tuple[float, ...] = ()
+    """Factor of each layer's noise: 1 as trained, 0 without; () for 1 in all."""
     found: Tensor | None = None
     """w [1, num_layers, w_dim] to start from instead of the seed: a projection, or a file."""
+    found_noise: NoiseInput | None = None
+    """The noise that belongs to what was found; it is used where `noise` is random and no seed is given."""
+    along: float = 0.0
+    """How far along the endless walk that begins at the seed: at 1, 2, ... it passes other seeds, see `stop`."""
     other_seed: int | None = 1
     mixed: tuple[float, ...] = (0.0, 0.0, 0.0)
     """How much of coarse, middle and fine styles is the other seed's: 0 none, 1 all."""
+    mixed_layers: tuple[float, ...] = ()
+    """The same for each layer, in place of `mixed`; () where that holds."""
     strengths: tuple[float, ...] = ()
     """How far along each direction, in its standard deviations; () for no edits."""
     edited: tuple[str, ...] = RANGES
@@ -85,6 +99,9 @@ class Recipe:
         for seed in (self.seed, noise_seed, self.other_seed):
             if seed is None or not 0 <= seed < 2**32:
                 raise InputError("a seed is a whole number from 0 to 4294967295; type one")
+        numbers = (self.along, *self.mixed, *self.mixed_layers, *self.noise_strengths, *self.strengths)
+        if not all(map(math.isfinite, numbers)) or not 0 <= self.along < 1e6:
+            raise InputError("a number of the picture is not finite, or too large; set it again")
 
 
 def open_explorer(
@@ -113,7 +130,17 @@ def open_explorer(
         )
     fast = fast_resolution(generator)
     lower = None if fast == generator.synthesis.grown.resolution else trunk(generator, fast)
-    return Explorer(Path(model).resolve().stem, generator, found, store, lower, projection.fit_of(loaded.provenance))
+    names = store.label_names if store is not None and store.label_count == generator.config.label_count else ()
+    return Explorer(
+        weights.find(model).resolve().stem,
+        generator,
+        found,
+        store,
+        lower,
+        projection.fit_of(loaded.provenance),
+        loaded.label_names or tuple(names),
+        weights.fingerprint(generator),
+    )
 
 
 # --- the picture
@@ -128,11 +155,17 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
         drawn = recipes.Recipe((seed,), label=recipe.label, psi=recipe.psi, cutoff=recipe.cutoff)
         return recipes.resolve(drawn, generator).w
 
-    w = of_seed(recipe.seed) if recipe.found is None else recipe.found.to(generator.w_avg)
-    if any(recipe.mixed):
+    def start(number: int) -> Tensor:
+        if number > 0:
+            return of_seed(stop(recipe.seed, number))
+        return of_seed(recipe.seed) if recipe.found is None else recipe.found.to(generator.w_avg)
+
+    w = start(0) if not recipe.along else _between([start(math.floor(recipe.along) + i) for i in range(-1, 3)], recipe)
+    shares = _shares(explorer, recipe)
+    if any(shares.values()):
         other = of_seed(recipe.other_seed)
-        for layers, share in zip(explorer.ranges.values(), recipe.mixed, strict=True):
-            w = sampling.mix(w, sampling.lerp(w, other, share), layers)
+        for layer, share in shares.items():
+            w = sampling.mix(w, sampling.lerp(w, other, share), [layer])
     layers = [i for name in recipe.edited for i in explorer.ranges.get(name, ())]
     chosen = None if len(recipe.edited) == len(RANGES) else layers
     for name, strength in zip(explorer.directions.names, recipe.strengths, strict=False):
@@ -140,6 +173,49 @@ def w_of(explorer: Explorer, recipe: Recipe) -> Tensor:
             step = explorer.directions.step(name, [other for other in recipe.held if other != name])
             w = directions.shift(w, step, strength, directions.chosen_layers(explorer.directions, chosen))
     return w
+
+
+def stop(seed: int, number: int) -> int:
+    """The seed that the endless walk from a seed passes as its first, second, ... stop."""
+    return int(np.random.RandomState([seed, number]).randint(2**31))
+
+
+def _between(stops: Sequence[Tensor], recipe: Recipe) -> Tensor:
+    """Where the walk is between the second and the third of four stops: the cubic through all (Catmull-Rom)."""
+    before, a, b, after = stops
+    t = recipe.along - math.floor(recipe.along)
+    turns = (2 * before - 5 * a + 4 * b - after, 3 * a - before - 3 * b + after)
+    return a + 0.5 * t * ((b - before) + t * (turns[0] + t * turns[1]))
+
+
+def _shares(explorer: Explorer, recipe: Recipe) -> dict[int, float]:
+    """How much of each layer's style is the other seed's."""
+    if recipe.mixed_layers and explorer.generator.config.use_styles:
+        return dict(zip(range(explorer.generator.config.num_layers), recipe.mixed_layers, strict=False))
+    pairs = zip(explorer.ranges.values(), recipe.mixed, strict=False)
+    return {layer: share for layers, share in pairs for layer in layers}
+
+
+def noise_of(generator: Generator, recipe: Recipe) -> NoiseInput:
+    """The noise of the picture, as `generator.synthesis` takes it: of the generator, or of its trunk."""
+    if _has_own_noise(recipe):
+        noise = recipe.found_noise
+    else:
+        noise = sampling.noise_input(generator, recipe.noise, [planes_seed(recipe)])
+    factors = recipe.noise_strengths
+    sizes = generator.synthesis.layer_resolutions(generator.synthesis.grown.resolution)
+    if isinstance(noise, str):
+        if noise == "none" or not generator.config.use_noise or all(factor == 1 for factor in factors):
+            return noise
+        noise = [getattr(generator.synthesis, f"noise{layer}") for layer in range(len(sizes))]
+    factors = [*factors, *[1.0] * len(sizes)]
+    return [plane if factor == 1 else plane * factor for plane, factor, _ in zip(noise, factors, sizes, strict=False)]
+
+
+def _has_own_noise(recipe: Recipe) -> bool:
+    """Whether the noise that came with what was found is in the picture."""
+    left_open = recipe.noise == "random" and recipe.noise_seed is None
+    return left_open and recipe.found is not None and recipe.found_noise is not None
 
 
 def planes_seed(recipe: Recipe) -> int:
@@ -162,8 +238,8 @@ def seen(explorer: Explorer, image: Tensor) -> Image.Image:
 @torch.no_grad()
 def draw(explorer: Explorer, recipe: Recipe) -> Tensor:
     """The picture with its padding, as the network draws it: uint8 [1, C, R, R] on the CPU."""
-    planes = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
-    return to_uint8(explorer.generator.synthesis(w_of(explorer, recipe), noise=planes)).cpu()
+    noise = noise_of(explorer.generator, recipe)
+    return to_uint8(explorer.generator.synthesis(w_of(explorer, recipe), noise=noise)).cpu()
 
 
 def describe(explorer: Explorer, recipe: Recipe) -> str:
@@ -171,36 +247,55 @@ def describe(explorer: Explorer, recipe: Recipe) -> str:
     generator, parts = explorer.generator, []
     resolution = generator.synthesis.grown.resolution
     if recipe.found is None:
-        parts.append(f"seed {recipe.seed}" + ("" if recipe.label is None else f" of class {recipe.label}"))
+        names = explorer.label_names or range(generator.config.label_count)
+        known = recipe.label is not None and recipe.label in range(len(names))
+        parts.append(f"seed {recipe.seed}" + (f" of class {names[recipe.label]}" if known else ""))
         psi = generator.truncation.psi if recipe.psi is None else recipe.psi
         parts += [f"ψ {psi:g}"] if generator.has_w else []
     else:
         parts.append("the w that was found")
-    shares = zip(RANGES, recipe.mixed, strict=True)
+    parts += [f"{recipe.along:.2f} along the walk"] if recipe.along else []
+    shares = zip(RANGES, () if recipe.mixed_layers else recipe.mixed, strict=False)
     parts += [f"{share:.0%} {name} styles of seed {recipe.other_seed}" for name, share in shares if share]
+    if count := sum(share > 0 for share in recipe.mixed_layers):
+        parts.append(f"{count} layers with styles of seed {recipe.other_seed}")
     strengths = zip(explorer.directions.names, recipe.strengths, strict=False)
     parts += [f"{name.replace('_', ' ')} {strength:+g}" for name, strength in strengths if strength]
     return f"{resolution} × {resolution} · " + " · ".join(parts)
 
 
+def made(explorer: Explorer, recipe: Recipe) -> dict[str, Any]:
+    """How the picture was made, as `stylegan generate` writes it into its files."""
+    w, noise = w_of(explorer, recipe), noise_of(explorer.generator, recipe)
+    scaled = any(factor != 1 for factor in recipe.noise_strengths)
+    own = noise if isinstance(noise, str) or scaled or _has_own_noise(recipe) else None  # what no seed gives
+    if recipe.found is not None or scaled:
+        seed = planes_seed(recipe) if own is None else None
+        drawn, w = recipes.Recipe(latents=w, psi=1.0, own_noise=own, noise_seed=seed), None
+    else:
+        seed = recipe.noise_seed if recipe.noise == "random" else None
+        how = {"psi": recipe.psi, "cutoff": recipe.cutoff, "noise": recipe.noise, "noise_seed": seed}
+        drawn = recipes.Recipe((recipe.seed,), label=recipe.label, **how)
+        if not (recipe.along or any(_shares(explorer, recipe).values()) or any(recipe.strengths)):
+            w = None  # the seed's own
+    return next(recipes.records(drawn, explorer.generator, w=w, also={"explorer": describe(explorer, recipe)}))
+
+
+def name_of(recipe: Recipe) -> str:
+    """Name of the picture's files, without their ending."""
+    return f"seed{recipe.seed:04d}" if recipe.found is None else "found"
+
+
 def save(explorer: Explorer, recipe: Recipe, folder: Path) -> list[str]:
     """Write the picture as PNG and its w as `.safetensors` into a folder, and return their paths.
 
-    `stylegan generate MODEL --latents FILE` draws the picture from the second.
+    The PNG says how it was made; `stylegan generate MODEL --latents FILE` draws the picture from the second.
     """
-    name = f"seed{recipe.seed:04d}" if recipe.found is None else "found"
-    files = [folder / f"{name}.png", folder / f"{name}.safetensors"]
-    save_image(picture(explorer, recipe), files[0], made=record(explorer, recipe))
-    noise = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
+    files = [folder / f"{name_of(recipe)}.png", folder / f"{name_of(recipe)}.safetensors"]
+    save_image(picture(explorer, recipe), files[0], made=made(explorer, recipe))
+    noise = noise_of(explorer.generator, recipe)
     sampling.save_latents(files[1], w=w_of(explorer, recipe), noise=noise, model=explorer.generator)
     return [str(file) for file in files]
-
-
-def record(explorer: Explorer, recipe: Recipe) -> dict[str, Any]:
-    """How the picture is made, for its file: its w, whatever it came from."""
-    seed = planes_seed(recipe) if recipe.noise == "random" else None
-    drawn = recipes.Recipe(latents=w_of(explorer, recipe), noise=recipe.noise, noise_seed=seed)
-    return next(recipes.records(drawn, explorer.generator, batch=1, also={"explorer": describe(explorer, recipe)}))
 
 
 # --- previews, for networks that are slow where they run
@@ -257,8 +352,8 @@ def preview(explorer: Explorer, recipe: Recipe, colours: Tensor) -> Image.Image:
 
 def _features(explorer: Explorer, recipe: Recipe) -> Tensor:
     """[pixels, features + 1], the last of them 1, on the CPU."""
-    planes = sampling.noise_input(explorer.trunk, recipe.noise, [planes_seed(recipe)])
-    features = explorer.trunk.synthesis(w_of(explorer, recipe), noise=planes).flatten(2)[0].T.cpu()
+    noise = noise_of(explorer.trunk, recipe)
+    features = explorer.trunk.synthesis(w_of(explorer, recipe), noise=noise).flatten(2)[0].T.cpu()
     return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
 
 
@@ -275,76 +370,7 @@ def walk(
     """
     if not 1 <= len(seeds) < frames:
         raise InputError(f"a walk of {frames} frames goes to 1 to {frames - 1} seeds, not {len(seeds)}")
-    stops = [recipe, *(replace(recipe, seed=seed, found=None) for seed in seeds)]
-    keys = torch.stack([w_of(explorer, stop) for stop in stops])
-    planes = sampling.noise_input(explorer.generator, recipe.noise, [planes_seed(recipe)])
-    return videos.interpolation(explorer.generator, keys, frames, path=route, noise=planes)
-
-
-def finds_faces() -> bool:
-    """Whether what that needs is installed and fetched."""
-    try:
-        align.check()
-    except InputError:
-        return False
-    return True
-
-
-def read_photograph(explorer: Explorer, file: Path | str, face: bool = False) -> Tensor:
-    """An image file as the model could have drawn it: uint8 [1, C, R, R]. Raises InputError for what is no image.
-
-    face: its largest face, aligned as those of FFHQ; else the image becomes square as for a model of no faces.
-    """
-    fit = "face" if face else explorer.fit if explorer.fit != "face" else None
-    with _named(file):
-        return to_uint8(projection.read_image(file, explorer.generator, fit))
-
-
-def find(
-    explorer: Explorer, photograph: Tensor, label: int | None, space: Literal["w", "w+"], steps: int
-) -> Iterator[tuple[int, Tensor, float]]:
-    """Project a photograph. After each step: its number, w [1, num_layers, w_dim], and the PSNR in dB."""
-    config = projection.ProjectConfig(space=space, steps=steps)
-    for at in projection.projecting(explorer.generator, from_uint8(photograph), config, label=label):
-        yield at.step, at.w, float(projection.psnr(to_uint8(at.images).cpu(), photograph))
-
-
-def read_latent(explorer: Explorer, file: Path | str, label: int | None) -> Tensor:
-    """The first w [1, num_layers, w_dim] of a file of latents; z becomes w. Raises InputError."""
-    with _named(file):
-        space, held = sampling.load_latents(file, explorer.generator.config, model=explorer.generator)
-    if space == "w":
-        return held[:1]
-    return sampling.w_of_z(explorer.generator, held[:1], sampling.labels_of(explorer.generator, label, 1))
-
-
-@contextmanager
-def _named(file: Path | str) -> Iterator[None]:
-    """Sentences about an upload name the file, not where it lies on the server."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace(str(file), Path(file).name)) from error
-
-
-def nearest(explorer: Explorer, recipe: Recipe, count: int = 8) -> list[tuple[Image.Image, str]]:
-    """The training images nearest to the picture, each with a line about it; mirrored ones count as well.
-
-    The distance is the root mean square over the pixels at 16 x 16, in levels of 255: composition and colour. Raises
-    InputError without a store.
-    """
-    if explorer.store is None:
-        raise InputError("there are no training images to compare with; give the explorer --data STORE")
-    drawn = draw(explorer, recipe)[0].permute(1, 2, 0).numpy()
-    side = min(COMPARED_AT, drawn.shape[0], explorer.store.resolution)
-    small, images = pyramid(drawn)[side].astype(np.float32), explorer.store.images(side)
-    distances = np.empty(len(images), np.float32)
-    for start in range(0, len(images), 4096):
-        part = images[start : start + 4096].astype(np.float32)
-        both = [np.square(part - each).mean(axis=(1, 2, 3)) for each in (small, small[:, ::-1])]
-        distances[start : start + 4096] = np.sqrt(np.minimum(*both))
-    found = []
-    for i in np.argsort(distances, kind="stable")[:count]:
-        real = torch.tensor(explorer.store.images()[i]).permute(2, 0, 1)[None]
-        found.append((seen(explorer, real), f"{i}: {distances[i]:.1f}"))
-    return found
+    stops = [recipe, *(replace(recipe, seed=seed, found=None, along=0.0) for seed in seeds)]
+    keys = torch.stack([w_of(explorer, each) for each in stops])
+    noise = noise_of(explorer.generator, recipe)
+    return videos.interpolation(explorer.generator, keys, frames, path=route, noise=noise)

@@ -1,53 +1,120 @@
 """The explorer's web server: Gradio, as private as it can be, at an address of this machine."""
 
 import atexit
+import ipaddress
 import os
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stylegan.errors import InputError
+from stylegan.errors import InputError, InputWarning
 
 if TYPE_CHECKING:
     import gradio
 
 
-def launch(blocks: "gradio.Blocks", *, host: str | None = None, port: int | None = None, css: str, head: str) -> None:
+def launch(
+    blocks: "gradio.Blocks",
+    *,
+    routes: Sequence[Any],
+    host: str | None = None,
+    port: int | None = None,
+    names: Iterable[str] = (),
+    password: str | None = None,
+    head: str,
+) -> None:
     """Serve a page that was made of Gradio's components, and return at once.
 
-    host, port: as for `page.serve`. css, head: styles and what goes into the page's <head>. Raises InputError where
-    it cannot be served there.
+    routes: further addresses, which come first. host, port: as for `page.serve`. names: by which it may be asked,
+    besides this machine's own. password: asked for where it is not None. head: what goes into the page's <head>.
+    Raises InputError where it cannot be served there.
     """
     gr = import_gradio()
+    from starlette.middleware import Middleware
+
+    from stylegan.explorer.guard import Guard
+    from stylegan.explorer.head import WithHead
+
     host = host or os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1"
     _check_address(host, port)
+    guard = Middleware(Guard, host=host, names=tuple(names), password=password)
     with _without_proxies():
         blocks.launch(
             server_name=host,
             server_port=port,
             theme=gr.themes.Default(font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace")),
-            css=css,
-            head=head,
             prevent_thread_lock=True,
             quiet=True,
             share=False,
-            max_file_size="50mb",
             footer_links=[],
             enable_monitoring=False,
             ssr_mode=False,
             pwa=False,
+            app_kwargs={"middleware": [guard, Middleware(WithHead, head=head)], "routes": list(routes)},
         )
+
+
+def read_password(file: Path | None, host: str) -> str | None:
+    """The first line of a file; None without one, which is warned of where others reach the address."""
+    if file is None:
+        if not is_local(host):
+            warnings.warn(
+                f"whoever reaches {host} may use this page, and with --data see training images; --password-file "
+                "makes it ask for a password",
+                InputWarning,
+                stacklevel=2,
+            )
+        return None
+    try:
+        password = file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({error}); give a text file with the password in it") from error
+    if not password:
+        raise InputError(f"{file} has no password in its first line; write one")
+    return password
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def wait(blocks: "gradio.Blocks") -> None:
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, and leave nothing behind."""
+    end_on_signals()
+    blocks.block_thread()
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the program as Ctrl-C does, with all temporary files removed.
+
+    One that is ignored, as SIGHUP is under nohup, or that somebody handles already, stays as it is.
+    """
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)
 
 
 def import_gradio() -> Any:
     """Gradio, set up to send nothing home and to record nothing. Raises InputError where it is not installed."""
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_RUN_HISTORY="False")
     os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = "1000000000"  # no statistics of all events after each of them
-    os.environ["GRADIO_TEMP_DIR"] = _temporary_folder()  # components look when they are made
+    os.environ["GRADIO_TEMP_DIR"] = temporary_folder()  # components look when they are made
     try:
         with _without_proxies():
             import gradio
@@ -75,8 +142,8 @@ def _without_proxies() -> Iterator[None]:
 
 
 @cache
-def _temporary_folder() -> str:
-    """The folder in which the components of all pages keep uploads, and files to fetch, until the program ends."""
+def temporary_folder() -> str:
+    """The folder of all temporary files, which is there until the program ends."""
     folder = tempfile.mkdtemp(prefix="stylegan-explorer-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -22,7 +22,7 @@ from stylegan.explorer import page, picture
 
 here = Path(__file__).parent
 explorer = picture.open_explorer(here / {model!r}{options})
-page.serve(explorer).block_thread()
+page.wait(page.serve(explorer))
 """
 
 README = """\

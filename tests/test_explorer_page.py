@@ -1,0 +1,550 @@
+"""The explorer's page, driven in a headless Chromium. One server for all, one browser; users apart are contexts."""
+
+import base64
+import http.server
+import io
+import json
+import re
+import shutil
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_generator
+from PIL import Image
+from test_align import dots, find_dots
+from test_explorer import BROKEN, explorer_of
+
+from stylegan import directions, marks, sampling, weights
+from stylegan.data import align
+from stylegan.explorer import picture, uploads
+from stylegan.explorer.models import Shelf
+from stylegan.explorer.picture import Explorer, Recipe
+from stylegan.weights import Model
+
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # Gradio looks for a free port
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+HEADLESS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+HEADLESS += ["--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP evil.example 127.0.0.1"]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api")
+    pytest.importorskip("gradio")
+    if BROWSER is None:
+        pytest.skip("no browser for the explorer's page; install Debian's chromium")
+    with playwright.sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=BROWSER, args=HEADLESS)
+
+
+@pytest.fixture(scope="module")
+def shelf(store, tmp_path_factory) -> Shelf:
+    """A run that has kept two models and a report."""
+    folder = tmp_path_factory.mktemp("runs") / "kittens"
+    folder.mkdir()
+    generator = tiny_generator()
+    for seen in (1000, 12000):
+        weights.save(folder / f"model-{seen:010d}.safetensors", Model(generator))
+        with torch.no_grad():
+            generator.synthesis.blocks["4"].const.add_(0.5)
+    (folder / "report.html").write_text("<title>report</title><p id=said>twelve kimg</p>")
+    return Shelf([str(folder)], data=store)
+
+
+@pytest.fixture(scope="module")
+def explorer(shelf) -> Explorer:
+    return shelf.open()
+
+
+@pytest.fixture(scope="module")
+def served():
+    """Serve explorers until the tests are done; gives the function that does it, which returns an address."""
+    from stylegan.explorer import page
+
+    running = []
+
+    def serve(explorer: Explorer | Shelf) -> str:
+        running.append(page.serve(explorer))
+        return running[-1].local_url
+
+    yield serve
+    for blocks in running:
+        blocks.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def address(served, shelf) -> str:
+    return served(shelf)
+
+
+class User:
+    """A browser of one's own, at an explorer. What it asks of other addresses, and errors of scripts, are faults."""
+
+    def __init__(
+        self, chromium, address: str, hash: str = "", width: int = 1280, height: int = 800, gradio=False, **options
+    ):
+        """gradio: load its scripts too, which the explorer stands in front of and does not need."""
+        self.context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        if not gradio:
+            own = re.compile(r"/(assets|static|svelte)/.*\.js|theme\.css")
+            self.context.route(own, lambda each: each.fulfill(content_type="text/javascript", body=""))
+        self.faults: list[str] = []
+        self.context.on("request", lambda request: self._note(request.url, address))
+        self.address, self.page = address, self.context.new_page()
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.set_default_timeout(90_000)
+        self.open(hash)
+
+    def open(self, hash: str) -> None:
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.address}#{hash}")
+        self.page.wait_for_selector("stylegan-explorer.ready")
+        self.page.wait_for_selector("#picture img.now[data-address]")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.context.close()
+        assert kind is not None or self.faults == []
+
+    def _note(self, url: str, address: str) -> None:
+        if not url.startswith((address, "data:", "blob:", "about:")):
+            self.faults.append(url)
+
+    def tab(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name, exact=True).click()
+
+    def slide(self, name: str, value: float) -> None:
+        """Move a slider, and let it go."""
+        self.page.locator(f"#{name} input[type=range]").fill(str(value))
+
+    def pixels(self, css: str = "#picture img.now") -> np.ndarray:
+        """What an image shows, as the browser got it."""
+        read = """async (image) => {
+          const content = new Uint8Array(await (await fetch(image.src)).arrayBuffer())
+          return btoa(Array.from(content, (byte) => String.fromCharCode(byte)).join(""))
+        }"""
+        for _ in range(20):  # the picture may be given back in the moment in which it is read
+            try:
+                content = base64.b64decode(self.page.locator(css).evaluate(read))
+                break
+            except Exception:
+                self.page.wait_for_timeout(20)
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image)
+
+    def sees(self, explorer: Explorer, recipe: Recipe) -> bool:
+        """Wait until the picture is that of a recipe; False where it does not come to that."""
+        expected = np.asarray(picture.picture(explorer, recipe))
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            if np.array_equal(self.pixels(), expected):
+                return True
+            self.page.wait_for_timeout(40)
+        return False
+
+    def hash(self) -> str:
+        return self.page.evaluate("location.hash.slice(1)")
+
+    def saved(self, button: str) -> Path:
+        with self.page.expect_download() as download:
+            self.page.locator(button).click()
+        return download.value.path()
+
+
+def test_the_whole_page_asks_nobody_else(chromium, address, explorer):
+    with User(chromium, address, gradio=True) as user:
+        user.page.wait_for_load_state("networkidle")
+        user.slide("psi", 0.2)
+        assert user.sees(explorer, Recipe(psi=0.2))
+
+
+def test_sliders_keys_undo_and_the_address(chromium, address, explorer):
+    """After a reload all is as before, and for others too."""
+    with User(chromium, address) as user, User(chromium, address) as other:
+        press = user.page.keyboard.press
+        assert user.sees(explorer, Recipe())
+        user.slide("psi", 0.2)
+        assert user.sees(explorer, Recipe(psi=0.2))
+        user.page.locator("#seed").fill("12")
+        press("Enter")
+        user.page.locator("#picture").click()
+        assert user.sees(explorer, Recipe(seed=12, psi=0.2))
+        press("ArrowRight"), press("ArrowUp"), press("["), press("ArrowLeft")
+        assert user.sees(explorer, Recipe(seed=22, psi=0.15))
+        assert user.page.locator("#caption").inner_text() == "16 × 16 · seed 22 · ψ 0.15"
+        press("Control+z"), press("Control+z")
+        assert user.sees(explorer, Recipe(seed=23, psi=0.2))
+        user.page.locator("#redo").click()
+        assert user.sees(explorer, Recipe(seed=23, psi=0.15)) and not user.page.locator("#redo").is_disabled()
+        user.tab("Edit")
+        user.slide("edit-pca1", -2.5)
+        edited = Recipe(seed=23, psi=0.15, strengths=(0, -2.5))
+        assert user.sees(explorer, edited)
+        user.page.reload()
+        user.page.wait_for_selector("#picture img.now[data-address]")
+        assert user.sees(explorer, edited) and user.page.locator("#edit-pca1").is_visible()
+        other.open(user.hash())
+        assert other.sees(explorer, edited)
+        other.open("seed=-1&psi=high&mix=1&edit.pca0=x&tab=none&model=gone")  # nothing of it can be meant
+        assert other.sees(explorer, Recipe())
+
+
+def test_a_wall_and_favorites(chromium, address, explorer, tmp_path):
+    with User(chromium, address, "psi=0.5") as user:
+        cell = user.page.locator(".cell[data-seed='5'].drawn")
+        cell.click()
+        assert user.sees(explorer, Recipe(seed=5, psi=0.5)) and cell.get_attribute("aria-pressed") == "true"
+        user.page.locator("#star").click()
+        user.page.locator(".favorite img[src]").wait_for()
+        user.page.keyboard.press("r")
+        user.page.reload()
+        user.page.locator(".favorite button").first.click()
+        assert user.sees(explorer, Recipe(seed=5, psi=0.5))
+        user.tab("Save")
+        kept = user.saved("#save-favorites")
+        assert "seed=5" in json.loads(kept.read_text())["favorites"][0]["address"]
+        shutil.copy(kept, tmp_path / "favorites.json")
+        user.page.locator(".favorite").hover()
+        user.page.locator(".favorite .remove").click()
+        assert user.page.locator(".favorite").count() == 0
+        user.page.locator("#open-favorites").set_input_files(tmp_path / "favorites.json")
+        user.page.locator(".favorite img[src]").wait_for()
+        user.tab("Seeds")
+        user.page.locator("#wall-from").fill("1000")
+        user.page.keyboard.press("Enter")
+        user.page.locator(".cell[data-seed='1003'].drawn").click()
+        assert user.sees(explorer, Recipe(seed=1003, psi=0.5))
+
+
+def test_mixing_noise_and_layers(chromium, address, explorer):
+    with User(chromium, address, "tab=mix") as user:
+        user.page.locator("#other-seed").fill("7")
+        user.page.keyboard.press("Enter")
+        user.slide("coarse", 1)
+        user.slide("fine", 0.5)
+        assert user.sees(explorer, Recipe(other_seed=7, mixed=(1.0, 0, 0.5)))
+        b = np.asarray(picture.picture(explorer, Recipe(seed=7)))
+        user.page.locator(".pair figure >> nth=1 >> img[src]").wait_for()
+        assert np.array_equal(user.pixels(".pair figure >> nth=1 >> img"), b)
+        user.tab("Layers")
+        user.page.locator("#maps-0 img[src]").wait_for()
+        maps = user.pixels("#maps-0 img")
+        assert maps.shape == (64, 8 * 64, 3)
+        user.slide("style-2", 0.25)
+        layers = (1.0, 1.0, 0.25, 0, 0.5, 0.5)
+        assert user.sees(explorer, Recipe(other_seed=7, mixed_layers=layers))
+        user.slide("noise-5", 2)
+        strengths = (1, 1, 1, 1, 1, 2.0)
+        assert user.sees(explorer, Recipe(other_seed=7, mixed_layers=layers, noise_strengths=strengths))
+        user.page.get_by_role("radio", name="none").click()
+        assert user.sees(explorer, Recipe(other_seed=7, mixed_layers=layers, noise="none"))
+        user.page.locator("#maps-0").click()
+        user.page.locator("dialog .map").nth(8).wait_for()
+        user.page.get_by_role("button", name="close").click()
+        user.page.locator("#layers-reset").click()
+        assert user.sees(explorer, Recipe(other_seed=7, mixed=(1.0, 0, 0.5), noise="none"))
+
+
+def test_directions_have_strips_and_names(chromium, address, explorer, tmp_path):
+    with User(chromium, address, "tab=edit") as user:
+        user.page.locator("#strip-pca1 button[style*=blob]").first.wait_for()
+        user.page.locator("#strip-pca1 button").last.click()
+        assert user.sees(explorer, Recipe(strengths=(0, 3.0)))
+        assert user.page.locator("#edit-pca1 input[type=number]").input_value() == "3"
+        user.page.locator("#on-coarse").click()
+        assert user.sees(explorer, Recipe(strengths=(0, 3.0), edited=("middle", "fine")))
+        user.page.get_by_role("button", name="leave pca0 alone").click()
+        assert user.sees(explorer, Recipe(strengths=(0, 3.0), edited=("middle", "fine"), held=("pca0",)))
+        user.page.get_by_label("name of pca1").fill("turned away")
+        user.page.keyboard.press("Enter")
+        user.page.reload()
+        assert user.page.get_by_label("name of pca1").input_value() == "turned away"
+        user.tab("Save")
+        shutil.copy(user.saved("#save-directions"), tmp_path / "d.safetensors")
+        own = directions.load(tmp_path / "d.safetensors", explorer.generator)
+        assert own.names[:3] == ("pca0", "turned_away", "pca2") and torch.equal(
+            own.vectors, explorer.directions.vectors
+        )
+        user.tab("Edit")
+        user.page.locator("#no-edits").click()
+        assert user.sees(explorer, Recipe())
+
+
+def test_a_and_b_have_a_divider(chromium, address, explorer):
+    with User(chromium, address, "seed=3") as user:
+        user.page.keyboard.press("a")
+        user.page.keyboard.press("ArrowRight")
+        assert user.sees(explorer, Recipe(seed=4))
+        user.page.locator("#picture img.held[src]").wait_for()
+        a = np.asarray(picture.picture(explorer, Recipe(seed=3)))
+        assert np.array_equal(user.pixels("#picture img.held"), a)
+        box = user.page.locator("#picture").bounding_box()
+        user.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 90)
+        user.page.mouse.down()
+        user.page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 90, steps=4)
+        user.page.mouse.up()
+        edge = user.page.locator("#picture .edge").bounding_box()
+        assert abs(edge["x"] + edge["width"] / 2 - box["x"] - 0.25 * box["width"]) < 4
+        user.page.reload()
+        user.page.locator("#picture.compares img.held[src]").wait_for()
+        assert np.array_equal(user.pixels("#picture img.held"), a) and user.sees(explorer, Recipe(seed=4))
+        assert abs(user.page.locator("#picture .edge").bounding_box()["x"] - edge["x"]) < 2
+
+
+def test_the_walk_has_no_end(chromium, address, explorer):
+    with User(chromium, address, "seed=3&tab=walk") as user:
+        user.slide("pace", 0.5)
+        user.page.locator("#picture").click()
+        user.page.keyboard.press(" ")
+        user.page.locator("#caption", has_text="along the walk").wait_for()
+        along = user.page.locator("#along input[type=number]")
+        user.page.wait_for_timeout(300)
+        user.page.keyboard.press(" ")
+        assert "along=" in user.hash()
+        reached = float(along.input_value())
+        assert reached > 0
+        user.page.reload()
+        user.page.locator("#caption", has_text="along the walk").wait_for()
+        assert abs(float(along.input_value()) - reached) < 0.01
+        user.page.locator("#walk-home").click()
+        assert user.sees(explorer, Recipe(seed=3))
+
+
+def test_models_history_and_report(chromium, address, shelf):
+    with User(chromium, address, "seed=3&psi=0.5&tab=run") as user:
+        older = shelf.open("kittens-1000")
+        user.page.frame_locator("#report").locator("#said").wait_for()
+        user.page.locator(".model[data-model='kittens-1000'] img[src]").wait_for()
+        user.page.locator(".model[data-model='kittens-1000']").click()
+        assert user.sees(older, Recipe(seed=3, psi=0.5))
+        assert user.page.locator(".model[data-model='kittens-1000']").get_attribute("aria-pressed") == "true"
+        user.page.locator("#model").select_option("portraits-32")
+        assert user.sees(shelf.open("portraits-32"), Recipe(seed=3, psi=0.5))
+        assert user.page.locator("#caption").inner_text().startswith("32 × 32")
+
+
+def test_a_large_picture(chromium, address):
+    with User(chromium, address) as user:
+        user.page.keyboard.press("l")
+        dialog = user.page.locator("dialog.large")
+        dialog.get_by_text("16 × 16 · ").wait_for()
+        dialog.get_by_role("button", name="1 : 1").click()
+        assert dialog.locator("img").bounding_box()["width"] == 16
+        dialog.get_by_role("button", name="Fit").click()
+        assert dialog.locator("img").bounding_box()["width"] > 600
+        user.page.keyboard.press("Escape")
+        dialog.wait_for(state="detached")
+
+
+def test_files_and_videos(chromium, address, explorer, tmp_path):
+    with User(chromium, address, "psi=0.4&tab=save") as user:
+        shutil.copy(user.saved("#save-picture"), tmp_path / "seed0000.png")
+        shutil.copy(user.saved("#save-latents"), tmp_path / "seed0000.safetensors")
+        with Image.open(tmp_path / "seed0000.png") as saved:
+            assert np.array_equal(saved, picture.picture(explorer, Recipe(psi=0.4)))
+        made = marks.read(tmp_path / "seed0000.png")
+        assert made["seed"] == 0 and made["psi"] == 0.4 and made["model"] == explorer.fingerprint
+        user.tab("Photo")  # and back in as a file, with its noise
+        user.page.locator("#upload").set_input_files(tmp_path / "seed0000.safetensors")
+        user.page.locator("#project").click()
+        user.page.get_by_text("the w that was found").wait_for()
+        assert user.sees(explorer, Recipe(psi=0.4))
+        user.page.keyboard.press("Control+z")
+        assert user.sees(explorer, Recipe(psi=0.4)) and "found" not in user.hash()
+        user.tab("Walk")
+        user.slide("seconds", 1)
+        user.page.locator("#walk").click()
+        user.page.locator("#film[src]").wait_for()
+        shutil.copy(user.saved("a[download='walk.mp4']"), tmp_path / "walk.mp4")
+        import imageio_ffmpeg
+
+        assert imageio_ffmpeg.count_frames_and_secs(str(tmp_path / "walk.mp4"))[0] == 30
+        assert marks.read(tmp_path / "walk.mp4")["seeds"] == [1, 2, 3]
+        user.tab("Nearest")
+        user.page.locator("#compare").click()
+        user.page.locator("#near img").nth(7).wait_for()
+
+
+def test_a_broken_upload_gives_a_sentence(chromium, address, explorer, tmp_path):
+    (tmp_path / "broken.png").write_bytes(BROKEN)
+    with User(chromium, address, "tab=photo") as user:
+        user.page.locator("#project").click()
+        user.page.get_by_text("choose a photograph first").wait_for()
+        user.page.locator("#upload").set_input_files(tmp_path / "broken.png")
+        user.page.locator("#project").click()
+        user.page.get_by_text("broken.png cannot be projected: truncated").wait_for()
+        assert user.sees(explorer, Recipe())
+
+
+def test_a_face_is_found_first(chromium, served, explorer, tmp_path, monkeypatch):
+    monkeypatch.setattr(align, "find_faces", find_dots)
+    monkeypatch.setattr(align, "check", lambda: None)
+    dots(200, degrees=40).save(tmp_path / "turned.png")
+    middle, face = (uploads.read_photograph(explorer, tmp_path / "turned.png", find) for find in (False, True))
+    assert not np.array_equal(middle, face)
+    with User(chromium, served(explorer), "tab=photo") as user:
+        user.page.locator("#upload").set_input_files(tmp_path / "turned.png")
+        user.slide("steps", 20)
+        for wanted in (middle, face):
+            user.page.locator("#project").click()
+            user.page.get_by_text("step 20 of 20").wait_for()
+            user.page.locator("#stop[disabled]").wait_for()
+            assert np.array_equal(user.pixels("#photograph"), picture.seen(explorer, wanted))
+            user.page.get_by_label("Find the face in it").check()
+
+
+def test_two_users_at_once(chromium, address, explorer, tmp_path):
+    """One projects a picture and edits it, the other samples and edits a file of latents, step by step in turn."""
+    target = picture.picture(explorer, Recipe(seed=77))
+    target.save(tmp_path / "target.png")
+    with User(chromium, address, "seed=3&tab=photo") as one, User(chromium, address, "seed=4&psi=0.9") as two:
+        assert one.sees(explorer, Recipe(seed=3)) and two.sees(explorer, Recipe(seed=4, psi=0.9))
+        one.page.locator("#upload").set_input_files(tmp_path / "target.png")
+        one.slide("steps", 20)
+        one.page.locator("#project").click()
+        two.slide("psi", -0.5)
+        assert two.sees(explorer, Recipe(seed=4, psi=-0.5))
+        one.page.get_by_text("step 20 of 20").wait_for()
+        one.page.locator("#stop[disabled]").wait_for()
+        photograph = uploads.read_photograph(explorer, tmp_path / "target.png")
+        *_, (_, w, psnr) = uploads.find(explorer, photograph, None, "w+", 20)
+        assert one.sees(explorer, Recipe(found=w, noise="const"))
+        assert f"PSNR {psnr:.1f} dB" in one.page.locator("#progress").inner_text()
+        own = torch.randn(1, 6, 8)
+        sampling.save_latents(tmp_path / "own.safetensors", w=own)
+        two.tab("Photo")
+        two.page.locator("#upload").set_input_files(tmp_path / "own.safetensors")
+        two.page.locator("#project").click()
+        assert two.sees(explorer, Recipe(found=own, noise="const"))
+        for user, value in ((one, 2.0), (two, -1.0)):
+            user.tab("Edit")
+            user.slide("edit-pca0", value)
+        assert one.sees(explorer, Recipe(found=w, noise="const", strengths=(2.0,)))
+        assert two.sees(explorer, Recipe(found=own, noise="const", strengths=(-1.0,)))
+        assert one.page.evaluate("Object.keys(localStorage).length") == 1  # its own w, and nothing of the other's
+
+
+def test_on_a_phone(chromium, address):
+    with User(chromium, address, width=390, height=844, has_touch=True) as user:
+        tabs = user.page.get_by_role("tab")
+        assert tabs.count() == 9
+        for i in range(9):
+            tabs.nth(i).tap()
+            box = tabs.nth(i).bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 44 and box["y"] < 844
+            assert tabs.nth(i).get_attribute("aria-selected") == "true"
+            assert user.page.evaluate("document.documentElement.scrollWidth") <= 390
+            panel = user.page.get_by_role("tabpanel")
+            assert panel.evaluate("panel => panel.scrollWidth - panel.clientWidth") <= 0, tabs.nth(i).inner_text()
+            box = user.page.locator("#picture").bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] < 422  # in the upper half, always
+
+
+def test_light_and_dark(chromium, address):
+    def ground(user: User) -> int:
+        return user.page.locator("header").evaluate("e => getComputedStyle(e).backgroundColor.match(/[0-9.]+/g)[0]")
+
+    with User(chromium, address, color_scheme="dark") as user:
+        assert float(ground(user)) < 60
+        user.page.locator("#look").click()
+        assert float(ground(user)) > 200
+        user.page.reload()
+        user.page.wait_for_selector("stylegan-explorer.ready")
+        assert float(ground(user)) > 200
+
+
+def test_every_control_has_a_name(chromium, address):
+    unnamed = """root => [...root.querySelectorAll("button, input, select, img, a, video, iframe")].filter(e =>
+      !(e.getAttribute("aria-label") ?? e.getAttribute("alt") ?? e.title ?? "").trim() && !e.textContent.trim()
+      && !e.closest("label") && e.tagName !== "VIDEO" && e.tagName !== "IMG" && !e.hidden).map(e => e.outerHTML)"""
+    with User(chromium, address) as user:
+        root = user.page.evaluate_handle("document.querySelector('stylegan-explorer').shadowRoot")
+        for tab in ("Seeds", "Mix", "Edit", "Layers", "Walk", "Photo", "Nearest", "Models", "Save"):
+            user.tab(tab)
+            assert root.evaluate(unnamed) == [], tab
+        user.page.keyboard.press("?")
+        user.page.get_by_role("dialog").get_by_text("the seed before, the next").wait_for()
+
+
+def test_other_pages_may_not_ask(chromium, address):
+    """A page of another origin, and one whose name has been made to lead here (DNS rebinding)."""
+    port = address.rstrip("/").rpartition(":")[2]
+    page = f"""<body><img src="{address}explorer/picture"><script>
+      const tries = [
+        fetch("{address}explorer/models").then(a => a.text()),
+        fetch("{address}explorer/keep", {{method: "POST", body: "{{}}", mode: "no-cors"}}).then(a => a.type),
+        new Promise((yes, no) => {{ const i = document.images[0]; i.onload = yes; i.onerror = no;
+                                    if (i.complete) (i.naturalWidth ? yes : no)() }})]
+      Promise.allSettled(tries).then(all => document.title = all.map(each => each.status).join())
+    </script>"""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    context = chromium.new_context()
+    try:
+        tab, answers = context.new_page(), []
+        tab.on("response", lambda answer: answers.append((answer.url, answer.status)))
+        tab.goto(f"http://localhost:{server.server_port}/")
+        tab.wait_for_function("document.title")
+        assert tab.title().endswith("rejected")
+        asked = [status for url, status in answers if url.startswith(address)]
+        assert asked and set(asked) == {403}
+        assert tab.goto(f"http://evil.example:{port}/").status == 403
+        assert tab.goto(f"http://localhost:{port}/").status == 200
+    finally:
+        context.close()
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_slow_conditional_network(chromium, served):
+    named = explorer_of(tiny_generator(label_count=3), label_names=("cat", "dog", "<b>cow</b>"))
+    slow = replace(named, trunk=picture.trunk(named.generator, 8))
+    with User(chromium, served(slow)) as user:
+        recipe = Recipe(label=0)
+        assert user.sees(slow, recipe) and "of class cat" in user.page.locator("#caption").inner_text()
+        psi = user.page.locator("#psi input[type=range]")
+        move = "(range, value) => { range.value = value; range.dispatchEvent(new Event('input')) }"
+        psi.evaluate(move, 0.5)  # moves, and is not let go
+        user.page.locator("#caption", has_text="preview").wait_for()
+        colours = picture.colours_of(slow, recipe, picture.draw(slow, recipe))
+        assert np.array_equal(user.pixels(), picture.preview(slow, replace(recipe, psi=0.5), colours))
+        psi.press("ArrowRight")
+        moved = replace(recipe, psi=0.51)
+        assert user.sees(slow, moved)
+        user.page.locator("#class").select_option("<b>cow</b>")
+        assert user.sees(slow, replace(moved, label=2))
+        assert "of class <b>cow</b>" in user.page.locator("#caption").inner_text()
+
+
+def test_a_traditional_network(chromium, served):
+    options = {"use_styles": False, "const_input": False, "use_noise": False, "mapping_layers": 0}
+    explorer = explorer_of(tiny_generator(**options))
+    with User(chromium, served(explorer)) as user:
+        assert user.sees(explorer, Recipe())
+        assert user.page.locator("#psi input[type=range]").is_disabled()
+        user.tab("Edit")
+        user.slide("edit-sefa0", 3)
+        assert user.sees(explorer, Recipe(strengths=(3.0, 0, 0)))
+        user.tab("Mix")
+        user.page.get_by_text("no styles to mix").wait_for()
+        user.tab("Layers")
+        user.page.locator("#maps-5 img").wait_for()
