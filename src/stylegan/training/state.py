@@ -1,6 +1,6 @@
 """What a run is: networks, optimizers and counters. With its configuration and data they decide its future."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,8 +12,10 @@ from stylegan.networks.generator import Generator, Growth
 from stylegan.networks.layers import compile_blocks
 from stylegan.training import transfer
 from stylegan.training.augment import Augmentation, new_augmentation
+from stylegan.training.circumstances import Circumstances, circumstances, circumstances_of
 from stylegan.training.config import TrainingConfig
 from stylegan.training.graphs import Graphs, capture_on
+from stylegan.training.monitor import Sums, are_sums
 from stylegan.training.optimizer import Adam
 from stylegan.weights import Model
 
@@ -42,6 +44,8 @@ class TrainState:
     skipped: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})  # steps without finite gradients
     skipped_in_a_row: dict[str, int] = field(default_factory=lambda: {"g": 0, "d": 0})
     augmentation: Augmentation | None = None
+    unreported: list[Sums] = field(default_factory=list)  # of a tick that was interrupted, by process
+    circumstances: Circumstances | None = None  # that it was saved under, if it was
     graphs: Graphs | None = None  # not saved: recorded anew
 
     @property
@@ -86,13 +90,19 @@ class TrainState:
         """Everything that the run's future depends on, besides its configuration and data: tensors and numbers."""
         for name in ("g", "d"):
             self.count_skipped(name)
-        return {
+        saved = {
             "data": self.data,
             **{name: getattr(self, name) for name in _NUMBERS},
             "stage": self.stage,
             "resolution_and_fade": tuple(self.growth),
             **{name: getattr(self, name).state_dict() for name in _TENSORS},
-        } | ({"augmentation": self.augmentation.to_dict()} if self.augmentation else {})
+            "circumstances": asdict(circumstances(self.device)),
+        }
+        if self.augmentation:
+            saved["augmentation"] = self.augmentation.to_dict()
+        if self.unreported:
+            saved["unreported"] = self.unreported
+        return saved
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up what `to_dict` gave. Raises InputError if it comes from other data or other networks."""
@@ -113,6 +123,10 @@ class TrainState:
             raise InputError(f"the training state does not fit the run's networks: {first}") from error
         if self.augmentation is not None and "augmentation" in saved:
             self.augmentation.restore(saved["augmentation"])
+        self.unreported = saved.get("unreported", [])
+        if not are_sums(self.unreported):
+            raise InputError("the training state does not hold what the tick has counted so far as it should")
+        self.circumstances = circumstances_of(saved)
 
     def begin_with(self, model: Model, class_names: tuple[str, ...] = ()) -> None:
         """Take the weights of a model, as far as they fit; `config.taken_over` says what was done.

@@ -10,6 +10,7 @@ from stylegan.files import atomic_file
 from stylegan.interop import torch_files
 
 FORMAT_VERSION = 1
+_MAY_LACK = {"augmentation": dict, "unreported": list, "circumstances": dict}  # and what they are
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -46,6 +47,8 @@ def load(path: Path) -> dict[str, Any]:
             "g_ema": dict(),
             "g_adam": dict(),
             "d_adam": dict(),
-        } if len(state) == 16 + ("augmentation" in state) and isinstance(state.get("augmentation", {}), dict):
+        } if len(state) == 16 + sum(name in state for name in _MAY_LACK) and all(
+            isinstance(state.get(name, kind()), kind) for name, kind in _MAY_LACK.items()
+        ):
             return state
     raise InputError(f"{path.name} does not hold what a training state does")
