@@ -89,7 +89,7 @@ def test_a_small_disk(store, tmp_path):
         pytest.skip("no disk can be mounted here")
     try:
         with pytest.raises(OSError, match=r"state-0000000000.pt cannot be written"):
-            (disk / "filling").write_bytes(b"0" * 900_000)
+            (disk / "filling").write_bytes(b"0" * 950_000)
             train(tiny_config(store, report=False), disk / "run", progress=False)
         (disk / "filling").unlink()
         assert train(tiny_config(store, keep=1, report=False), disk / "run", progress=False).images_seen
