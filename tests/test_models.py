@@ -161,7 +161,7 @@ def test_crossed_latents():
         changes = (w[:, 1:] != w[:, :-1]).any(dim=2)
         assert (changes.sum(dim=1) == latents - 1).all()
         assert latents == 6 or len(changes.unique(dim=0)) > 1  # not always at the same layers
-        assert torch.allclose(sampling.w_of_crossed_seeds(g, [7], latents)[0], w[7], atol=1e-6)
+        assert torch.allclose(sampling.w_of_crossed_seeds(g, [7], latents)[0], w[7], atol=1e-5)
     g.synthesis.grown = Growth(8, 0.0)  # only layers in use are crossed
     w = sampling.w_of_crossed_seeds(g, range(20), 4)
     assert torch.equal(w[:, 3], w[:, 5])
@@ -181,7 +181,7 @@ def test_crossed_by_image():
 def test_a_seed_of_noise_of_its_own():
     g = tiny_generator()
     one, two = (torch.cat(list(batches(g, Recipe([1, 1], psi=1.0, noise_seed=seed)))) for seed in (None, 7))
-    assert torch.allclose(one[0], one[1], atol=1e-6) and torch.allclose(two[0], two[1], atol=1e-6)
+    assert torch.allclose(one[0], one[1], atol=1e-5) and torch.allclose(two[0], two[1], atol=1e-5)
     assert not torch.allclose(one[0], two[0], atol=1e-3)
     planes = sampling.noise_of_seeds([7], g)
     assert torch.allclose(two[:1], g.synthesis(sampling.w_of_seeds(g, [1]), noise=planes), atol=1e-5)

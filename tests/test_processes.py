@@ -4,6 +4,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -77,7 +80,7 @@ with processes.joined(torch.device("cpu")):
     a, b = torch.ones(2) * (processes.rank() + 1), torch.ones(1, 3)
     processes.all_reduce_sum([a, b])
     assert a.tolist() == [3, 3] and b.tolist() == [[2, 2, 2]]
-    assert processes.any_process(processes.rank() == 1, a.device) and not processes.any_process(False, a.device)
+    assert processes.largest(15 * processes.rank(), a.device) == 15 and processes.largest(0, a.device) == 0
     assert processes.on_first(lambda: {"rank": processes.rank()}) == {"rank": 0}
 """
 
@@ -88,6 +91,31 @@ def test_sums_over_two_processes(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
+
+
+def test_only_those_who_meet_now_meet():
+    """In a store that holds what the dead of two earlier starts have left, in any order of arrival."""
+    store = dist.HashStore()
+    for number in range(1, 3):
+        store.set(f"asks {number}", f"dead {number}")
+    names = []
+    for order in ([0, 1, 2], [2, 1, 0], [1, 2, 0]):
+        met = [""] * 3
+
+        def come(number: int, met: list = met) -> None:
+            met[number] = processes.meeting(store, number, 3, timedelta(seconds=60))
+
+        threads = [threading.Thread(target=come, args=(number,)) for number in order]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.05)
+        for thread in threads:
+            thread.join()
+        assert len(set(met)) == 1 and met[0]
+        names.append(met[0])
+    assert len(set(names)) == 3
+    with pytest.raises(InputError, match="of 4 processes 3 did not come"):
+        processes.meeting(store, 0, 4, timedelta(seconds=0.1))
 
 
 def available(monkeypatch, **counts: int) -> None:

@@ -9,6 +9,10 @@ class InputError(ValueError):
     """
 
 
+class SharedError(InputError):
+    """An InputError that all processes of a group raise alike, so that the first one alone need say it."""
+
+
 class InputWarning(UserWarning):
     """Something the user may want to know or mend, without which the work goes on: a cache that cannot be written.
 

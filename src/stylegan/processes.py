@@ -6,7 +6,10 @@ runs give wrong gradients where a penalty differentiates twice.
 
 import os
 import signal
+import socket
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,10 +19,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stylegan.errors import InputError
+from stylegan.errors import InputError, SharedError
 
 T = TypeVar("T")
 ORPHANS_LAST = 120.0  # seconds, to save what they have
+MEET = timedelta(minutes=30)  # at most, to wait for all at the start
 
 
 def start(device: torch.device, patience: timedelta | None = None) -> None:
@@ -36,7 +40,39 @@ def start(device: torch.device, patience: timedelta | None = None) -> None:
             )
         if device.type in ("cuda", "xpu"):
             getattr(torch, device.type).set_device(device)
-        dist.init_process_group(_backend(device), timeout=patience)
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+            dist.init_process_group(_backend(device), timeout=patience)
+            return
+        number, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        store = dist.PrefixStore(meeting(store, number, world, patience or MEET), store)
+        dist.init_process_group(_backend(device), timeout=patience, store=store, rank=number, world_size=world)
+
+
+def meeting(store: dist.Store, number: int, world: int, patience: timedelta = MEET) -> str:
+    """A name that only those processes know who meet now, for what they tell each other in the store.
+
+    torchrun keeps its store when it starts processes again, and there the addresses of the dead are taken for those of
+    the living. How often they were started again is no such name: a machine that has come back counts anew. So the
+    first process gives the name to those who ask for it, and knows by their thanks that they are of now.
+    """
+    ours = uuid.uuid4().hex
+    if number > 0:
+        store.set(f"asks {number}", ours)
+        store.wait([f"answer to {ours}"], patience)
+        name = store.get(f"answer to {ours}").decode()
+        store.set(f"thanks of {number} for {name}", "")
+        return name
+    missing, deadline = set(range(1, world)), time.monotonic() + patience.total_seconds()
+    while missing:
+        for other in missing:
+            if store.check([f"asks {other}"]):  # now, or before it died
+                store.set(f"answer to {store.get(f'asks {other}').decode()}", ours)
+        missing = {other for other in missing if not store.check([f"thanks of {other} for {ours}"])}
+        if time.monotonic() > deadline:
+            raise InputError(f"of {world} processes {len(missing)} did not come; start them all")
+        time.sleep(0.02)
+    return ours
 
 
 def _backend(device: torch.device) -> str:
@@ -107,8 +143,7 @@ def all_reduce_sum(tensors: Iterable[Tensor]) -> None:
     tensors = list(tensors)
     if world_size() == 1 or not tensors:
         return
-    flat = torch.cat([t.reshape(-1) for t in tensors])
-    flat = _all_reduce(flat)
+    flat = _all_reduce(torch.cat([t.reshape(-1) for t in tensors]))
     for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(part.view_as(tensor))
 
@@ -118,28 +153,100 @@ def on_first(work: Callable[[], T]) -> T:
     if world_size() == 1:
         return work()
     box: list[Any] = [work() if rank() == 0 else None]
-    dist.broadcast_object_list(box)
+    with _group():
+        dist.broadcast_object_list(box)
     return box[0]
 
 
-def any_process(flag: bool, device: torch.device) -> bool:
-    """True in every process if it is true in any."""
+def gather(value: T) -> list[T]:
+    """What each process has, by its number, in all of them; it must be picklable."""
     if world_size() == 1:
-        return flag
-    return bool(_all_reduce(torch.tensor([float(flag)], device=device)).item())
+        return [value]
+    values: list = [None] * world_size()
+    with _group():
+        dist.all_gather_object(values, value)
+    return values
 
 
-def _all_reduce(tensor: Tensor) -> Tensor:
-    """The sum over the processes, in place where the tensor is; gloo takes it from the CPU."""
-    if dist.get_backend() != "gloo" or tensor.device.type == "cpu":
-        dist.all_reduce(tensor)
-        return tensor
-    there = tensor.cpu()
-    dist.all_reduce(there)
+def in_all(work: Callable[[], T]) -> T:
+    """Do something, which must not speak with other processes, in each of them.
+
+    Where one raises InputError or OSError, all raise a SharedError that names it: none waits for it in vain.
+    """
+    if world_size() == 1:
+        return work()
+    result, sentence = None, ""
+    try:
+        result = work()
+    except (InputError, OSError) as error:
+        sentence = str(error)
+    sentences = gather((sentence, socket.gethostname()))
+    for number, (sentence, host) in enumerate(sentences):
+        if sentence:
+            alone = number > 0 or any(not other for other, _ in sentences)
+            raise SharedError(sentence + (f" (says process {number}, on {host})" if alone else ""))
+    return result
+
+
+def largest(number: int, device: torch.device) -> int:
+    """The largest of the numbers that the processes have, in all of them."""
+    if world_size() == 1:
+        return number
+    return int(_all_reduce(torch.tensor([number], device=device), dist.ReduceOp.MAX).item())
+
+
+def _all_reduce(tensor: Tensor, operation=dist.ReduceOp.SUM) -> Tensor:
+    """Over the processes, in place where the tensor is; gloo takes it from the CPU."""
+    there = tensor.cpu() if dist.get_backend() == "gloo" else tensor
+    with _group():
+        dist.all_reduce(there, operation)
     return there.to(tensor.device)
 
 
 def barrier() -> None:
     """Wait for the others."""
     if world_size() > 1:
-        dist.barrier()
+        with _group():
+            dist.barrier()
+
+
+@contextmanager
+def _group() -> Iterator[None]:
+    """Inside, the processes speak with each other. Raises InputError where one has gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" in str(error).lower():
+            raise
+        reason = " ".join(str(error).split())[:150]
+        raise InputError(
+            f"process {rank()} has lost another one, which has ended or cannot be reached ({reason}); start them "
+            "again, and a training goes on from its last state"
+        ) from error
+
+
+# --- work that all of them can leave together
+
+
+class Interrupted(KeyboardInterrupt):
+    """Raised in all processes of a group where one has been asked to stop."""
+
+
+_wanted: Callable[[], bool] | None = None  # whether this process is to stop; of one thread, as signals are
+
+
+@contextmanager
+def interruptible(wanted: Callable[[], bool]) -> Iterator[None]:
+    """Inside, `leave_if_wanted` asks whether any process wants to stop."""
+    global _wanted
+    before, _wanted = _wanted, wanted
+    try:
+        yield
+    finally:
+        _wanted = before
+
+
+def leave_if_wanted() -> None:
+    """Raise Interrupted in all processes where one wants to stop, in work that may be left. All must call it alike."""
+    if _wanted is not None and world_size() > 1 and any(gather(_wanted())):
+        raise Interrupted

@@ -45,6 +45,11 @@ def well_behaved() -> Iterator[None]:
             sys.stdout.reconfigure(errors=before)
 
 
+def is_first() -> bool:
+    """Whether this is the first of torchrun's processes, which speaks for all, or one alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
     with warnings.catch_warnings():
@@ -53,7 +58,7 @@ def _warnings_in_one_line() -> Iterator[None]:
         def show_warning(message, category, *place) -> None:
             if not issubclass(category, InputWarning):
                 show(message, category, *place)
-            elif os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first
+            elif is_first():
                 print(f"stylegan: warning: {message}", file=sys.stderr, flush=True)
 
         warnings.showwarning = show_warning

@@ -9,6 +9,7 @@ from conftest import tiny_config
 from stylegan import cli
 from stylegan.errors import InputError
 from stylegan.training import run_folder
+from stylegan.training.lock import RunState
 from stylegan.training.status import status
 
 
@@ -36,7 +37,8 @@ def test_a_run_on_its_way(finished, store, tmp_path, capsys):
     run_folder.begin(config, tmp_path)
     now = status(tmp_path)
     assert now.images_seen == 0 and now.seconds_left is None and now.idle is None and not now.finished
-    assert "never" in printed(capsys, tmp_path)[1]
+    code, text = printed(capsys, tmp_path)
+    assert code == 3 and "never" in text and "state      stopped" in text
 
     lines = [json.loads(line) for line in (finished[1] / "stats.jsonl").read_text().splitlines()][:4]
     lines[3]["skipped_g"] = 2
@@ -58,6 +60,17 @@ def test_without_its_store_and_with_damaged_files(finished, tmp_path, capsys):
     (tmp_path / "run" / "stats.jsonl").write_text('{"images_seen": 48, "cut sh')
     code, text = printed(capsys, tmp_path / "run")
     assert code == 0 and "pass" not in text.splitlines()[1] and "finished" in text
+
+
+def test_the_exit_code_says_what_is_to_be_done(finished, tmp_path, capsys, monkeypatch):
+    for state, code in {"alive": 0, "finished": 0, "stopped": 3, "stalled": 4, "damaged": 5}.items():
+        with monkeypatch.context() as patch:
+            patch.setattr("stylegan.cli.train.run_state", lambda run, state=state: RunState(state, "a sentence", 0, 0))
+            assert printed(capsys, finished[1])[0] == code
+    shutil.copytree(finished[1], tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text("{")
+    code, text = printed(capsys, tmp_path / "run")
+    assert code == 5 and text.startswith("state      damaged: ")
 
 
 def test_no_run(tmp_path, capsys):

@@ -9,8 +9,8 @@ from importlib import import_module
 
 from stylegan import __version__
 from stylegan.allocator import keep_freed_memory
-from stylegan.errors import InputError
-from stylegan.terminal import well_behaved
+from stylegan.errors import InputError, SharedError
+from stylegan.terminal import is_first, well_behaved
 from stylegan.threads import leave_busy_cores, limit_spinning
 
 COMMANDS = {
@@ -75,6 +75,10 @@ def _main(arguments: Sequence[str] | None) -> None:
         leave_busy_cores()
     try:
         sys.exit(command(name)(options))
+    except SharedError as error:
+        if is_first():
+            _refuse(str(error))
+        sys.exit(2)
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError) and not error.filename:
             raise

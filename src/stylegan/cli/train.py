@@ -20,6 +20,7 @@ from stylegan.config import to_dict
 from stylegan.device import Precision
 from stylegan.errors import InputError
 from stylegan.presets import Choice
+from stylegan.terminal import is_first
 from stylegan.training.config import TrainingConfig
 from stylegan.training.lock import run_state
 from stylegan.training.loop import Outcome
@@ -132,18 +133,34 @@ def _end(outcome: Outcome, sentence: str) -> int | None:
     """The exit code of a training, and what to say of one that came to its end."""
     if outcome.stopped_by is not None:
         return 128 + outcome.stopped_by
-    print(sentence)
+    if is_first():
+        print(sentence)
     return None
 
 
+EXIT_CODES = {"alive": 0, "finished": 0, "stopped": 3, "stalled": 4, "damaged": 5}
+"""Of `status`, by what it finds; 2 where there is no run."""
+
+
 @command
-def status(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
+def status(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> int:
     """Say how a run stands, from its files: progress, speed, time left, advice, scores, files.
+
+    The exit code is 0 where nothing is to be done (the run is trained, or finished); 2 where there is no run; 3 where
+    it has stopped, and the same command goes on; 4 where it is stalled: its process lives, but makes no progress; 5
+    where it is damaged and cannot go on as it is.
 
     Args:
         run: Folder of the run.
     """
-    now, fares = stand_of(run), run_state(run)
+    fares = run_state(run)
+    try:
+        now = stand_of(run)
+    except InputError:
+        if fares.state != "damaged":
+            raise
+        print(f"state      damaged: {fares.sentence}")
+        return EXIT_CODES["damaged"]
     schedule = f"{now.images_seen / 1000:.1f} of {now.total_images / 1000:g} kimg"
     growing = f", fading in ({1 - now.fade:.0%})" if now.fade else ""
     print(f"run        {now.run}, preset {now.config.preset or 'none'}, trained on {now.config.data}")
@@ -162,6 +179,7 @@ def status(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
         print(f"earlier    at {now.last_warning.images_seen / 1000:g} kimg: {now.last_warning.sentence}")
     kept = [*now.models[-1:], *now.states[-1:], *now.grids[-1:], *now.others]
     print(f"files      {now.bytes / 1e6:.0f} MB; {', '.join(kept) or 'none yet'}")
+    return EXIT_CODES[fares.state]
 
 
 @command

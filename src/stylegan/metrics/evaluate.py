@@ -90,9 +90,10 @@ def measure(evaluation: Evaluation, record: Path | None, provenance: dict[str, A
                 start = time.perf_counter()
                 values = metric.measure(evaluation, evaluation.config.count or metric.count)
                 line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
-                if record and processes.rank() == 0:
-                    add_to_record(record, line)
-                    _keep_pictures(evaluation, record.parent)
+                first = record if processes.rank() == 0 else None
+                processes.in_all(lambda line=line, first=first: first and add_to_record(first, line))
+                if first:
+                    _keep_pictures(evaluation, first.parent)
             lines.append(line)
     return lines
 

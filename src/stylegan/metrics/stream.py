@@ -127,12 +127,14 @@ def numbers_in_batches(count: int, batch: int, name: str, *, progress: bool = Tr
     The batches are the same for any number of processes; so are then the results.
     """
     batches = [np.arange(start, min(start + batch, count)) for start in range(0, count, batch)]
-    own = batches[processes.rank() :: processes.world_size()]
     shown = progress and processes.rank() == 0
-    with tqdm(total=sum(map(len, own)), unit="img", desc=name, disable=None if shown else True) as bar:
-        for numbers in own:
-            yield numbers
-            bar.update(len(numbers))
+    own = sum(map(len, batches[processes.rank() :: processes.world_size()]))
+    with tqdm(total=own, unit="img", desc=name, disable=None if shown else True) as bar:
+        for place in range(0, len(batches), processes.world_size()):  # as often in each process
+            processes.leave_if_wanted()
+            for numbers in batches[place:][processes.rank() : processes.rank() + 1]:
+                yield numbers
+                bar.update(len(numbers))
 
 
 def gather(

@@ -37,7 +37,7 @@ class FeaturesConfig:
     weight: Annotated[float, at_least(0)] = 0.0
     """Weight of its score in the generator's loss, beside the ordinary discriminator's; 0 leaves it out (1 suits)."""
     size: Annotated[int, between(32, 1024)] | None = None
-    """Pixels that images are scaled to for it. Default: their resolution, between 64 and 128, which a CPU can afford."""
+    """Pixels across that images are scaled to for it. Default: their resolution, but at least 64 and at most 128."""
     width: Annotated[int, at_least(1)] = 64
     """Feature maps of its trained layers."""
     learning_rate: Annotated[float, above(0)] = 0.002

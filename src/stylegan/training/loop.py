@@ -4,22 +4,29 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from stylegan import processes, run_files, weights
 from stylegan.data.loader import prefetch
 from stylegan.data.store import Store, open_store
 from stylegan.device import pick_device
+from stylegan.errors import SharedError
 from stylegan.metrics.evaluate import check
 from stylegan.metrics.metric import Evaluation
-from stylegan.training import lock, outputs, run_folder, state_file
+from stylegan.training import agreement, lock, outputs, run_folder, saving
 from stylegan.training.batches import batches, micro_batches
+from stylegan.training.circumstances import circumstances, other_bits
 from stylegan.training.config import TrainingConfig
+from stylegan.training.health import Health, sizes_of_weights
 from stylegan.training.monitor import Means, Monitor, read_stats
 from stylegan.training.pace import Pace
 from stylegan.training.report import Reporter
+from stylegan.training.saving import Saver
 from stylegan.training.signals import StopSignals
 from stylegan.training.state import TrainState, new_state
 from stylegan.training.steps import iteration
@@ -42,7 +49,8 @@ def train(config: TrainingConfig | None, run_dir: Path | str, *, progress: bool 
     config: None to go on as the run in the folder began. progress: show a bar, or lines where nobody watches.
 
     Raises InputError where the data, the options or an earlier run in the folder do not fit, before anything is
-    written; where another process trains the run; and where ten steps in a row have gradients that are not finite.
+    written; where another process trains the run; where the processes of a group do not agree; and where the training
+    has diverged: ten steps in a row have gradients that are not finite, or what `health` sees.
     """
     config = run_folder.read_run(run_dir) if config is None else config
     device = pick_device(config.device)
@@ -54,46 +62,36 @@ def _train(
     config: TrainingConfig, run_dir: Path, device: torch.device, trainer: lock.Trainer, *, progress: bool
 ) -> Outcome:
     # make everything, and check it; then write
-    store = open_store(config.data)
+    store = processes.in_all(lambda: open_store(config.data))
     state, evaluation, resumed = _prepare(config, store, run_dir, device)
     first_rank, config = processes.rank() == 0, state.config
-    processes.barrier()  # all have checked
-    if first_rank:
-        trainer.begin(state.images_seen)
-        run_folder.begin(config, run_dir)
-        if resumed:
-            run_folder.discard_after(run_dir, state.images_seen)
-        run_folder.remove_leftovers(run_dir)
-    processes.barrier()
-
+    processes.in_all(lambda: first_rank and _take_over(state, run_dir, trainer, resumed=resumed))
     total_images = int(config.schedule.total_kimg * 1000)
     shown = {"images": store.count, "active": first_rank, "progress": progress}
     monitor = Monitor(run_dir, total_images, state.images_seen, **shown)
     reporter = Reporter(config, store, run_dir, monitor.say, active=first_rank)
+    saver = Saver(run_dir, store, monitor.say)
     groups = prefetch(batches(config, store, state.images_seen, device))
     reals_of_grid = outputs.first_reals(config, store)
     with closing(monitor), closing(groups), StopSignals() as stop:
-        # say what begins, or goes on
         if resumed:
-            monitor.say(f"resuming {run_dir} at {state.images_seen / 1000:.1f} kimg, in {config.precision}")
+            _say_what_goes_on(state, run_dir, monitor)
             with stop.interrupting:  # measure, in case that was cut short
                 outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
         else:
-            monitor.save_image(outputs.sheet(config, reals_of_grid), "reals.png")
-            monitor.say(
-                f"training in {run_dir}: {total_images / 1000:g} kimg on {device}, in {config.precision}; "
-                "Ctrl-C saves and stops"
-            )
-            for sentence in config.taken_over:
-                monitor.say(f"from {Path(config.start_from).name}: {sentence}")
-            first = run_files.path_of(run_dir, "fakes", 0)
-            monitor.save_image(outputs.sheet(config, outputs.draw_fakes(state)), first.name)
+            _say_what_begins(state, reals_of_grid, monitor)
+            processes.in_all(lambda: first_rank and saver.save(state, model=False, patience=0.0))
         reporter.renew()
+        stats = [line for line in read_stats(run_dir) if isinstance(line, dict)]
         pace = Pace(config.generator, config.discriminator, device.type)
-        pace.recall(read_stats(run_dir))
+        pace.recall(stats)
+        before = None if stats else sizes_of_weights(state.g, state.d)
+        health = Health(config.loss.kind, stats, varied=outputs.spread(reals_of_grid) > 1, weights=before)
 
         # train, in groups of iterations that share one state of the schedule
-        means, clock = Means(), _Clock(state.images_seen)
+        first_sign = health.first_sign
+        means, clock = Means.going_on(state.unreported), _Clock(state.images_seen)
+        stopping = processes.largest(stop.signal or 0, device)
         for now, group in groups:
             for reals in group:
                 iteration(state, now, reals, means)
@@ -106,7 +104,7 @@ def _train(
             monitor.progress(state.images_seen, speed, left, now.resolution, now.fade, strength)
 
             done = state.images_seen >= total_images
-            stopping = processes.any_process(stop.signal is not None, device)
+            stopping = processes.largest(stop.signal or 0, device)
             tick = state.images_seen >= state.tick_start + now.tick_images or done
             if not tick and not stopping:
                 continue
@@ -116,33 +114,36 @@ def _train(
             fakes, record = outputs.draw_fakes(state), None
             sheet = run_files.path_of(run_dir, "fakes", state.images_seen)
             monitor.save_image(outputs.sheet(config, fakes), sheet.name)
+            agreement.check_state(state)
             if tick:
                 state.tick, state.tick_start = state.tick + 1, state.images_seen
                 record = outputs.statistics(state, now, means, speed, outputs.variety(fakes, reals_of_grid))
                 monitor.report(record)
+                trouble, first_sign = processes.on_first(partial(health.look, record))
+                if trouble:
+                    raise SharedError(run_folder.diverged(run_dir, trouble, state.images_seen, first_sign))
+            state.unreported = [] if tick else processes.gather(means.sums())
 
             # save, then drop what is older
-            trainer.check()
-            if first_rank:
-                if done or stopping or state.tick % config.model_ticks == 0 or state.tick == 1:
-                    outputs.save_model(state, store, run_dir)
-                path = run_files.claim(run_files.path_of(run_dir, "state", state.images_seen))
-                state_file.save(path, state.to_dict())
-                run_folder.prune(run_dir, "state", config.keep)
+            processes.in_all(trainer.check)
+            last = done or stopping > 0
+            due = {"model": last or state.tick % config.model_ticks == 0 or state.tick == 1}
+            due |= {"healthy_before": first_sign, "patience": saving.PATIENCE if last else None}
+            processes.in_all(lambda due=due: first_rank and saver.save(state, **due))
 
             # measure, now that nothing can be lost by it
             if tick and not stopping:
                 trainer.moved(state.images_seen, "measuring")
                 with stop.interrupting:
                     outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
-                stopping = processes.any_process(stop.signal is not None, device)
-            reporter.renew(record, last=done or stopping)
+                stopping = processes.largest(stop.signal or 0, device)
+            reporter.renew(record, last=done or stopping > 0)
             clock = _Clock(state.images_seen)
             if stopping:
                 break
 
-    trainer.ends("finished" if state.images_seen >= total_images else "stopped")
-    return _outcome(state, store, run_dir, stop.signal, monitor.say)
+        trainer.ends("finished" if state.images_seen >= total_images else "stopped")
+        return _outcome(state, run_dir, saver, stopping or None, monitor.say)
 
 
 def _prepare(
@@ -152,32 +153,70 @@ def _prepare(
 
     All that can be refused is refused here, with InputError, and nothing is written.
     """
-    run_folder.check_store(config, store)
-    for batch_size in config.schedule.batch_size.values():
-        micro_batches(config, batch_size)  # refuses what cannot be divided
-    config = run_folder.settled(config, run_dir, device)
 
-    torch.set_num_threads(config.threads)
-    torch.backends.cudnn.benchmark = True
-    state = new_state(config, device, store.content_hash)
-    measuring = replace(config.evaluation, mirror=config.mirror)
-    evaluation = Evaluation(measuring, device, generator=state.g_ema, data=config.data, progress=False)
-    check(evaluation)
+    def settle() -> TrainingConfig:
+        run_folder.check_store(config, store)
+        for batch_size in config.schedule.batch_size.values():
+            micro_batches(config, batch_size)  # refuses what cannot be divided
+        return run_folder.settled(config, run_dir, device)
 
-    saved = run_folder.load_newest_state(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))
-    if saved is not None:
-        state.restore(saved)
-    elif config.start_from:
+    def make() -> tuple[TrainState, Evaluation, dict[str, Any] | None]:
+        torch.set_num_threads(config.threads)
+        torch.backends.cudnn.benchmark = True
+        state = new_state(config, device, store.content_hash)
+        measuring = replace(config.evaluation, mirror=config.mirror)
+        evaluation = Evaluation(measuring, device, generator=state.g_ema, data=config.data, progress=False)
+        check(evaluation)
+        saved = run_folder.load_newest_state(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))
+        if saved is not None:
+            state.restore(saved)
+        run_folder.refuse_strangers(run_dir, state.images_seen)
+        return state, evaluation, saved
+
+    config = processes.in_all(settle)
+    config = replace(config, precision=processes.on_first(lambda: config.precision))
+    state, evaluation, saved = processes.in_all(make)
+    agreement.check_beginning(config, store.content_hash, saved)
+    if saved is None and config.start_from:
         state.begin_with(weights.load_model(config.start_from), store.label_names)
-    run_folder.refuse_strangers(run_dir, state.images_seen)
+    agreement.check_state(state)
     return state, evaluation, saved is not None
 
 
+def _take_over(state: TrainState, run_dir: Path, trainer: lock.Trainer, *, resumed: bool) -> None:
+    """Begin the run's folder, or put it back to where the state is."""
+    trainer.begin(state.images_seen)
+    run_folder.begin(state.config, run_dir)
+    if resumed:
+        run_folder.discard_after(run_dir, state.images_seen)
+    run_folder.remove_leftovers(run_dir)
+
+
+def _say_what_begins(state: TrainState, reals_of_grid: Tensor, monitor: Monitor) -> None:
+    """Say it, and show the training images and the first samples."""
+    config = state.config
+    monitor.save_image(outputs.sheet(config, reals_of_grid), "reals.png")
+    monitor.say(
+        f"training in {monitor.run_dir}: {config.schedule.total_kimg:g} kimg on {state.device}, in {config.precision}; "
+        "Ctrl-C saves and stops"
+    )
+    for sentence in config.taken_over:
+        monitor.say(f"from {Path(config.start_from).name}: {sentence}")
+    first = run_files.path_of(monitor.run_dir, "fakes", 0)
+    monitor.save_image(outputs.sheet(config, outputs.draw_fakes(state)), first.name)
+
+
+def _say_what_goes_on(state: TrainState, run_dir: Path, monitor: Monitor) -> None:
+    monitor.say(f"resuming {run_dir} at {state.images_seen / 1000:.1f} kimg, in {state.config.precision}")
+    if sentence := other_bits(state.circumstances, circumstances(state.device)):
+        monitor.say(sentence)
+
+
 def _outcome(
-    state: TrainState, store: Store, run_dir: Path, stopped_by: int | None, say: Callable[[str], None]
+    state: TrainState, run_dir: Path, saver: Saver, stopped_by: int | None, say: Callable[[str], None]
 ) -> Outcome:
     if processes.rank() == 0 and not run_files.own(run_dir, "model"):  # a finished run's were taken away
-        outputs.save_model(state, store, run_dir)
+        saver.save(state, model=True, patience=saving.PATIENCE)
     processes.barrier()
     if state.images_seen >= state.config.schedule.total_kimg * 1000:
         stopped_by = None

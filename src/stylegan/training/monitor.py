@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from stylegan.images import save_image
 from stylegan.system import peak_memory_bytes
 from stylegan.threads import Crowd
 
+Sums = dict[str, Tensor]  # what `Means` has counted: of names, with spaces between, [2, names]
+
 
 class Means:
     """Averages of named quantities since the last reading, summed on the device: adding never waits for it.
@@ -28,8 +31,11 @@ class Means:
     A step whose numbers are not finite is left out.
     """
 
-    def __init__(self) -> None:
-        self._sums: dict[tuple[str, ...], Tensor] = {}  # of the values, and how many they are: [2, names]
+    def __init__(self, sums: Sums | None = None) -> None:
+        """sums: of an earlier one, to go on with."""
+        self._sums: dict[tuple[str, ...], Tensor] = {  # of the values, and how many they are: [2, names]
+            tuple(names.split()): total for names, total in (sums or {}).items()
+        }
 
     def add(self, **quantities: Tensor) -> None:
         """Count in all elements of quantities that have one shape, each under its name."""
@@ -38,10 +44,24 @@ class Means:
         finite = values.isfinite()
         total = torch.stack([values.where(finite, 0).sum(dim=1), finite.sum(dim=1)])
         names = tuple(quantities)
-        self._sums[names] = self._sums[names] + total if names in self._sums else total
+        self._sums[names] = self._sums[names].to(total) + total if names in self._sums else total
+
+    @classmethod
+    def going_on(cls, shares: list[Sums]) -> "Means":
+        """With what the processes had counted, each with its own; where they were more or fewer, the first with all."""
+        if len(shares) == processes.world_size():
+            return cls(shares[processes.rank()])
+        first = processes.rank() == 0
+        names = shares[0] if shares else {}
+        return cls({name: sum(share[name] for share in shares) * first for name in names})
+
+    def sums(self) -> Sums:
+        """What this process has counted since the last reading."""
+        return {" ".join(names): total.cpu() for names, total in self._sums.items()}
 
     def read(self) -> dict[str, float]:
-        """The averages; counting begins anew."""
+        """The averages over all processes; counting begins anew."""
+        processes.all_reduce_sum(self._sums[names] for names in sorted(self._sums))
         sums = {
             name: sums
             for names, total in self._sums.items()
@@ -49,6 +69,19 @@ class Means:
         }
         self._sums.clear()
         return {name: total / count for name, (total, count) in sums.items() if count}
+
+
+def are_sums(shares: list[Any]) -> bool:
+    """Whether something from a file is a list of `Sums` of the same names."""
+    for share in shares:
+        if not (isinstance(share, dict) and all(isinstance(names, str) for names in share)):
+            return False
+        for names, total in share.items():
+            if not (isinstance(total, Tensor) and total.is_floating_point()):
+                return False
+            if total.shape != (2, len(names.split())) or names not in shares[0]:
+                return False
+    return all(len(share) == len(shares[0]) for share in shares)
 
 
 class Monitor:
@@ -79,7 +112,7 @@ class Monitor:
             bar_format="{percentage:3.0f}% |{bar}| {n:.1f}/{total:.0f} kimg [{elapsed}{postfix}]",
         )
         self._crowd = Crowd() if active and processes.world_size() == 1 else None  # else they would count each other
-        self._board = None
+        self._board, self._unwritten = None, b""
         if active:
             for name in ("stats.jsonl", "metrics.jsonl"):
                 with _dispensable(name):
@@ -126,9 +159,10 @@ class Monitor:
             return
         if self._bar.disable and self._progress:
             self.say(f"{record['images_seen'] / 1000:.1f} kimg, {self._status}")
-        line = json.dumps(record, allow_nan=False) + "\n"
-        with _dispensable("stats.jsonl"), (self.run_dir / "stats.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line)
+        self._unwritten += json.dumps(record, allow_nan=False).encode() + b"\n"
+        with _dispensable("stats.jsonl"):
+            append(self.run_dir / "stats.jsonl", self._unwritten)
+            self._unwritten = b""  # else with the next
         if self._board is not None:
             board, self._board = self._board, None
             with _dispensable("tensorboard"):
@@ -184,6 +218,18 @@ def read_stats(run_dir: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
     except (OSError, ValueError, RecursionError):
         return []
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add to a file, all of it or, where the disk is full, nothing."""
+    with path.open("ab", buffering=0) as file:
+        length = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(length)
+            raise
 
 
 def _truncate(path: Path, images_seen: int) -> None:

@@ -9,17 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan import processes, run_files, weights
+from stylegan import processes, weights
 from stylegan.data.loader import Loader
 from stylegan.data.store import Store
-from stylegan.errors import InputError, InputWarning
+from stylegan.errors import InputError, InputWarning, SharedError
 from stylegan.images import crop_padding, enlarge, grid, to_uint8
 from stylegan.metrics.evaluate import measure
 from stylegan.metrics.metric import METRICS, Evaluation
 from stylegan.metrics.record import is_best, named_values, read_record
 from stylegan.networks import ops
 from stylegan.recipe import Recipe, batches
-from stylegan.training import run_folder
+from stylegan.training import health
 from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means, peak_memory_mb
 from stylegan.training.schedule import State
@@ -42,6 +42,7 @@ def statistics(
         "batch_size": now.batch_size,
         "learning_rate": now.learning_rate,
         **means.read(),
+        **health.sizes_of_weights(state.g, state.d),
         **({"augment_strength": state.augmentation.strength_at(now.resolution)} if state.augmentation else {}),
         "variety": variety,
         "skipped_g": state.skipped["g"],
@@ -70,11 +71,13 @@ def variety(fakes: Tensor, reals: Tensor) -> float:
     That is the deviation of a pixel over the images, which are made 8 x 8 pixels small.
     """
 
-    def spread(images: Tensor) -> float:
-        small = F.adaptive_avg_pool2d(images.float(), min(8, images.shape[2]))
-        return small.std(dim=0, correction=0).mean().item()
-
     return round(spread(to_uint8(fakes)) / max(spread(reals), 1e-3), 4)
+
+
+def spread(images: Tensor) -> float:
+    """How much images differ from each other, in levels of 255; see `variety`."""
+    small = F.adaptive_avg_pool2d(images.float(), min(8, images.shape[2]))
+    return small.std(dim=0, correction=0).mean().item()
 
 
 def sheet(config: TrainingConfig, images: Tensor) -> Tensor:
@@ -92,13 +95,6 @@ def model_of(state: TrainState, store: Store) -> weights.Model:
     provenance = weights.Provenance(store.path.name, config.preset, state.images_seen, notes=begun, fit=fit)
     names = store.label_names if config.generator.label_count else ()
     return weights.Model(state.g_ema, provenance, state.g, state.d, names)
-
-
-def save_model(state: TrainState, store: Store, run_dir: Path) -> None:
-    """Write the model file, then drop old ones."""
-    path = run_files.claim(run_files.path_of(run_dir, "model", state.images_seen))
-    weights.save(path, model_of(state, store))
-    run_folder.prune(run_dir, "model", state.config.keep)
 
 
 def measure_if_due(
@@ -119,7 +115,7 @@ def measure_if_due(
     try:
         lines = measure(evaluation, record, {"images_seen": state.images_seen})
     except (InputError, OSError) as error:
-        if processes.world_size() > 1:
+        if processes.world_size() > 1 and not isinstance(error, SharedError):
             raise  # the other processes may be waiting for this one
         warnings.warn(f"measuring has failed ({error}); training goes on without", InputWarning, stacklevel=2)
         return

@@ -42,7 +42,8 @@ def read_run(run_dir: Path | str) -> TrainingConfig:
 def settled(config: TrainingConfig, run_dir: Path, device: torch.device) -> TrainingConfig:
     """The configuration with what it leaves to the program decided: for a new run by this machine, else as it began.
 
-    Nothing is written. Raises InputError where the folder holds a run with other options.
+    Nothing is written. An automatic precision is decided in the first process only. Raises InputError where
+    the folder holds a run with other options.
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise InputError(f"{run_dir} is a file; choose another folder for the run")
@@ -50,8 +51,9 @@ def settled(config: TrainingConfig, run_dir: Path, device: torch.device) -> Trai
         config = _as_begun(config, run_dir, device)
     elif run_files.own(run_dir, "state"):
         raise InputError(f"{run_dir} holds training states but no run.json; restore it, or choose another folder")
-    precision = processes.on_first(lambda: pick_precision(config.precision, device))
-    return replace(config, precision=precision, threads=config.threads or torch.get_num_threads())
+    if config.precision != "auto" or processes.rank() == 0:  # what is measured, the first process measures
+        config = replace(config, precision=pick_precision(config.precision, device))
+    return replace(config, threads=config.threads or torch.get_num_threads())
 
 
 def _as_begun(config: TrainingConfig, run_dir: Path, device: torch.device) -> TrainingConfig:
@@ -183,10 +185,31 @@ def _free_name(path: Path) -> Path:
     return next(each for each in chain([path], others) if not each.exists())
 
 
-def prune(run_dir: Path, kind: run_files.Kind, keep: int) -> None:
-    """Remove all but the newest `keep` of the run's files of a kind; 0 keeps all."""
-    for path in run_files.own(run_dir, kind)[:-keep] if keep > 0 else ():
-        path.unlink(missing_ok=True)
+def prune(run_dir: Path, kind: run_files.Kind, keep: int, before: int | None = None) -> None:
+    """Remove all but the newest `keep` of the run's files of a kind; 0 keeps all.
+
+    before: images seen, of files before which the newest is kept too.
+    """
+    paths = run_files.own(run_dir, kind)
+    spared = [path for path in paths if before is not None and run_files.images_seen_of(path) < before][-1:]
+    for path in paths[:-keep] if keep > 0 else ():
+        if path not in spared:
+            path.unlink(missing_ok=True)
+
+
+def diverged(run_dir: Path, trouble: str, images_seen: int, first_sign: int | None) -> str:
+    """The sentence with which a training ends that has diverged, and that says what is kept from before."""
+    before = images_seen if first_sign is None else first_sign
+    kept = [
+        [path.name for path in run_files.own(run_dir, kind) if run_files.images_seen_of(path) < before][-1:]
+        for kind in ("state", "model")
+    ]
+    names = " and ".join(chain(*kept)) or "nothing"
+    begin = " (--start-from that model, if you like)" if kept[1] else ""
+    return (
+        f"training has diverged at {images_seen / 1000:.1f} kimg: {trouble}; kept from before it: {names}; lower "
+        f"schedule.learning_rate or raise loss.r1_gamma, and start a new run{begin}"
+    )
 
 
 def remove_leftovers(run_dir: Path) -> None:

@@ -49,17 +49,21 @@ class StopSignals:
 
 
 class _Interrupting:
-    """Inside the block a signal ends it, which is no error. Not where processes work together: others would wait."""
+    """Inside the block a signal ends it, which is no error. Processes that work together end it together, where they
+    ask each other."""
 
     def __init__(self, signals: StopSignals) -> None:
         self.signals, self.now = signals, False
 
     def __enter__(self) -> None:
         self.now = processes.world_size() == 1 and self.signals.signal is None
+        self._asking = processes.interruptible(lambda: self.signals.signal is not None)
+        self._asking.__enter__()
 
     def __exit__(self, kind, *_) -> bool:
         self.now = False
-        return kind is KeyboardInterrupt and self.signals.signal is not None
+        self._asking.__exit__(None, None, None)
+        return kind is processes.Interrupted or (kind is KeyboardInterrupt and self.signals.signal is not None)
 
 
 def _answer(number: int) -> None:

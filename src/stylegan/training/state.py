@@ -1,6 +1,6 @@
 """What a run is: networks, optimizers and counters. With its configuration and data they decide its future."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,9 +13,11 @@ from stylegan.networks.generator import Generator, Growth
 from stylegan.networks.layers import compile_blocks
 from stylegan.training import transfer
 from stylegan.training.augment import Augmentation, new_augmentation
+from stylegan.training.circumstances import Circumstances, circumstances, circumstances_of
 from stylegan.training.config import TrainingConfig
 from stylegan.training.features import TrainedCritic, new_critic
 from stylegan.training.graphs import Graphs, capture_on
+from stylegan.training.monitor import Sums, are_sums
 from stylegan.training.optimizer import Adam
 from stylegan.weights import Model
 
@@ -46,6 +48,8 @@ class TrainState:
     augmentation: Augmentation | None = None
     features: TrainedCritic | None = None
     path_length: Tensor | None = None  # moving mean of G's path lengths, []; None without their regularization
+    unreported: list[Sums] = field(default_factory=list)  # of a tick that was interrupted, by process
+    circumstances: Circumstances | None = None  # that it was saved under, if it was
     graphs: Graphs | None = None  # not saved: recorded anew
 
     @property
@@ -90,17 +94,22 @@ class TrainState:
         """Everything that the run's future depends on, besides its configuration and data: tensors and numbers."""
         for name in ("g", "d"):
             self.count_skipped(name)
-        parts = {"augmentation": self.augmentation, "features": self.features}
-        optional = {name: part.to_dict() for name, part in parts.items() if part is not None}
-        optional |= {} if self.path_length is None else {"path_length": self.path_length.item()}
-        return {
+        saved = {
             "data": self.data,
             **{name: getattr(self, name) for name in _NUMBERS},
             "stage": self.stage,
             "resolution_and_fade": tuple(self.growth),
             **{name: getattr(self, name).state_dict() for name in _TENSORS},
-            **optional,
+            "circumstances": asdict(circumstances(self.device)),
         }
+        for name, part in (("augmentation", self.augmentation), ("features", self.features)):
+            if part is not None:
+                saved[name] = part.to_dict()
+        if self.path_length is not None:
+            saved["path_length"] = self.path_length.item()
+        if self.unreported:
+            saved["unreported"] = self.unreported
+        return saved
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up what `to_dict` gave. Raises InputError if it comes from other data or other networks."""
@@ -125,6 +134,10 @@ class TrainState:
             self.features.restore(saved["features"])
         if self.path_length is not None and isinstance(saved.get("path_length"), float):
             self.path_length.fill_(saved["path_length"])
+        self.unreported = saved.get("unreported", [])
+        if not are_sums(self.unreported):
+            raise InputError("the training state does not hold what the tick has counted so far as it should")
+        self.circumstances = circumstances_of(saved)
 
     def begin_with(self, model: Model, class_names: tuple[str, ...] = ()) -> None:
         """Take the weights of a model, as far as they fit; `config.taken_over` says what was done.

@@ -10,7 +10,13 @@ from stylegan.files import atomic_file
 from stylegan.interop import torch_files
 
 FORMAT_VERSION = 1
-_OPTIONAL = {"augmentation", "features", "path_length"}
+_MAY_LACK = {  # and what they are
+    "augmentation": dict,
+    "features": dict,
+    "path_length": float,
+    "unreported": list,
+    "circumstances": dict,
+}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -47,12 +53,8 @@ def load(path: Path) -> dict[str, Any]:
             "g_ema": dict(),
             "g_adam": dict(),
             "d_adam": dict(),
-        } if len(state) == 16 + len(_OPTIONAL & set(state)) and _are_well(state):
+        } if len(state) == 16 + sum(name in state for name in _MAY_LACK) and all(
+            isinstance(state.get(name, kind()), kind) for name, kind in _MAY_LACK.items()
+        ):
             return state
     raise InputError(f"{path.name} does not hold what a training state does")
-
-
-def _are_well(state: dict[str, Any]) -> bool:
-    """Whether what only some runs have is what it should be."""
-    parts = all(isinstance(state.get(name, {}), dict) for name in ("augmentation", "features"))
-    return parts and isinstance(state.get("path_length", 0.0), float)

@@ -1,0 +1,93 @@
+"""States and models of a run, written even where the disk is full at times: `Saver`."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylegan import run_files, weights
+from stylegan.data.store import Store
+from stylegan.training import outputs, run_folder, state_file
+from stylegan.training.state import TrainState
+
+PATIENCE = 300.0  # seconds for which the end of a training waits for room: less than other processes wait for the first
+PAUSE = 5.0  # seconds between two tries
+
+
+class Saver:
+    """Saves a run. What cannot be written is said, and tried again at the next tick."""
+
+    def __init__(self, run_dir: Path, store: Store, say: Callable[[str], None]) -> None:
+        self._run_dir, self._store, self._say = run_dir, store, say
+        self._owes_model = False
+
+    def save(
+        self, state: TrainState, *, model: bool, healthy_before: int | None = None, patience: float | None = None
+    ) -> None:
+        """Write the state, and the model if it is due or could not be written before; then drop older ones.
+
+        healthy_before: images seen, of files before which the newest is kept too. patience: seconds for which to try
+        again; None where it can wait for the next tick. Raises OSError where they are over.
+        """
+        self._owes_model |= model
+        start, waits = time.monotonic(), False
+        while reasons := self._try(state, healthy_before):
+            if patience is None:
+                self._say(f"warning: {'; '.join(reasons)}; training goes on, and tries again at the next tick")
+                return
+            if time.monotonic() - start >= patience:
+                raise OSError(None, "; ".join(reasons))
+            if not waits:
+                self._say(f"warning: {'; '.join(reasons)}; trying again for {patience / 60:g} minutes")
+            waits = True
+            time.sleep(min(PAUSE, patience))
+
+    def _try(self, state: TrainState, healthy_before: int | None) -> list[str]:
+        """What could not be written, and why: sentences without an end."""
+        wanted: list[tuple[run_files.Kind, Callable[[Path], None], Any]] = []
+        if self._owes_model:
+            model = outputs.model_of(state, self._store)
+            networks = [each.state_dict() for each in (state.g_ema, state.g, state.d)]
+            wanted.append(("model", lambda path: weights.save(path, model), networks))
+        content = state.to_dict()
+        newest = run_files.path_of(self._run_dir, "state", state.images_seen)
+        if newest not in run_files.own(self._run_dir, "state"):  # else the run was resumed from it just now
+            wanted.append(("state", lambda path: state_file.save(path, content), content))
+        reasons = []
+        for kind, write, numbers in wanted:
+            path = run_files.path_of(self._run_dir, kind, state.images_seen)
+            try:
+                write(run_files.claim(path))
+            except FileExistsError:
+                raise
+            except OSError as error:
+                reasons.append(_reason(path, error, size_of(numbers)))
+            else:
+                self._owes_model &= kind != "model"
+                run_folder.prune(self._run_dir, kind, state.config.keep, healthy_before)
+        return reasons
+
+
+def size_of(content: Any) -> int:
+    """Bytes that tensors, in lists and dicts, take in a file."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(content))
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    if isinstance(content, torch.Tensor):
+        yield content
+    elif isinstance(content, dict | list | tuple):
+        for each in content.values() if isinstance(content, dict) else content:
+            yield from _tensors(each)
+
+
+def _reason(path: Path, error: OSError, needed: int) -> str:
+    try:
+        free = f"{shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free"
+    except OSError:
+        free = "the folder cannot be reached"
+    return f"{path} cannot be written ({error.strerror or error}): it needs {needed / 1e6:.1f} MB, and {free}"
