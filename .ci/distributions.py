@@ -13,13 +13,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LARGEST = 40 * 10**6  # bytes
 NEEDED = ("LICENSE", "README.md", "pyproject.toml", "PKG-INFO", "setup.cfg", "MANIFEST.in")
-LICENSES = ("LICENSE", "src/stylegan/pretrained/mobilenet-v2/LICENSE")
+RUNTIME = "src/stylegan/web/runtime"
+LICENSES = (
+    "LICENSE",
+    "src/stylegan/pretrained/mobilenet-v2/LICENSE",
+    f"{RUNTIME}/LICENSE",
+    f"{RUNTIME}/ThirdPartyNotices.txt",
+)
 
 
 def package_files() -> set[str]:
     """The files of the package, as a wheel names them."""
     source = ROOT / "src"
-    kinds = ("*.py", "py.typed", "*.safetensors", "mobilenet-v2/*")
+    kinds = ("*.py", "py.typed", "*.safetensors", "mobilenet-v2/*", "web/page/*", "web/runtime/*")
     found = {path for kind in kinds for path in (source / "stylegan").rglob(kind) if path.is_file()}
     return {path.relative_to(source).as_posix() for path in found if "__pycache__" not in path.parts}
 

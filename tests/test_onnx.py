@@ -115,6 +115,18 @@ def test_what_a_file_says_of_itself(tmp_path, capsys):
         assert private.encode() not in data, private  # the exporter would write down the whole stack of every node
 
 
+def test_half_precision(tmp_path):
+    generator, file = tiny_generator(4, z_dim=64, w_dim=64, mapping_width=64), tmp_path / "m.onnx"
+    whole = onnx.export(file, generator, part="mapping"), file.stat().st_size
+    half = onnx.export(file, generator, part="mapping", half=True), file.stat().st_size
+    assert whole[0] < 1e-5 < half[0] < 0.01 and half[1] < 0.7 * whole[1]
+    with torch.no_grad():
+        generator.mapping.layers[0].weight.mul_(1e8)  # too large for float16
+    with pytest.raises(InputError, match="half precision"):
+        onnx.export(tmp_path / "other.onnx", generator, part="mapping", half=True)
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_refusals_leave_no_file(tmp_path, capsys, monkeypatch):
     generator, out = tiny_generator(4), tmp_path / "m.onnx"
     with pytest.raises(InputError, match="part"):

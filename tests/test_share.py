@@ -216,7 +216,9 @@ def test_export_of_small_files(model, tmp_path, capsys):
     for options, message in (
         (("x.pkl",), "pickles"),
         (("x.safetensors", "--part", "mapping"), "--part"),
-        (("x.onnx", "--half"), "float32"),
+        (("x.onnx", "--only-ema"), "EMA"),
+        (("x.onnx", "--directions", "d.safetensors"), "--web"),
+        (("x", "--web", "--half"), "--half"),
         (("nowhere/x.onnx",), "no folder"),
     ):
         file, *rest = options

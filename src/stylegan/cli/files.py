@@ -18,6 +18,7 @@ from stylegan.downloads import fetch as download
 from stylegan.errors import InputError
 from stylegan.files import check_output
 from stylegan.interop import hub, onnx
+from stylegan.web.site import write_site
 
 License = Annotated[str | None, arg(name="license")]
 
@@ -103,15 +104,20 @@ def blend(
 @command
 def export(
     model: Model,
-    out: Annotated[Path, Positional, arg(metavar="FILE")],
+    out: Annotated[Path, Positional, arg(metavar="OUT")],
     *,
+    web: bool = False,
+    directions: Path | None = None,
     part: Literal["all", "mapping", "synthesis"] = "all",
     cutoff: int | None = None,
     half: bool = False,
     only_ema: bool = False,
     license_: License = None,
 ) -> None:
-    """Write a model as an ONNX file, which needs nothing of ours to run, or as a smaller model file.
+    """Write a model as a web page, as an ONNX file, which needs nothing of ours to run, or as a smaller model file.
+
+    The page is a folder for any web server: it draws in the visitor's browser and loads nothing from elsewhere. Try it
+    with `python -m http.server --directory OUT`.
 
     Inputs of the ONNX graph, for any number N of images: z [N, z_dim], labels int64 [N] (of a model with classes),
     psi [] (truncation, 1 for none), noise0, noise1, ... [N, 1, R, R] (standard normal, one a layer); its output:
@@ -119,17 +125,34 @@ def export(
     part synthesis takes w and the noise to images. The file is kept if it draws what this program does.
 
     Args:
-        out: File to write: FILE.onnx or FILE.safetensors.
+        out: File to write, FILE.onnx or FILE.safetensors; with --web a folder.
+        web: Write a web page.
+        directions: Web page: file of `stylegan directions find`, for sliders. Default: no sliders.
         part: ONNX: the whole generator from z to images, or one of its two networks.
         cutoff: ONNX: number of layers that psi works on. Default: the value stored in the model.
-        half: safetensors: store float16, half the size.
+        half: Files: store the weights as float16, half the size. The page does so where it does not show.
         only_ema: safetensors: leave out what only further training needs (the raw generator, the discriminator).
-        license_: License of the weights to note in the file, such as CC-BY-4.0.
+        license_: License of the weights to note in the file, such as CC-BY-4.0. Default: the model's own.
     """
+    if web:
+        if half or only_ema or part != "all" or cutoff is not None:
+            raise InputError("--web needs neither --part, --cutoff, --half nor --only-ema; leave them out")
+        site = write_site(out, model, directions, licence=license_)
+        precision = "half" if site.half else "single"
+        print(
+            f"{out}, {site.bytes / 1e6:.1f} MB; weights in {precision} precision, with which pictures differ by "
+            f"{site.difference:.2f} of 255 on average. Look at it: python -m http.server --directory {out}"
+        )
+        return
+    if directions is not None:
+        raise InputError("--directions is for the page; leave it out, or give --web")
     if out.suffix not in (".onnx", ".safetensors"):
-        raise InputError(f"{out} must end in .onnx or .safetensors; pickles are not written, they can hold code")
-    if out.suffix == ".onnx" and (half or only_ema):
-        raise InputError("--half and --only-ema are for .safetensors; an ONNX file is float32 and EMA anyway")
+        raise InputError(
+            f"{out} must end in .onnx or .safetensors (or be a folder, with --web); pickles are not written, they can "
+            "hold code"
+        )
+    if out.suffix == ".onnx" and only_ema:
+        raise InputError("--only-ema is for .safetensors; an ONNX file holds the EMA alone anyway")
     if out.suffix == ".safetensors" and (part != "all" or cutoff is not None):
         raise InputError("--part and --cutoff are for .onnx; leave them out")
     source = weights.find(model)
@@ -140,7 +163,8 @@ def export(
         print(f"{out}, {out.stat().st_size / 1e6:.1f} MB")
         return
     cutoff = found.generator.truncation.cutoff if cutoff is None else cutoff
-    error = onnx.export(out, found.generator, part=part, cutoff=cutoff, provenance=asdict(found.provenance))
+    provenance = asdict(found.provenance)
+    error = onnx.export(out, found.generator, part=part, cutoff=cutoff, half=half, provenance=provenance)
     print(f"{out}, {out.stat().st_size / 1e6:.1f} MB; with onnxruntime it deviates by {error:.1e} from this program")
 
 

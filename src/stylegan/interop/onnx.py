@@ -6,6 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +19,9 @@ from stylegan.networks.generator import Generator
 Part = Literal["all", "mapping", "synthesis"]
 
 OPSET, IR_VERSION = 18, 8  # of early 2023; what the exporter writes without conversion, and every runtime reads
-TOLERANCE = 1e-4
+TOLERANCE, HALF_TOLERANCE = 1e-4, 0.1
 MOST_PARAMETERS = 250_000_000  # a file may have 2 GB, and the kernels of up-convolutions grow by 16/9
+SMALLEST_HALVED = 64  # numbers; smaller constants are kept as they are
 NO_LIMIT = 2**40
 
 
@@ -29,6 +31,7 @@ def export(
     *,
     part: Part = "all",
     cutoff: int | None = None,
+    half: bool = False,
     provenance: dict[str, Any] | None = None,
 ) -> float:
     """Write a generator, or one of its two networks, as an ONNX file, once onnxruntime has drawn the same with it.
@@ -42,15 +45,17 @@ def export(
     Output: w [N, num_layers, w_dim], truncated with psi around the tracked average, or images [N, channels, R, R] in
     about [-1, 1]. A generator in mid-growth draws at the resolution and with the fade that it has reached.
 
-    cutoff: how many layers psi works on, as for `Generator.truncate`. provenance: goes into the file's metadata with
-    the configuration, as JSON under the key `stylegan`.
+    cutoff: how many layers psi works on, as for `Generator.truncate`. half: store the weights as float16, half the
+    size; what is computed stays float32. provenance: goes into the file's metadata with the configuration, as JSON
+    under the key `stylegan`.
 
     Returns the largest deviation found, relative to the largest value. Raises InputError, and leaves no file, if that
-    is above 1e-4, if the file would be larger than 2 GB, or if the libraries are missing.
+    is above 1e-4 (0.1 with `half`), if the file would be larger than 2 GB, or if the libraries are
+    missing.
     """
     try:
         import onnx
-        import onnxruntime
+        import onnxruntime  # noqa: F401  (for _tried)
         import onnxscript.optimizer  # noqa: F401  (for _onnx_model)
     except ImportError as error:
         raise InputError(f"ONNX files need {error.name}: pip install 'stylegan[onnx]'") from None
@@ -69,22 +74,52 @@ def export(
         "generator": to_dict(generator.config),
         "grown": generator.synthesis.grown._asdict(),
         "cutoff": graph.cutoff if graph.takes_psi else None,
+        "half": half,
         "provenance": provenance or {},
     }
     onnx.helper.set_model_props(model, {"stylegan": json.dumps(description)})
     onnx.checker.check_model(model)
 
-    data = model.SerializeToString()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    error = max(_deviation(session, graph, count) for count in (1, 3))
+    data, error = _tried(model, graph)
     if not error <= TOLERANCE:
         raise InputError(
             f"the exported network deviates by {error:.1e} from this one, more than {TOLERANCE:g}; other versions of "
             "torch, onnxscript or onnxruntime may do better"
         )
+    if half:
+        data, error = _tried(_halved(model), graph)
+        if not error <= HALF_TOLERANCE:
+            raise InputError(f"with weights in half precision the network deviates by {error:.1e}; leave out --half")
     with atomic_file(path) as file:
         file.write(data)
     return error
+
+
+def _tried(model: Any, graph: "_Graph") -> tuple[bytes, float]:
+    """A model as a file has it, and how far it deviates from the network."""
+    import onnxruntime
+
+    data = model.SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return data, max(_deviation(session, graph, count) for count in (1, 3))
+
+
+def _halved(model: Any) -> Any:
+    """The model with its weights as float16. Each is cast back to float32, which runtimes do once, while loading."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    halved, casts = deepcopy(model), []
+    for weight in halved.graph.initializer:
+        if weight.data_type == TensorProto.FLOAT and math.prod(weight.dims) >= SMALLEST_HALVED:
+            name, values = weight.name, numpy_helper.to_array(weight)
+            with np.errstate(over="ignore"):  # what is too large shows in the comparison
+                halves = values.astype(np.float16)
+            weight.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
+            casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *halved.graph.node]
+    del halved.graph.node[:]
+    halved.graph.node.extend(nodes)
+    return halved
 
 
 @torch.no_grad()
