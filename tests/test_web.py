@@ -64,7 +64,7 @@ def folder(tmp_path_factory) -> Path:
 
 def test_the_folder_is_whole(folder):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    ours = {"index.html", "page.css", "page.js", "network.js", "numbers.js", "saved.js", "poster.png"}
+    ours = {"index.html", "page.css", "page.js", "network.js", "numbers.js", "saved.js", "styles.js", "poster.png"}
     runtime = {"wasm.js", "wasm.wasm.gz", "jspi.js", "jspi.wasm.gz", "LICENSE", "ThirdPartyNotices.txt"}
     model = {"model.json", "mapping.onnx", "synthesis.onnx", "numbers.bin", "noise.bin"}
     assert names == ours | {f"runtime/{name}" for name in runtime} | {f"model/{name}" for name in model}

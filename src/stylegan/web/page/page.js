@@ -1,6 +1,7 @@
 // The page: what is wanted of the picture, and the controls that say it. The network works in a worker, network.js.
 
 import { packed, png } from "./saved.js";
+import { moved, onCurve, truncated, withStyle } from "./styles.js";
 
 const by = id => document.getElementById(id);
 const make = (name, text, parent, attributes = {}) => {
@@ -66,28 +67,12 @@ async function styleOf(seed) {
   return known.get(key);
 }
 
-/** w with some parts' layers from a style. */
-function withParts(w, names, style) {
-  const changed = w.slice();
-  for (const [first, end] of names.map(name => parts[name]))
-    for (let layer = first; layer < end; layer++) changed.set(style, layer * model.w_dim);
-  return changed;
-}
-
 /** w as the network takes it: truncated towards the average, then moved along the directions. */
-function finished(w, psi, strengths) {
-  const final = w.slice(), size = model.w_dim;
-  if (model.psi !== null && psi !== 1)
-    for (let i = 0; i < model.cutoff * size; i++) final[i] = average[i % size] + psi * (w[i] - average[i % size]);
-  strengths.forEach((strength, number) => {
-    if (strength)
-      for (const layer of model.direction_layers)
-        for (let i = 0; i < size; i++) final[layer * size + i] += strength * steps[number][i];
-  });
-  return final;
-}
+const finished = (w, strengths) =>
+  moved(truncated(w, average, wish.psi, model.cutoff), steps, strengths, model.direction_layers);
 
 const partsOf = part => (part === "all" ? Object.keys(parts) : [part]);
+const rangesOf = part => partsOf(part).map(name => parts[name]);
 const firstSeed = () => Object.values(wish.seeds)[0];
 const isOneSeed = () => new Set(Object.values(wish.seeds)).size === 1 && firstSeed() !== null;
 const noiseOf = seed => (wish.noise === "random" ? ["random", wish.noiseSeed ?? seed] : [wish.noise]);
@@ -126,7 +111,7 @@ async function work() {
 
 async function drawPicture() {
   noiseSeed = firstSeed() ?? noiseSeed; // a walk keeps that of its start
-  const final = finished(w, wish.psi, wish.strengths), begun = performance.now();
+  const final = finished(w, wish.strengths), begun = performance.now();
   const drawn = await ask("draw", { w: final, noise: noiseOf(noiseSeed) });
   put(by("picture"), drawn);
   await new Promise(resolve => (document.hidden ? setTimeout(resolve, 100) : requestAnimationFrame(resolve)));
@@ -146,10 +131,9 @@ function put(canvas, { pixels, width, height }) {
 }
 
 async function drawThumbnail(card) {
-  const seed = Number(card.dataset.seed), style = await styleOf(seed), plain = new Float32Array(w.length);
-  for (let layer = 0; layer < model.num_layers; layer++) plain.set(style, layer * model.w_dim);
+  const seed = Number(card.dataset.seed), plain = withStyle(w, rangesOf("all"), await styleOf(seed));
   const noise = wish.noise === "random" ? ["random", seed] : [wish.noise];
-  put(card.querySelector("canvas"), await ask("draw", { w: finished(plain, wish.psi, []), noise }));
+  put(card.querySelector("canvas"), await ask("draw", { w: finished(plain, []), noise }));
 }
 
 function tell(took) {
@@ -170,7 +154,8 @@ const inTurn = action => (...given) => (turn = turn.then(() => action(...given))
 
 const choose = inTurn(async (seed, part = wish.part) => {
   stop();
-  w = withParts(w, partsOf(part), await styleOf(seed));
+  const style = await styleOf(seed);
+  w = withStyle(w, rangesOf(part), style);
   for (const name of partsOf(part)) wish.seeds[name] = seed;
   if (part === "all") wish.noiseSeed = null;
   marked();
@@ -199,7 +184,7 @@ function pressed(on) {
   if (!on) want();
 }
 
-const onward = async w => withParts(w, partsOf(wish.part), await styleOf(anySeed()));
+const onward = async w => withStyle(w, rangesOf(wish.part), await styleOf(anySeed()));
 
 /** The next w of the walk: a curve through the w of random seeds (Catmull-Rom). */
 async function nextStep() {
@@ -211,12 +196,7 @@ async function nextStep() {
     walk.t -= 1;
     if (walking !== walk) return; // stopped meanwhile
   }
-  const [a, b, c, d] = walk.points, t = walk.t;
-  w = b.map((_, i) => {
-    const slope = (c[i] - a[i]) / 2, next = (d[i] - b[i]) / 2;
-    const bend = 3 * (c[i] - b[i]) - 2 * slope - next, twist = 2 * (b[i] - c[i]) + slope + next;
-    return b[i] + t * (slope + t * (bend + t * twist));
-  });
+  w = onCurve(walk.points, walk.t);
 }
 
 async function record() {
@@ -227,7 +207,7 @@ async function record() {
     const own = wish.noiseSeed === null ? {} : seed, label = model.label_count ? { class: wish.label } : {};
     return { ...shared, psi: wish.psi, ...own, ...label, mix: 1, seed: firstSeed(), batch: [1, 0] };
   }
-  const final = await packed(finished(w, wish.psi, wish.strengths), [model.num_layers, model.w_dim]);
+  const final = await packed(finished(w, wish.strengths), [model.num_layers, model.w_dim]);
   return { ...shared, psi: 1, ...seed, mix: 1, latent: 0, edits: changes, w: final, batch: [1, 0] };
 }
 
@@ -261,7 +241,7 @@ const goTo = inTurn(async text => {
     return value >= least && value <= most ? value : otherwise;
   };
   wish.label = Math.floor(number("class", 0, model.label_count - 1));
-  wish.psi = number("psi", model.psi ?? 1, 1.2);
+  wish.psi = model.psi === null ? 1 : number("psi", model.psi, 1.2);
   wish.noise = ["const", "none"].includes(words.get("noise")) && model.noise.length ? words.get("noise") : "random";
   wish.noiseSeed = words.has("noise-seed") ? Math.floor(number("noise-seed", 0)) : null;
   wish.strengths = model.directions.map(name => number(`change-${name}`, 0, 4, -4));
@@ -269,7 +249,7 @@ const goTo = inTurn(async text => {
   w = new Float32Array(model.num_layers * model.w_dim);
   for (const part in parts) {
     wish.seeds[part] = Math.floor(number(part, seed));
-    w = withParts(w, [part], await styleOf(wish.seeds[part]));
+    w = withStyle(w, rangesOf(part), await styleOf(wish.seeds[part]));
   }
 });
 
