@@ -138,6 +138,12 @@ def places(folder: Path, rng: random.Random) -> Iterator[tuple[Path, int]]:
         yield path, rng.randrange(start, size)
 
 
+def replace(path: Path, content: bytes) -> None:
+    """Write a new file in the place of another, which tensors that were read before may lie in still."""
+    path.unlink()
+    path.write_bytes(content)
+
+
 def flip(kind: str, count: int, seed: int, folder: Path) -> dict[str, Any]:
     """Flip so many bits of a file of this kind, one at a time; how that ended."""
     torch.manual_seed(0)
@@ -146,7 +152,7 @@ def flip(kind: str, count: int, seed: int, folder: Path) -> dict[str, Any]:
     for _ in range(count):
         (path, place), bit = next(where), rng.randrange(8)
         content = path.read_bytes()
-        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+        replace(path, content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
         try:
             outcome = "harmless" if same(read(), truth) else "wrong"
         except InputError as error:
@@ -157,7 +163,7 @@ def flip(kind: str, count: int, seed: int, folder: Path) -> dict[str, Any]:
         counts[outcome.partition(":")[0]] += 1
         if outcome.startswith("wrong"):
             wrong.append([path.name, place, bit, outcome])
-        path.write_bytes(content)
+        replace(path, content)
     return {"kind": kind, "flips": count, **{name: counts[name] for name in ("named", "harmless", "wrong")}} | (
         {"which": wrong[:20]} if wrong else {}
     )

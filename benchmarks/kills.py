@@ -159,7 +159,8 @@ def suffer(run: Run, folder: Path, log: Path, config: TrainingConfig, length: fl
     while True:
         process, began = begin(run.processes, config, run_dir, notes, log), time.monotonic()
         doomed, code = len(run.kills) + run.survived < most, None
-        if doomed and rng.random() < 0.75:  # else it may be killed while it starts, too
+        # else it may die while it starts, too, which is when it asks for most of its memory
+        if doomed and rng.random() < (0.2 if run.kind == "memory" else 0.75):
             code = wait(process, notes, longest, until=lambda: notes.phase != "starting")
         if code is None:
             code = wait(process, notes, rng.uniform(0, 0.5 * length) if doomed else longest)
