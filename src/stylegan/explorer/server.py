@@ -6,7 +6,9 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -90,9 +92,16 @@ def is_local(host: str) -> bool:
 
 
 def wait(blocks: "gradio.Blocks") -> None:
-    """Serve until Ctrl-C, SIGTERM or SIGHUP, and leave nothing behind."""
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, which end the program and leave nothing behind; or until it is closed."""
     end_on_signals()
-    blocks.block_thread()
+    try:
+        while blocks.is_running:
+            time.sleep(0.1)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        shutil.rmtree(temporary_folder(), ignore_errors=True)
+        sys.stdout.flush()
+        # at once: threads that compute cannot be stopped, and an interpreter that ends around them aborts
+        os._exit(stop.code if isinstance(stop, SystemExit) else 0)
 
 
 def end_on_signals() -> None:
