@@ -26,6 +26,8 @@ if [[ -n ${SLURM_JOB_ID:-} ]]; then
 else
     nodes=${NODES:-1} endpoint=${ENDPOINT:-localhost:29400} job=${JOB:-stylegan} each=()
 fi
+# torchrun would keep a store for all its starts, and a machine that comes back would wait in vain to be told its address
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 # a machine waits for the others; SIGTERM to torchrun reaches the processes, which have 30 seconds to save
 "${each[@]}" torchrun --nnodes "$nodes" --nproc-per-node "${PROCESSES:-gpu}" --max-restarts "${RESTARTS:-10}" \
     --rdzv-backend c10d --rdzv-endpoint "$endpoint" --rdzv-id "$job" \

@@ -17,6 +17,8 @@ from stylegan.training import steps
 from stylegan.training.config import TrainingConfig
 from stylegan.training.loop import train
 
+MANY_MACHINES = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # see runs/slurm.sh
+
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal on Windows")
 
 SCRIPT = """
@@ -51,18 +53,19 @@ def worker(store: str, folder: str, dying: list[int]) -> None:
     train(config, f"{folder}/whole", progress=False)
 
 
-def torchrun(tmp_path: Path, store: Path, dying: list[int], *options: str) -> subprocess.Popen:
+def torchrun(tmp_path: Path, store: Path, dying: list[int], *options: str, **environment: str) -> subprocess.Popen:
     here = Path(__file__).parent
     script = tmp_path / "script.py"
     names = {"tests": str(here.parent), "here": str(here), "store": str(store), "folder": str(tmp_path)}
     script.write_text(SCRIPT.format(**names, dying=dying))
     path = os.pathsep.join([str(here), str(here.parent), *sys.path])
-    return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *options, str(script)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-        stderr=(tmp_path / "stderr").open("ab"),
-        start_new_session=True,
-    )
+    with (tmp_path / "stderr").open("ab") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *options, str(script)],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | environment,
+            stderr=stderr,
+            start_new_session=True,
+        )
 
 
 def model(run: Path) -> dict:
@@ -83,15 +86,16 @@ def test_a_machine_is_lost_and_comes_back(store, tmp_path):
         endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
     together = ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "two", "--local-addr", "127.0.0.1"]
     together += ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3"]
-    first = torchrun(tmp_path, store, [], *together)
-    second = torchrun(tmp_path, store, [], *together)
+    first = torchrun(tmp_path, store, [], *together, "--rdzv-conf", "is_host=1", **MANY_MACHINES)
+    together += ["--rdzv-conf", "is_host=0"]
+    second = torchrun(tmp_path, store, [], *together, **MANY_MACHINES)
     try:
         deadline = time.monotonic() + 600
         while len(list((tmp_path / "run").glob("state-*.pt"))) < 2:
             assert time.monotonic() < deadline and first.poll() is None, (tmp_path / "stderr").read_text()
             time.sleep(0.02)
         kill_machine(second)
-        second = torchrun(tmp_path, store, [], *together)
+        second = torchrun(tmp_path, store, [], *together, **MANY_MACHINES)
         assert [first.wait(900), second.wait(60)] == [0, 0], (tmp_path / "stderr").read_text()
     finally:
         for process in (first, second):
