@@ -92,7 +92,7 @@ def _train(
         first_sign = health.first_sign
         means, clock = Means.going_on(state.unreported), _Clock(state.images_seen)
         stopping = processes.largest(stop.signal or 0, device)
-        for now, group in groups:
+        for now, group in groups if not stopping else ():  # a signal may have come while measuring was made up for
             for reals in group:
                 iteration(state, now, reals, means)
 
