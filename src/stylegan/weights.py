@@ -22,7 +22,7 @@ from stylegan.networks.layers import build
 
 FORMAT_VERSION = 1
 PRETRAINED = Path(__file__).parent / "pretrained"
-DEFAULT_MODEL = "portraits-32"
+DEFAULT_MODEL = "faces"
 
 
 @dataclass(frozen=True)

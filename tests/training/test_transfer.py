@@ -244,8 +244,8 @@ def test_a_lower_resolution_is_fitted_to_the_images():
 
 
 def test_a_trained_model_draws_the_same_smaller():
-    """The bundled one has left its toRGB of 16 x 16 behind; the fitted one comes far nearer than that."""
-    old = weights.load(weights.DEFAULT_MODEL)
+    """The bundled one of portraits has left its toRGB of 16 x 16 behind; the fitted one comes far nearer than that."""
+    old = weights.load("portraits-32")
     new = Generator(replace(old.config, resolution=16))
     transfer.fit(new, transfer.tensors_for(new, old, transfer.class_shares(0, 0)))
     truth, fitted = ops.downsample(draw(old)), draw(new)

@@ -13,7 +13,7 @@ from stylegan.files import printable
 
 A_MODEL = "Model file, run's folder, bundled model, hf://user/model, or a file that `stylegan import` takes."
 Model = Annotated[str, Positional, arg(metavar="MODEL", help=A_MODEL)]
-ModelOrBundled = Annotated[str, Positional, arg(metavar="MODEL", help=f"{A_MODEL} Default: the bundled portraits.")]
+ModelOrBundled = Annotated[str, Positional, arg(metavar="MODEL", help=f"{A_MODEL} Default: the bundled faces.")]
 Store = Annotated[str, Positional, arg(metavar="STORE", help="Folder that `stylegan prepare` made.")]
 Device = Annotated[str, arg(help="cpu, cuda, mps, xpu, or auto.")]
 Metadata = Annotated[bool, arg(help="Let the files say how they were made, and that a model made them.")]

@@ -104,7 +104,7 @@ def figure(
     Args:
         name: Which figure.
         what: Model file, run's folder or bundled model; for reals a store, for training one or more runs. Default: the
-            bundled portraits.
+            bundled faces.
         out: File, .png or (where there is text) .pdf. Default: NAME.png.
     """
     out = out or Path(f"{name}.png")
