@@ -12,6 +12,7 @@ import shutil
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from PIL import Image
 from tyro.extras import subcommand_cli_from_dict
 
 import stylegan
-from stylegan import cli, presets
+from stylegan import cli, planning, presets
 from stylegan.cli import arguments
 from stylegan.cli import edit as edit_command
 from stylegan.cli import measure as measure_command
@@ -43,6 +44,7 @@ PYTHON = {
     "docs/index.md": "test_pages.py",
     "docs/metrics.md": "test_pages.py",
     "docs/file-formats.md": "test_pages.py",
+    "docs/photograph.md": "test_photograph.py",
 }
 
 
@@ -91,6 +93,12 @@ def read_only(monkeypatch):
         monkeypatch.setattr(module, "parse", parse)
     monkeypatch.setattr(edit_command, "subcommand_cli_from_dict", parse_one_of)
     monkeypatch.setattr(presets, "preset", preset)
+
+    def small(data, choice, *_):  # without a look at the machine
+        return preset("small", data, start_from=choice.start_from)
+
+    monkeypatch.setattr(planning, "unfitted", small)
+    monkeypatch.setattr(planning, "plan", lambda *given: SimpleNamespace(config=small(*given)))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if blocks(name, "sh")])
