@@ -111,7 +111,7 @@ def find_directions(
         found = by_pca(generator, config.components, count=config.count or 20_000, seed=config.seed)
     elif config.method == "text":
         clip, many = load_clip().to(generator.w_avg.device), config.count or 2000
-        found = by_text(generator, clip, {config.text: config.against}, count=many, seed=config.seed)
+        found = by_text(generator, clip, {config.text or "": config.against or ""}, count=many, seed=config.seed)
     elif config.method == "sefa":
         found = by_sefa(generator, config.components, layers_of(config.layers, generator.config.num_layers))
     else:

@@ -175,9 +175,9 @@ def in_all(work: Callable[[], T]) -> T:
     """
     if world_size() == 1:
         return work()
-    result, sentence = None, ""
+    results, sentence = [], ""
     try:
-        result = work()
+        results.append(work())
     except (InputError, OSError) as error:
         sentence = str(error)
     sentences = gather((sentence, socket.gethostname()))
@@ -185,7 +185,12 @@ def in_all(work: Callable[[], T]) -> T:
         if sentence:
             alone = number > 0 or any(not other for other, _ in sentences)
             raise SharedError(sentence + (f" (says process {number}, on {host})" if alone else ""))
-    return result
+    return results[0]
+
+
+def in_first(work: Callable[[], object]) -> None:
+    """Do something in the first process alone; as `in_all`."""
+    in_all(lambda: work() if rank() == 0 else None)
 
 
 def largest(number: int, device: torch.device) -> int:

@@ -78,7 +78,7 @@ class Store:
         """The resolutions it holds, coarse to fine."""
         return resolutions(self.resolution)
 
-    def images(self, resolution: int | None = None) -> np.ndarray:
+    def images(self, resolution: int | None = None) -> np.memmap:
         """Map the images at one resolution R (default: the highest), read-only: uint8 [N, R, R, C].
 
         Raises InputError if the store does not hold that resolution.
@@ -263,7 +263,7 @@ def crc_of_description(path: Path) -> tuple[str, str]:
     return content[first:last].decode(), f"{zlib.crc32(content[:first] + b'0' * 8 + content[last:]):08x}"
 
 
-def _map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+def _map_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
     """Map a .npy file for reading; InputError unless it holds exactly such an array."""
     if path.exists() and not path.is_file():  # a pipe would block who opens it
         raise damaged(path, "it is no file")

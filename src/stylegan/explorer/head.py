@@ -14,7 +14,7 @@ class WithHead:
         if scope["type"] != "http" or scope["path"] != "/":
             await self.app(scope, receive, send)
             return
-        start: Message | None = None
+        start: Message = {}
         body = b""
 
         async def whole(message: Message) -> None:

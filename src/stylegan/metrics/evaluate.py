@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def measure(evaluation: Evaluation, record: Path | None, provenance: dict[str, A
                 values = metric.measure(evaluation, evaluation.config.count or metric.count)
                 line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
                 first = record if processes.rank() == 0 else None
-                processes.in_all(lambda line=line, first=first: first and add_to_record(first, line))
+                if record:
+                    processes.in_first(partial(add_to_record, record, line))
                 if first:
                     _keep_pictures(evaluation, first.parent)
             lines.append(line)

@@ -65,7 +65,7 @@ def _train(
     store = processes.in_all(lambda: open_store(config.data))
     state, evaluation, resumed = _prepare(config, store, run_dir, device)
     first_rank, config = processes.rank() == 0, state.config
-    processes.in_all(lambda: first_rank and _take_over(state, run_dir, trainer, resumed=resumed))
+    processes.in_first(partial(_take_over, state, run_dir, trainer, resumed=resumed))
     total_images = int(config.schedule.total_kimg * 1000)
     shown = {"images": store.count, "active": first_rank, "progress": progress}
     monitor = Monitor(run_dir, total_images, state.images_seen, **shown)
@@ -80,7 +80,7 @@ def _train(
                 outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
         else:
             _say_what_begins(state, reals_of_grid, monitor)
-            processes.in_all(lambda: first_rank and saver.save(state, model=False, patience=0.0))
+            processes.in_first(partial(saver.save, state, model=False, patience=0.0))
         reporter.renew()
         stats = [line for line in read_stats(run_dir) if isinstance(line, dict)]
         pace = Pace(config.generator, config.discriminator, device.type)
@@ -127,9 +127,9 @@ def _train(
             # save, then drop what is older
             processes.in_all(trainer.check)
             last = done or stopping > 0
-            due = {"model": last or state.tick % config.model_ticks == 0 or state.tick == 1}
-            due |= {"healthy_before": first_sign, "patience": saving.PATIENCE if last else None}
-            processes.in_all(lambda due=due: first_rank and saver.save(state, **due))
+            model_is_due = last or state.tick % config.model_ticks == 0 or state.tick == 1
+            save = partial(saver.save, state, model=model_is_due, healthy_before=first_sign)
+            processes.in_first(partial(save, patience=saving.PATIENCE if last else None))
 
             # measure, now that nothing can be lost by it
             if tick and not stopping:
