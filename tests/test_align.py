@@ -165,6 +165,8 @@ def test_a_face_is_projected(tmp_path, finds_dots, capsys):
 def test_what_is_missing_is_said_before_the_work(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STYLEGAN_CACHE", str(tmp_path / "cache"))
     align._options.cache_clear()
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "a.png")
     command = ("prepare", tmp_path / "pictures", tmp_path / "store", "--fit", "face")
     assert "call once: stylegan fetch faces" in refused(capsys, *command)
     assert not uploads.finds_faces() and not (tmp_path / "store").exists()

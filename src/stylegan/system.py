@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -18,6 +19,17 @@ def system() -> System:
     """The system that the program runs on. Nothing else in the program asks the interpreter for it."""
     names: dict[str, System] = {"linux": "linux", "darwin": "macos", "win32": "windows"}
     return names.get(sys.platform, "other")
+
+
+def processor_model() -> str:
+    """What the processor calls itself."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
 def peak_memory_bytes() -> int:

@@ -1,15 +1,14 @@
 """What the bits of a training depend on besides its state, configuration and data."""
 
 import os
-import platform
 from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from stylegan import processes
+from stylegan.system import processor_model
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,4 @@ def other_bits(before: Circumstances | None, now: Circumstances) -> str:
 @cache
 def _processor() -> str:
     limits = [f"{name}={os.environ[name]}" for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA") if name in os.environ]
-    return ", ".join([_model(), torch.backends.cpu.get_cpu_capability(), *limits])
-
-
-def _model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return ", ".join([processor_model(), torch.backends.cpu.get_cpu_capability(), *limits])
