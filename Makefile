@@ -12,7 +12,7 @@ demo: .venv/installed
 	$(BIN)/stylegan demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python .ci/test.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

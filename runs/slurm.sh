@@ -20,8 +20,8 @@ if [[ $# -lt 2 ]]; then
 fi
 store=$1 run=$2
 if [[ -n ${SLURM_JOB_ID:-} ]]; then
-    first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-    nodes=$SLURM_JOB_NUM_NODES endpoint=$first:$((20000 + SLURM_JOB_ID % 20000)) job=$SLURM_JOB_ID
+    hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+    nodes=$SLURM_JOB_NUM_NODES endpoint=${hosts%%$'\n'*}:$((20000 + SLURM_JOB_ID % 20000)) job=$SLURM_JOB_ID
     each=(srun --kill-on-bad-exit=1)
 else
     nodes=${NODES:-1} endpoint=${ENDPOINT:-localhost:29400} job=${JOB:-stylegan} each=()

@@ -156,7 +156,7 @@ def load_extractor(text: str) -> Extractor:
         network.features(torch.zeros(1, 3, 224, 224))  # fails here where operations and weights do not fit
         return network
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        if isinstance(error, InputError):
+        if isinstance(error, InputError) or "allocate memory" in str(error):  # which says nothing about the file
             raise
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} does not hold the weights of {architecture} ({reason})") from error

@@ -106,8 +106,8 @@ def measure_if_due(
     measured again.
     """
     done = state.images_seen >= state.config.schedule.total_kimg * 1000
-    if not done and state.images_seen != state.tick_start:
-        return  # a signal has stopped the run between two ticks
+    if not done and (state.images_seen != state.tick_start or state.tick == 0):
+        return  # a signal has stopped the run between two ticks, or before the first
     if not evaluation.config.metrics or not (done or state.tick % state.config.evaluation_ticks == 0):
         return
     record = run_dir / "metrics.jsonl"
