@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run the tests as two processes of one thread each: on two cores nearly twice as fast as one process of two threads."""
+"""Run the tests as two processes of one thread each: on two cores faster than one process of two threads."""
 
 import os
 import subprocess
