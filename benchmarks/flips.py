@@ -158,7 +158,7 @@ def flip(kind: str, count: int, seed: int, folder: Path) -> dict[str, Any]:
         except InputError as error:
             top = path.relative_to(folder).parts[0]
             outcome = "named" if top in str(error) else "wrong"
-        except Exception as error:
+        except Exception as error:  # what this is here to find
             outcome = f"wrong: {type(error).__name__}"
         counts[outcome.partition(":")[0]] += 1
         if outcome.startswith("wrong"):

@@ -91,11 +91,9 @@ def measure(evaluation: Evaluation, record: Path | None, provenance: dict[str, A
                 start = time.perf_counter()
                 values = metric.measure(evaluation, evaluation.config.count or metric.count)
                 line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
-                first = record if processes.rank() == 0 else None
                 if record:
                     processes.in_first(partial(add_to_record, record, line))
-                if first:
-                    _keep_pictures(evaluation, first.parent)
+                    processes.in_first(partial(_keep_pictures, evaluation, record.parent))
             lines.append(line)
     return lines
 
