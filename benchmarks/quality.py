@@ -133,13 +133,13 @@ def train(entry: Entry, store: Path, out: Path, length: Length, threads: int | N
             while process.poll() is None:
                 time.sleep(1)
                 if length.reached(folder):
-                    process.send_signal(signal.SIGINT)  # it saves and stops
+                    process.terminate()  # it saves and stops; background jobs of a shell ignore SIGINT
                     process.wait()
                 _remove_others(folder, length)
         except BaseException:
             process.terminate()
             raise
-    if process.returncode not in (0, 128 + signal.SIGINT):
+    if process.returncode not in (0, 128 + signal.SIGTERM):
         raise SystemExit(f"{entry.folder} has failed, see above")
     if process.returncode == 0:
         (folder / "done").touch()
@@ -404,11 +404,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.train_port:
         path, seed = options.train_port
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: it ends after a step
         try:
             train_port(Path(path), options.store, options.out, int(seed))
         except KeyboardInterrupt:
-            sys.exit(128 + signal.SIGINT)
+            sys.exit(128 + signal.SIGTERM)
     sys.path.insert(0, str(HERE / "src"))
     import torch
 

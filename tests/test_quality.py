@@ -1,6 +1,7 @@
 """benchmarks/quality.py: moments, tables, and a comparison from a store to a picture."""
 
 import json
+import signal
 import sys
 
 import pytest
@@ -67,7 +68,11 @@ def test_a_comparison(tmp_path, monkeypatch, capsys):
     command += ["--try", f"one=small {TINY}", "--try", f"two=small {TINY} --loss.r1-gamma 1"]
     monkeypatch.setattr(quality, "TICK_KIMG", 0.064)
     monkeypatch.setattr(sys, "argv", command)
-    quality.main()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell, for the trainings too
+    try:
+        quality.main()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert open_store(tmp_path / "store").held_out_count == 16
     first = json.loads(results.read_text())
     assert [curve["configuration"] for curve in first["curves"]] == ["one", "two"]
