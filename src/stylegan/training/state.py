@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylegan.device import pick_precision, set_precision
 from stylegan.errors import InputError
@@ -55,6 +55,11 @@ class TrainState:
     @property
     def device(self) -> torch.device:
         return self.g.w_avg.device
+
+    @property
+    def critics(self) -> nn.ModuleList:
+        """All that tells reals from fakes: D, and the critic on features where there is one."""
+        return nn.ModuleList([self.d] if self.features is None else [self.d, self.features.critic])
 
     @property
     def growth(self) -> Growth:

@@ -47,14 +47,12 @@ def step_discriminator(state: TrainState, now: State, reals: list[Reals], means:
     """One step of D on a batch of reals and fakes with the same labels."""
     config = state.config.loss.at(state.images_seen).at_step(state.images_seen // now.batch_size)
     w_sum = torch.zeros_like(state.g.w_avg)
-    critics: nn.Module = state.d
     if state.features is not None:
         state.features.critic.estimate_norms()
-        critics = nn.ModuleList([state.d, state.features.critic])
     adapting, seen = state.augmentation is not None and state.augmentation.adapts_at(now.resolution), []
     for micro in reals:
         inputs = _on_device(state, micro.sample_index, _strength(state, now), micro.labels, micro.images)
-        quantities, sum_of_part = _run(state, _pass_of_d, critics, now, config, *inputs)
+        quantities, sum_of_part = _run(state, _pass_of_d, state.critics, now, config, *inputs)
         means.add(**quantities)
         if adapting:
             seen.append(_tally(state, now, micro, quantities, means))
@@ -72,18 +70,15 @@ def step_generator(state: TrainState, now: State, reals: list[Reals], means: Mea
     loss, which compares each fake with one, of its class."""
     relative = state.config.loss.kind == "relativistic"
     w_sum = torch.zeros_like(state.g.w_avg)
-    state.d.requires_grad_(False)
-    if state.features is not None:
-        state.features.critic.requires_grad_(False)
+    state.critics.requires_grad_(False)
     for micro in reals:
         others = (micro.labels, micro.images) if relative else (micro.labels_of_g, None)
         inputs = _on_device(state, micro.sample_index, _strength(state, now), *others)
         quantities, sum_of_part = _run(state, _pass_of_g, state.g, now, state.config.loss, *inputs)
         means.add(**quantities)
         w_sum += sum_of_part
+    state.critics.requires_grad_(True)
     track_gradients(state.config, state.d)
-    if state.features is not None:
-        state.features.critic.requires_grad_(True)
     _regularize_path_length(state, now, reals, means)
     _optimize(state, "g", now, means)
     _update_w_avg(state, w_sum / now.batch_size)
