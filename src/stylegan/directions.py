@@ -22,7 +22,7 @@ from stylegan.metrics.stream import to_channels
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.recipe import Recipe, resolve, seeds_of
 from stylegan.sampling import draw, noise_of_seeds, save_latents
-from stylegan.weights import check_fingerprint
+from stylegan.weights import PRETRAINED, check_fingerprint
 
 KIND = "stylegan-directions"  # of the file
 FORMAT_VERSION = 1
@@ -200,11 +200,18 @@ def save(path: Path | str, directions: Directions) -> None:
     write_tensors(path, {name: getattr(directions, name) for name in ("vectors", "scales", "offsets")}, header)
 
 
+def bundled_directions() -> list[str]:
+    """Names of the models whose directions come with the program."""
+    return sorted(path.stem.removesuffix("-directions") for path in PRETRAINED.glob("*-directions.safetensors"))
+
+
 def load(path: Path | str, generator: Generator | None = None) -> Directions:
-    """Read a file of directions.
+    """Read a file of directions, or the bundled model's of that name.
 
     Raises InputError where it is none, and where it does not fit the generator (if given) or was found for another.
     """
+    if not Path(path).exists() and str(path) in bundled_directions():
+        path = PRETRAINED / f"{path}-directions.safetensors"
     header, tensors = read_tensors(
         path,
         "a file of directions",

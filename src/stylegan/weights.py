@@ -167,7 +167,8 @@ def _read(path: Path) -> Model:
 
 def bundled() -> list[str]:
     """Names of the models that come with the program."""
-    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors") if not path.stem.endswith("-classifiers"))
+    parts = ("-classifiers", "-directions")
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors") if not path.stem.endswith(parts))
 
 
 def find(name: Path | str) -> Path:

@@ -56,7 +56,7 @@ def show(
     """Draw what each direction does: a strip of images, from one side to the other, for each seed (default: 0).
 
     Args:
-        file: File of `stylegan directions find`.
+        file: File of `stylegan directions find`, or the name of a bundled model that has some.
         out: Picture to write.
         names: Directions to show. Default: all.
         strengths: Strengths, in standard deviations of w along the direction.
@@ -97,7 +97,7 @@ def edit(
     """Move images along directions: of seeds (default: 0-7), or of latents such as those of `stylegan project`.
 
     Args:
-        file: File of `stylegan directions find`.
+        file: File of `stylegan directions find`, or the name of a bundled model that has some.
         changes: What to change and how far, in standard deviations of w along the direction: smiling=2 hat=-1
         layers: Layers to change, such as 0-3. Default: those that the file names, else all.
         hold: Directions that the changes must leave alone (conditional editing).
