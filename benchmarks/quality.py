@@ -127,8 +127,9 @@ def train(entry: Entry, store: Path, out: Path, length: Length, threads: int | N
     if (folder / "done").exists() or length.reached(folder):
         return
     environment = os.environ | {"PYTHONPATH": str(entry.source / "src")}
-    command = _command(entry, store, folder) + ([] if threads is None else ["--threads", str(threads)])
-    with subprocess.Popen(command, env=environment) as process:
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    with subprocess.Popen(_command(entry, store, folder), env=environment) as process:
         try:
             while process.poll() is None:
                 time.sleep(1)

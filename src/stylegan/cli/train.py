@@ -206,6 +206,11 @@ def demo(
 
 @command
 def presets() -> None:
-    """List the named run configurations, one a line."""
+    """List the named run configurations, and how near their samples come to real images after a time.
+
+    That is the kernel distance x 1000 to held-out images in features of MobileNetV2, where it was measured.
+    """
     for name in configurations.PRESETS:
         print(f"{name:<14} {configurations.summary(name)}")
+        if name in configurations.MEASURED:
+            print(f"{'':<14} kernel distance x 1000, reals 0: {configurations.MEASURED[name]}")
