@@ -187,7 +187,8 @@ def find(name: Path | str) -> Path:
             return models[-1]
         raise InputError(f"{path} is a folder without model files; give a model file or a run's folder")
     raise InputError(
-        f"there is no model {name}; give a .safetensors file, hf://user/model or one of: {', '.join(bundled())}"
+        f"there is no model {name}; give a .safetensors file, a run's folder, hf://user/model or one of: "
+        f"{', '.join(bundled())}"
     )
 
 
