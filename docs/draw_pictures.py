@@ -25,7 +25,8 @@ COLORS = 256
 def commands() -> list[list[str]]:
     """The page's commands, in order."""
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 def small(path: Path, name: str, box: tuple[int, int, int, int] | None = None) -> None:

@@ -31,6 +31,14 @@ def test_a_row(work):
     assert len(bench.line(row, 1.5)) == len(bench.line(row)) == len(bench.HEADER) < 100
 
 
+def test_a_row_of_a_network_with_classes():
+    config = tiny()
+    classes = {name: replace(getattr(config, name), label_count=3) for name in ("generator", "discriminator")}
+    for work in ("sample", "train"):
+        row = bench.measure(replace(config, **classes), work, 16, 4, bench.Machine(0.5, 0.25), seconds=0.0)
+        assert row.images_per_second > 0
+
+
 def test_a_compiled_row_is_compiled_and_counted_all_the_same(monkeypatch):
     ran = []
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import tiny_generator, write_official, write_store
 from PIL import Image
 from safetensors.torch import load_file
 
-from stylegan import cli, device, weights
+from stylegan import cli, device, images, weights
 
 
 def run(*arguments: str | Path) -> int:
@@ -118,6 +119,12 @@ def test_files_do_not_depend_on_the_batch(model, tmp_path):
         assert np.abs(ours - theirs).max() <= 1
 
 
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 2), (7, 3), (10, 5), (16, 4), (31, 6), (32, 8), (42, 7)])
+def test_sheets_have_full_rows_where_they_can(count, columns):
+    assert images.columns_for(count) == columns
+    assert images.contact_sheet(torch.zeros(count, 3, 96, 96, dtype=torch.uint8)).width == 96 * columns
+
+
 def test_dry_run_prints_the_configuration(store, tmp_path, capsys):
     assert run("train", store, tmp_path / "run", "--dry-run", "--schedule.batch-size", "4:16,16:8") == 0
     config = json.loads(capsys.readouterr().out)
@@ -178,7 +185,8 @@ def test_importing_the_package_does_no_work():
 
 
 def test_unknown_command_and_options(capsys):
-    assert "no command" in refused(capsys, "trian")
+    assert "no command 'trian'; did you mean train" in refused(capsys, "trian")
+    assert "use one of: look, prepare" in refused(capsys, "xyz")
     assert run("generate", "--sedes", "3") == 2
     assert "--seeds" in capsys.readouterr().err
 

@@ -950,7 +950,7 @@ def test_the_folder_that_generate_made_is_measured(store, model, network_file, t
 def test_a_run_without_models_is_no_folder_of_images(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     Image.new("RGB", (16, 16)).save(tmp_path / "fakes-0000000100.png")
-    with pytest.raises(InputError, match="without model files"):
+    with pytest.raises(InputError, match="a run without a model so far; train it further"):
         subject.open_subject(tmp_path)
 
 

@@ -1,16 +1,20 @@
-"""Every page's commands are commands of this program, those marked as such run, and links lead somewhere.
+"""Every command of every page runs, and links lead somewhere.
 
-`<!-- runs -->` before a block of a page says that its commands run here as they stand, one page after the other, in a
-folder with a few photographs. All others are read by the program as far as their options, but not carried out: they
-need a network, a GPU, hours, or files that only a user has.
+`<!-- runs -->` before a block of a page says that its commands run here as they stand, but for the number of portraits,
+one page after the other, in a folder with a few photographs. All others run too: shortened, among small files in place
+of a user's (`SHORTER`); in a test of the page's own (`OWN`); or in what `ELSEWHERE` names, where they need a network, a
+GPU, hours or another program. And all of them are read by the program as they stand, as far as their options.
 """
 
+import contextlib
 import json
 import re
 import shlex
 import shutil
+import tomllib
 from dataclasses import replace
 from functools import wraps
+from itertools import dropwhile, groupby
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 import tyro
-from conftest import tiny_generator
+from conftest import tiny_config, tiny_discriminator, tiny_generator, write_official, write_store
 from PIL import Image
 from tyro.extras import subcommand_cli_from_dict
 
@@ -46,6 +50,39 @@ PYTHON = {
     "docs/file-formats.md": "test_pages.py",
     "docs/photograph.md": "test_photograph.py",
 }
+# pages whose commands of the shell a test of their own runs
+OWN = {"docs/your-pictures.md": "tests/test_your_pictures.py", "docs/photograph.md": "tests/test_photograph.py"}
+# the beginnings of commands that run neither as they stand nor shortened, and what runs them
+ELSEWHERE = {
+    "python3 -m venv": "Makefile",
+    ". .venv/bin/activate": "Makefile",
+    "pip install": "Dockerfile",
+    "python -m http.server": "tests/test_web.py",
+    "torchrun --nproc-per-node 8 -m stylegan evaluate": "tests/test_metrics.py",
+    "torchrun": "tests/test_processes.py",
+    "stylegan fetch": "tests/test_downloads.py",
+    "stylegan prepare photographs/ aligned": "tests/test_align.py",
+    "stylegan prepare fairface-128.zip": "runs/faces.sh",
+    "stylegan explore": "tests/test_explorer_server.py",
+    "stylegan bench": "tests/test_bench.py",
+    "stylegan evaluate run --data store --metrics fid50k,ppl_wfull,ls": "tests/test_metrics.py",
+    "stylegan evaluate run --data store --metrics all": "tests/test_separability.py",
+    "stylegan export run model.onnx": "tests/test_onnx.py",
+    "stylegan export": "tests/test_web.py",
+    "stylegan push run you/cats": "tests/test_share.py",
+    "stylegan generate hf://": "tests/test_share.py",
+    "stylegan train cats cats-128 --start-from hf://": "tests/test_share.py",
+}
+# options that make seconds of minutes or hours; the last one of a kind counts
+SHORTER = {
+    "directions find": "--count 64",
+    "project": "--steps 2 --candidates 4 --distance none",
+    "video": "--seconds 0.2 --fps 10",
+    "train": "--device cpu --grid 2 2",
+    "evaluate": "--count 12 --extractor mobilenet-v2",
+    "prepare portraits": "--count 24",
+    "prepare photographs/ store --resolution 64 --hold-out 2000": "--hold-out 4",
+}
 
 
 def blocks(name: str, language: str, mark: str = "") -> list[str]:
@@ -53,18 +90,26 @@ def blocks(name: str, language: str, mark: str = "") -> list[str]:
     return re.findall(rf"^{mark}```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+def all_commands(block: str) -> list[list[str]]:
+    """The words of each command in a block of shell, without variables set before it."""
+    found = []
+    for line in block.replace("\\\n", " ").splitlines():
+        words = shlex.shlex(line, posix=True, punctuation_chars=";&|")
+        words.whitespace_split = True
+        for end, part in groupby(words, key=lambda word: set(word) <= set(";&|")):
+            part = list(dropwhile(lambda word: re.fullmatch(r"[A-Z_]+=.*", word), part))
+            found += [part] if part and not end else []
+    return found
+
+
 def commands(block: str) -> list[list[str]]:
     """The arguments of each call of the program in a block of shell."""
     found = []
-    for line in block.replace("\\\n", " ").splitlines():
-        for part in re.split(r"&&|\|\|?|;", line):
-            words = shlex.split(part, comments=True)
-            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-                words = words[1:]
-            if words[:1] == ["torchrun"] and "stylegan" in words:
-                words = words[words.index("stylegan") :]
-            if words[:1] == ["stylegan"] and words[1:2] != ["..."]:
-                found.append([word for word in words[1:] if word != "..."])
+    for words in all_commands(block):
+        if words[:1] == ["torchrun"] and "stylegan" in words:
+            words = words[words.index("stylegan") :]
+        if words[:1] == ["stylegan"] and words[1:2] != ["..."]:
+            found.append([word for word in words[1:] if word != "..."])
     return found
 
 
@@ -125,7 +170,7 @@ def house(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def brief(monkeypatch):
-    """The preset `small`, for a moment instead of an hour."""
+    """The presets `small` and `demo`, for a moment instead of minutes or an hour."""
     whole = presets.small
 
     def small(shape):
@@ -139,7 +184,8 @@ def brief(monkeypatch):
             grid=(4, 2),
         )
 
-    monkeypatch.setitem(presets.PRESETS, "small", small)
+    for name in ("small", "demo"):
+        monkeypatch.setitem(presets.PRESETS, name, small)
 
 
 @pytest.mark.parametrize("name", ["docs/index.md", *(name for name in NAMES if blocks(name, "sh", MARK))])
@@ -154,9 +200,83 @@ def test_marked_blocks_run(name, house, brief, tmp_path, monkeypatch, capsys):
     for block in blocks(name, "sh", MARK):
         for command in commands(block):
             try:
-                cli.main(command)
+                cli.main([*command, "--count", "24"] if command[:2] == ["prepare", "portraits"] else command)
             except SystemExit as end:
                 assert not end.code, f"{name}: stylegan {shlex.join(command)}\n{capsys.readouterr().err}"
+
+
+@pytest.fixture(scope="module")
+def belongings(house, tmp_path_factory) -> Path:
+    """A folder with what the pages take for granted, all of it small: photographs, stores, a run, models of others."""
+    folder = tmp_path_factory.mktemp("belongings")
+    shutil.copytree(house / "photographs", folder / "photographs")
+    (folder / "some-images").mkdir()
+    for path in (folder / "photographs").rglob("*.png"):
+        Image.open(path).resize((32, 32)).save(folder / "some-images" / path.name)
+    Image.open(path).save(folder / "photograph.png")
+    as_figure_7_shows = {"count": 46, "hold_out": 4, "resolution": 32}
+    stylegan.prepare_portraits(folder / "store", **as_figure_7_shows, workers=1, progress=False)
+    write_store(folder / "cats", 32, labels=2)
+    (folder / "ffhq").symlink_to("store")
+    for name in ("faces", "cartoons"):
+        model = stylegan.weights.Model(tiny_generator(32), discriminator=tiny_discriminator(32))
+        stylegan.weights.save(folder / f"{name}.safetensors", model)
+    for name in ("karras2019stylegan-ffhq-1024x1024.pkl", "network-snapshot-011125.pkl"):
+        write_official(folder / name)
+    config = tiny_config(folder / "store")
+    shapes = {name: replace(getattr(config, name), resolution=32) for name in ("generator", "discriminator")}
+    brief = replace(config.schedule, initial_resolution=32, total_kimg=0.016)
+    stylegan.train(replace(config, schedule=brief, **shapes), folder / "run", progress=False)
+    return folder
+
+
+def in_small(words: list[str]) -> list[str]:
+    """A command of a page as it runs here."""
+    short: list[str] = []
+    for start, options in SHORTER.items():
+        if words[: len(start.split())] == start.split():
+            short += options.split()
+    if words[0] == "train" and "config-e" in words:
+        short += ["--width", "thin", "--kimg", "0.016"]
+    with contextlib.suppress(ValueError):
+        words[words.index("--frame") + 1] = "1"
+    return [{"faces": "faces.safetensors"}.get(word, word) for word in words] + short
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if blocks(name, "sh") and name not in OWN])
+def test_the_other_commands_run(name, belongings, brief, tmp_path, monkeypatch, capsys):
+    here = tmp_path / "here"
+    shutil.copytree(belongings, here, symlinks=True)
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(planning, "MODEL", "faces.safetensors")
+    monkeypatch.setattr(planning, "LONGEST_OF_FEW", 0.02)  # kimg
+    monkeypatch.setattr(planning, "SAMPLES", 12)
+    as_they_stand = blocks(name, "sh", MARK)
+    for words in (words for block in blocks(name, "sh") if block not in as_they_stand for words in all_commands(block)):
+        command = shlex.join(words)
+        if words[0].startswith(("runs/", "benchmarks/")):
+            assert (ROOT / words[0]).exists(), f"{name}: {command}"
+            continue
+        if any(command.startswith(start) for start in ELSEWHERE):
+            continue
+        assert words[0] == "stylegan", f"{name}: {command}"
+        for folder in {"prepare": words[3:4], "train": words[3:4]}.get(words[1], []):  # which the page is about to make
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            cli.main(in_small(words[1:]))
+        except SystemExit as end:
+            assert not end.code, f"{name}: {command}\n{capsys.readouterr().err}"
+
+
+def test_what_is_said_to_run_commands_is_there():
+    for place in [*OWN.values(), *ELSEWHERE.values()]:
+        assert (ROOT / place).exists(), place
+    said = [shlex.join(words) for name in NAMES for block in blocks(name, "sh") for words in all_commands(block)]
+    for start in ELSEWHERE:
+        assert any(command.startswith(start) for command in said), f"no page says {start}"
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for command in (command for command in said if command.startswith("pip install")):
+        assert set(re.search(r"\[(.*)\]", command)[1].split(",")) <= set(extras), command
 
 
 def test_every_block_of_python_has_a_test():

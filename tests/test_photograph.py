@@ -13,7 +13,12 @@ from test_cli import run
 from stylegan import weights
 
 PAGE = (Path(__file__).parents[1] / "docs" / "photograph.md").read_text(encoding="utf-8")
-SHORTER = {"--steps": "2", "--tune": "2", "--seconds": "0.2"}
+SHORTER = {"--steps": "2", "--tune": "2", "--seconds": "0.2"}  # of what a command says
+ALSO = {  # what it does not say
+    "project": "--distance none --candidates 4",
+    "drag": "--steps 2",
+    "encoder": "--kimg 0.016 --network.hidden 8 --distance none",
+}
 
 
 def parts():
@@ -23,10 +28,9 @@ def parts():
 
 def shortened(words: list[str]) -> list[str]:
     words = [SHORTER.get(before, word) for before, word in zip(["", *words], words, strict=False)]
-    if words[0] == "encoder":
-        words += ["--kimg", "0.016", "--network.hidden", "8", "--distance", "none"]
-    if words[0] in ("project", "drag"):
-        words += {"project": ["--distance", "none"], "drag": ["--steps", "2"]}[words[0]]
+    words += ALSO.get(words[0], "").split()
+    if words[0] == "project" and "--steps" not in words:
+        words += ["--steps", "2"]
     return words if words[0] == "prepare" else [*words, "--device", "cpu"]
 
 
@@ -42,19 +46,22 @@ def test_the_page_as_it_is_written(tmp_path, monkeypatch, capsys):
         if kind == "python":
             exec(text, {})
             continue
-        for line in text.splitlines():
+        for line in text.replace("\\\n", " ").splitlines():
             program, *words = shlex.split(line, comments=True)
             assert program == "stylegan"
             commands.append(words[0])
             if words[0] != "prepare":  # the store is there already
                 assert run(*shortened([word if word != "faces" else "faces.safetensors" for word in words])) == 0, line
-    assert commands == ["prepare", "encoder", "project", "drag", "directions", "edit", "video"]
+    assert " ".join(commands) == "project drag directions directions edit video prepare encoder project"
     for name in (
         "photograph/tuned.safetensors",
+        "photograph/photograph-projected.png",
         "dragged/comparison.png",
         "dragged.mp4",
+        "directions.png",
         "edited/edited0000.png",
         "way.mp4",
+        "quick/tuned.safetensors",
     ):
         assert Path(name).stat().st_size > 0
 

@@ -207,7 +207,9 @@ def training(state: TrainState, now: State) -> Callable[[], object]:
     """One iteration: a step of D with its penalty, then one of G, with all that belongs to them."""
     size, channels = (now.resolution, now.resolution), state.config.generator.channels
     images = torch.randint(0, 256, (now.batch_size, *size, channels), dtype=torch.uint8).permute(0, 3, 1, 2)
-    reals, means = [Reals(images, torch.arange(now.batch_size))], Means()
+    index, classes = torch.arange(now.batch_size), state.config.generator.label_count
+    labels = index % classes if classes else None
+    reals, means = [Reals(images, index, labels, labels)], Means()
     return lambda: steps.iteration(state, now, reals, means)
 
 
@@ -382,7 +384,10 @@ def name_of(device: torch.device) -> str:
     """What a reader of the figures should know of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"cpu ({threads} {'thread' if threads == 1 else 'threads'})"
+    return device.type
 
 
 def wait(device: torch.device) -> None:

@@ -114,11 +114,12 @@ TITLE = 18  # pixels
 def contact_sheet(images: Tensor, titles: Sequence[str] = (), columns: int | None = None) -> Image.Image:
     """Images uint8 [N, C, H, W] row by row, small ones enlarged, with a title below each where there are titles.
 
-    Without `columns` the sheet is as close to a square as it can be. Alpha stays.
+    Without `columns` the sheet is as close to a square as it can be without empty cells, where that is no wider than
+    twice the square (see `columns_for`). Alpha stays.
     """
     count, channels, height, width = images.shape
     factor = -(-SMALLEST_IN_A_SHEET // width) if width < SMALLEST_IN_A_SHEET else 1
-    height, width, columns = height * factor, width * factor, columns or int(np.ceil(np.sqrt(count)))
+    height, width, columns = height * factor, width * factor, columns or columns_for(count)
     below = TITLE if titles else 0
     size = (columns * width, -(-count // columns) * (height + below))
     sheet = Image.new("RGBA" if channels == 4 else "RGB", size, "white")
@@ -132,6 +133,12 @@ def contact_sheet(images: Tensor, titles: Sequence[str] = (), columns: int | Non
                 text = f"…{text[2:]}"
             pen.text((left + width / 2, top + height + below / 2), text, "black", font, anchor="mm")
     return sheet
+
+
+def columns_for(count: int) -> int:
+    """Columns of a sheet of so many images: the fewest from a square on whose rows are all full, else a square's."""
+    square = int(np.ceil(np.sqrt(count)))
+    return next((columns for columns in range(square, 2 * square) if count % columns == 0), square)
 
 
 def labelled_table(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:

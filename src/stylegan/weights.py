@@ -186,9 +186,14 @@ def find(name: Path | str) -> Path:
     if path.is_dir():
         if models := run_files.own(path, "model"):
             return models[-1]
+        if (path / "run.json").exists():
+            raise InputError(
+                f"{path} is a run without a model so far; train it further: its first report writes one, and Ctrl-C too"
+            )
         raise InputError(f"{path} is a folder without model files; give a model file or a run's folder")
     raise InputError(
-        f"there is no model {name}; give a .safetensors file, hf://user/model or one of: {', '.join(bundled())}"
+        f"there is no model {name}; give a .safetensors file, a run's folder, hf://user/model or one of: "
+        f"{', '.join(bundled())}"
     )
 
 

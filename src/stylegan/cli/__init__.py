@@ -5,6 +5,7 @@ The table is plain text, and only the module of the command that runs is importe
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 from stylegan import __version__
@@ -32,11 +33,11 @@ COMMANDS = {
     "fetch": ("files", "Download weights: inception and lpips for metrics, faces to find them, clip for words."),
     "import": ("files", "Turn a network file of another program into a model file; its code is not run."),
     "blend": ("files", "Blend two models of one family: coarse layers of one and fine ones of the other, or averages."),
-    "export": ("files", "Write a model for other programs: ONNX, or safetensors in half precision."),
+    "export": ("files", "Write a model as a web page, for other programs (ONNX), or in half precision."),
     "push": ("files", "Publish a model on the Hugging Face Hub, with samples and a model card."),
     "bench": ("measure", "Measure how fast this machine samples and trains, and how long a training would take."),
     "info": ("files", "Describe a model, training state, store, run or picture."),
-    "demo": ("train", "Run everything once, in ten minutes: portraits, training, samples, style mixing."),
+    "demo": ("train", "Run everything once, in some eight minutes: portraits, training, samples, style mixing."),
     "presets": ("train", "List the named run configurations."),
 }
 """By the name of each command: the module it is in, and a line of help."""
@@ -48,6 +49,7 @@ A style-based generator architecture for generative adversarial networks: prepar
 commands:
 {chr(10).join(f"  {name:<12} {line}" for name, (_, line) in COMMANDS.items())}
 
+Begin with `stylegan generate faces --psi 0.7`, which draws with a model that is in the box, or with `stylegan demo`.
 `stylegan COMMAND --help` describes the options. `stylegan --version` prints {__version__}.
 """
 
@@ -68,7 +70,9 @@ def _main(arguments: Sequence[str] | None) -> None:
         print(f"stylegan {__version__}")
         return
     if name not in COMMANDS:
-        _refuse(f"there is no command {name!r}; use one of: {', '.join(COMMANDS)}")
+        near = get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {near[0]}" if near else f"use one of: {', '.join(COMMANDS)}"
+        _refuse(f"there is no command {name!r}; {hint}")
     keep_freed_memory()
     limit_spinning()
     if name in ("train", "demo"):

@@ -40,7 +40,7 @@ def generate(
             on CUDA, bf16 on a CPU that is fast at it, else float32).
         compile_: Compile the network first: half a minute, then some tenth faster; for thousands of images.
         batch: Images at a time; changes the speed, not the images.
-        columns: Width of the grid, in images. Default: as close to a square as it can be.
+        columns: Width of the grid, in images. Default: as close to a square as full rows allow.
         like: Picture, figure or video of this program to draw again, by what it says of its making: into one PNG file,
             the same to the bit on the same kind of machine.
         frame: Number of the frame to draw again, from 0, if --like is a video; as it was before it was compressed.
@@ -102,7 +102,7 @@ def figure(
     entanglement (6), reals (7), truncation (8), training (9). The paper's seeds are the defaults.
 
     Args:
-        name: Which figure.
+        name: Figure: uncurated, style-mixing, noise-detail, noise-layers, entanglement, reals, truncation or training.
         what: Model file, run's folder or bundled model; for reals a store, for training one or more runs. Default: the
             bundled faces.
         out: File, .png or (where there is text) .pdf. Default: NAME.png.

@@ -18,6 +18,7 @@ from stylegan.metrics.metric import CLASSIFIERS, METRICS, REALS, TRAINING, Evalu
 from stylegan.metrics.record import add_to_record, find_line, named_values, read_record
 from stylegan.metrics.subject import Pictures, checksum, open_subject
 from stylegan.networks.generator import Generator
+from stylegan.resolutions import is_resolution
 
 
 def evaluate(
@@ -117,9 +118,12 @@ def check(evaluation: Evaluation) -> list[str]:
     reals = evaluation.reals if REALS in needs else evaluation.training if TRAINING in needs else None
     if reals is not None and reals.size != evaluation.size:
         (h, w), (other_h, other_w) = evaluation.size, reals.size
+        one_size = f"prepare the reals again with --resolution {h}"
+        if h != w or not is_resolution(h):
+            one_size = "bring both to one size with: stylegan prepare"
         warnings.warn(
-            f"images of {w} x {h} are compared with reals of {other_w} x {other_h}, whose sharpness differs; prepare "
-            f"the reals again with --resolution {h}",
+            f"images of {w} x {h} are compared with reals of {other_w} x {other_h}, whose sharpness differs; "
+            f"{one_size}",
             InputWarning,
             stacklevel=2,
         )
