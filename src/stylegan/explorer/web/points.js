@@ -259,7 +259,9 @@ export class Points {
     })
     for (const pin of [...this.pins.children]) if (!pins.includes(pin)) pin.remove()
     for (const pin of pins) if (pin.parentNode !== this.pins) this.pins.append(pin)
-    const lines = this.whole.map((pair) => {
+    const pixel = this.element.clientWidth / this.width
+    const apart = this.whole.filter(({ x, y, to }) => Math.hypot(to.x - x, to.y - y) * pixel > 28) // there is room for an arrow
+    const lines = apart.map((pair) => {
       const [[x1, y1], [x2, y2]] = [percent(pair), percent(pair.to)]
       const ends = `x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"`
       return `<line class="under" ${ends}/><line class="over" ${ends} marker-end="url(#tip)"/>`

@@ -10,6 +10,9 @@ const HINTS = {
 }
 const SOME = 200 // states whose points come back with undo
 
+/** Pixels from a point to its target. */
+const far = ({ x, y, to }) => Math.hypot(to.x - x, to.y - y)
+
 export function drag(app) {
   const { state, stage } = app
   const { about } = state
@@ -88,8 +91,8 @@ export function drag(app) {
 
   /** A step: the picture, where the points are now, how far they have to go; the last one is the picture from now on. */
   async function step(line, pairs) {
-    line.points.forEach(([x, y], i) => Object.assign(pairs[i], { x, y, left: line.distances[i] }))
-    const left = Math.max(...line.distances)
+    line.points.forEach(([x, y], i) => Object.assign(pairs[i], { x, y }))
+    const left = Math.max(...pairs.map(far))
     progress.value = line.found ? 1 : line.step / line.of
     if (line.picture) {
       await stage.show(line.picture, "dragging", "")
@@ -195,8 +198,7 @@ export function drag(app) {
     list.replaceChildren(...points.pairs.map((pair, i) => {
       const from = `${pair.x}, ${pair.y}`
       const text = pair.to ? `${from} → ${pair.to.x}, ${pair.to.y}` : `${from} → click where it should go`
-      const left = pair.to && Math.hypot(pair.to.x - pair.x, pair.to.y - pair.y)
-      return h("li", {}, h("span", { class: "where" }, text), pair.to ? h("span", { class: "small" }, `${left.toFixed(1)} px`) : null,
+      return h("li", {}, h("span", { class: "where" }, text), pair.to ? h("span", { class: "small" }, `${far(pair).toFixed(1)} px`) : null,
         iconButton("close", `remove point ${i + 1}`, () => points.remove(i), { disabled: Boolean(running) }))
     }))
   }
