@@ -5,12 +5,16 @@ import shutil
 
 import pytest
 import torch
+from conftest import tiny_generator
 from safetensors.torch import save_file
 from test_cli import refused, run
 from test_files import some_files
 
+from stylegan import dragging, encoders, sampling, weights
 from stylegan.config import to_dict
 from stylegan.describe import describe
+from stylegan.dragging import Drag, Point
+from stylegan.encoders import EncoderConfig
 from stylegan.errors import InputError
 from stylegan.training.config import TrainingConfig
 from stylegan.training.losses import LossConfig
@@ -72,6 +76,34 @@ def test_every_tensor_file_says_what_it_is_and_by_which_checksum(tmp_path, capsy
     assert "its checksum is" in refused(capsys, "info", path)
     save_file({"w": torch.zeros(1, 8)}, tmp_path / "old.safetensors")  # latents of version 0.1
     assert describe(tmp_path / "old.safetensors")["checksum"].startswith("none")
+
+
+def test_encoders_arrays_and_points(tmp_path, capsys):
+    generator = tiny_generator(16)
+    config = EncoderConfig(hidden=8)
+    encoder = encoders.new_encoder(generator, config)
+    encoders.save(tmp_path / "e.safetensors", encoder, generator, notes="a try", images_seen=5000)
+    facts = describe(tmp_path / "e.safetensors")
+    assert facts["kind"] == "encoder" and facts["images_seen"] == 5000 and facts["notes"] == "a try"
+    assert facts["encoder"]["resolution"] == 16 and facts["encoder"]["num_layers"] == 6
+    assert facts["fingerprint"] == weights.fingerprint(generator) and facts["checksum"].endswith("right")
+    assert facts["parameters"] == encoder.config.size and "tensors" not in facts
+
+    sampling.save_latents(tmp_path / "own.w.npy", w=torch.zeros(2, 6, 8))
+    facts = describe(tmp_path / "own.w.npy")
+    assert (facts["kind"], facts["space"], facts["shape"]) == ("latents", "w", [2, 6, 8])
+    (tmp_path / "bad.npy").write_bytes(b"nothing")
+    assert "bad.npy cannot be read" in refused(capsys, "info", tmp_path / "bad.npy")
+
+    mask = torch.zeros(16, 16, dtype=torch.bool)
+    mask[2:4] = True
+    dragging.write(tmp_path / "drag.json", Drag((Point(1, 2, 3, 4),), mask))
+    facts = describe(tmp_path / "drag.json")
+    assert facts["kind"] == "points to drag" and facts["points"] == ["1,2:3,4"] and facts["mask"] == "2 rectangles"
+    (tmp_path / "favorites.json").write_text('{"kind": "stylegan-favorites"}')
+    assert "no file of points" in refused(capsys, "info", tmp_path / "favorites.json")
+    for name in ("e.safetensors", "own.w.npy", "drag.json"):
+        assert run("info", tmp_path / name) == 0 and capsys.readouterr().out.startswith("kind")
 
 
 def test_a_store_is_read_whole_on_demand(store, tmp_path, capsys):

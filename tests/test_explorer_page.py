@@ -21,7 +21,7 @@ from test_explorer import BROKEN, explorer_of
 
 from stylegan import directions, marks, sampling, weights
 from stylegan.data import align
-from stylegan.explorer import picture, uploads
+from stylegan.explorer import drags, picture, uploads
 from stylegan.explorer.models import Shelf
 from stylegan.explorer.picture import Explorer, Recipe
 from stylegan.weights import Model
@@ -140,10 +140,10 @@ class User:
         with Image.open(io.BytesIO(content)) as image:
             return np.asarray(image)
 
-    def sees(self, explorer: Explorer, recipe: Recipe) -> bool:
+    def sees(self, explorer: Explorer, recipe: Recipe, seconds: float = 90) -> bool:
         """Wait until the picture is that of a recipe; False where it does not come to that."""
         expected = np.asarray(picture.picture(explorer, recipe))
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if np.array_equal(self.pixels(), expected):
                 return True
@@ -276,6 +276,134 @@ def test_directions_have_strips_and_names(chromium, address, explorer, tmp_path)
         user.tab("Edit")
         user.page.locator("#no-edits").click()
         assert user.sees(explorer, Recipe())
+
+
+def pixel(user: User, x: float, y: float, side: int = 16) -> tuple[float, float]:
+    """Where the middle of a pixel of the picture is in the window."""
+    box = user.page.locator("#picture").bounding_box()
+    return box["x"] + (x + 0.5) / side * box["width"], box["y"] + (y + 0.5) / side * box["height"]
+
+
+def where(user: User, pin: str, side: int = 16) -> tuple[float, float]:
+    """The pixel of the picture at which a pin is."""
+    box, frame = (user.page.locator(css).bounding_box() for css in (pin, "#picture"))
+    middle = [box[a] + box[size] / 2 - frame[a] for a, size in (("x", "width"), ("y", "height"))]
+    return tuple(side * at / frame[size] - 0.5 for at, size in zip(middle, ("width", "height"), strict=True))
+
+
+def test_points_are_dragged(chromium, address, explorer, tmp_path):
+    """By clicks, until the point has arrived; the picture is as `dragging` draws it, can be undone and edited."""
+    said = {"points": [[6, 8, 8, 8]]}
+    *_, last = drags.Drags().follow(explorer, Recipe(seed=3), *drags.read(said, explorer))
+    dragged = Recipe(found=last.w, found_noise=sampling.noise_of_seeds([3], explorer.generator))
+    with User(chromium, address, "seed=3&tab=drag") as user:
+        mouse, start, page = user.page.mouse, user.page.locator("#drag"), user.page
+        start.click()
+        page.get_by_text("there is nothing to drag yet").wait_for()
+        mouse.click(*pixel(user, 6, 8))
+        mouse.click(*pixel(user, 8, 8))
+        assert where(user, ".handle") == pytest.approx((6, 8), abs=0.1)
+        assert where(user, ".target") == pytest.approx((8, 8), abs=0.1)
+        with page.expect_response(re.compile("/drag")) as asked:
+            start.click()
+        assert json.loads(asked.value.request.post_data)["points"] == said["points"]
+        page.locator("#dragged", has_text=re.compile("arrived after|Start goes on")).wait_for()
+        assert user.sees(explorer, dragged) and last.arrived
+        assert page.locator("#dragged").inner_text() == f"arrived after {last.step} steps"
+        assert where(user, ".handle") == pytest.approx(tuple(last.points[0].tolist()), abs=0.1)
+        assert abs(where(user, ".handle")[0] - 8) < 2  # nearer than it was
+
+        page.keyboard.press("Control+z")
+        assert user.sees(explorer, Recipe(seed=3)) and where(user, ".handle") == pytest.approx((6, 8), abs=0.1)
+        page.locator("#redo").click()
+        assert user.sees(explorer, dragged) and where(user, ".handle")[0] > 7
+        page.locator("#drag-video").click()
+        page.locator("#drag-film[src]").wait_for()
+        shutil.copy(user.saved("a[download='drag.mp4']"), tmp_path / "drag.mp4")
+        assert marks.read(tmp_path / "drag.mp4")["drag"] == ["6,8:8,8"]
+        page.locator("#drag-reset").click()
+        assert user.sees(explorer, Recipe(seed=3)) and where(user, ".handle") == pytest.approx((6, 8), abs=0.1)
+        page.keyboard.press("Control+z")
+        page.locator("#drag-keep").click()
+        assert page.locator(".pin").count() == 0 and user.sees(explorer, dragged)
+
+        user.tab("Edit")
+        assert page.locator(".points").count() == 0
+        user.slide("edit-pca0", 2)
+        assert user.sees(explorer, replace(dragged, strengths=(2.0,)))
+        user.tab("Save")
+        shutil.copy(user.saved("#save-latents"), tmp_path / "dragged.safetensors")
+        space, w = sampling.load_latents(tmp_path / "dragged.safetensors", explorer.generator.config)
+        assert space == "w" and torch.equal(w, picture.w_of(explorer, replace(dragged, strengths=(2.0,))))
+        page.reload()
+        assert user.sees(explorer, replace(dragged, strengths=(2.0,)))
+
+
+def test_a_drag_is_stopped_masked_and_left(chromium, address, explorer):
+    to = "(input, value) => { input.value = value; input.dispatchEvent(new Event('change')) }"
+    with User(chromium, address, "seed=3&tab=drag") as user:
+        mouse, page, says = user.page.mouse, user.page, user.page.locator("#dragged")
+        mouse.move(*pixel(user, 3, 3))
+        mouse.down()  # one stroke sets both
+        mouse.move(*pixel(user, 9, 4), steps=4)
+        mouse.move(*pixel(user, 12, 12), steps=4)
+        mouse.up()
+        assert where(user, ".target") == pytest.approx((12, 12), abs=0.1)
+        page.locator(".target").focus()
+        page.keyboard.press("ArrowLeft"), page.keyboard.press("ArrowUp")
+        assert where(user, ".target") == pytest.approx((11, 11), abs=0.1)
+        page.get_by_role("radio", name="Paint").click()
+        user.slide("brush", 2)
+        mouse.click(*pixel(user, 8, 8))
+        page.locator("#drag-rate input[type=number]").evaluate(to, 0.01)
+        page.locator("#drag-steps input[type=number]").evaluate(to, 1000)
+        with page.expect_response(re.compile("/drag")) as asked:
+            page.locator("#drag").click()
+        mask = [[8, 6, 9, 7], [7, 7, 10, 8], [6, 8, 11, 9], [7, 9, 10, 10], [8, 10, 9, 11]]
+        body = json.loads(asked.value.request.post_data)
+        assert (
+            body["mask"] == mask
+            and body["rate"] == 0.01
+            and body["steps"] == 1000
+            and body["points"] == [[3, 3, 11, 11]]
+        )
+        says.get_by_text("pixels to go").wait_for()
+        page.locator("#drag", has_text="Stop").click()
+        says.get_by_text("Start goes on").wait_for()
+        assert "found=" in user.hash() and not user.sees(explorer, Recipe(seed=3), 0.5)
+        page.locator("#drag").click()
+        says.get_by_text(re.compile("step .* of 1000")).wait_for()
+        user.page.locator("#seed").fill("5")  # another picture ends it
+        page.keyboard.press("Enter")
+        page.locator("#drag", has_text="Start").wait_for()
+        assert user.sees(explorer, Recipe(seed=5)) and "found" not in user.hash()
+        page.locator("#drag").click()
+        says.get_by_text("pixels to go").wait_for()
+        user.tab("Seeds")  # keeps what it has come to
+        page.wait_for_function("location.hash.includes('found=')")
+        user.tab("Drag")
+        page.locator("#drag", has_text="Start").wait_for()
+        page.locator("#no-mask").click()
+        page.get_by_role("button", name="remove point 1").click()
+        assert page.locator(".pin").count() == 0 and page.locator("#no-mask").is_disabled()
+        page.get_by_role("radio", name="Points").click()
+        page.locator(".points").focus()  # without a pointer
+        press = page.keyboard.press
+        press("Enter"), press("ArrowRight"), press("ArrowRight"), press("Enter")
+        assert where(user, ".target")[0] - where(user, ".handle")[0] == pytest.approx(2, abs=0.1)
+        press("Enter"), press("Escape")
+        assert page.locator(".pin").count() == 2 and "seed=5" in user.hash()
+
+
+def test_points_by_touch(chromium, address):
+    with User(chromium, address, "seed=3&tab=drag", width=390, height=844, has_touch=True) as user:
+        for x in (4, 9):
+            user.page.touchscreen.tap(*pixel(user, x, 6))
+        assert where(user, ".handle") == pytest.approx((4, 6), abs=0.3)
+        assert where(user, ".target") == pytest.approx((9, 6), abs=0.3)
+        user.page.locator("#drag").tap()
+        user.page.locator("#dragged", has_text="step").wait_for()
+        assert user.page.locator("#drag").bounding_box()["y"] < 790
 
 
 def test_a_and_b_have_a_divider(chromium, address, explorer):
@@ -435,8 +563,8 @@ def test_two_users_at_once(chromium, address, explorer, tmp_path):
 def test_on_a_phone(chromium, address):
     with User(chromium, address, width=390, height=844, has_touch=True) as user:
         tabs = user.page.get_by_role("tab")
-        assert tabs.count() == 9
-        for i in range(9):
+        assert tabs.count() == 10
+        for i in range(10):
             tabs.nth(i).tap()
             box = tabs.nth(i).bounding_box()
             assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["height"] >= 44 and box["y"] < 844
@@ -467,7 +595,7 @@ def test_every_control_has_a_name(chromium, address):
       && !e.closest("label") && e.tagName !== "VIDEO" && e.tagName !== "IMG" && !e.hidden).map(e => e.outerHTML)"""
     with User(chromium, address) as user:
         root = user.page.evaluate_handle("document.querySelector('stylegan-explorer').shadowRoot")
-        for tab in ("Seeds", "Mix", "Edit", "Layers", "Walk", "Photo", "Nearest", "Models", "Save"):
+        for tab in ("Seeds", "Mix", "Edit", "Drag", "Layers", "Walk", "Photo", "Nearest", "Models", "Save"):
             user.tab(tab)
             assert root.evaluate(unnamed) == [], tab
         user.page.keyboard.press("?")

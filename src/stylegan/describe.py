@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stylegan import marks, run_files, weights
+from stylegan import dragging, marks, run_files, sampling, weights
 from stylegan.config import to_dict
 from stylegan.data.store import Store, open_store
 from stylegan.data.store_reader import verify
@@ -16,14 +16,18 @@ from stylegan.training.run_folder import options, read_run
 _TENSOR_FILES = {
     "stylegan-classifiers": "classifiers",
     "stylegan-directions": "directions",
+    "stylegan-encoder": "encoder",
+    "stylegan-encoder-state": "encoder's training state",
     "stylegan-latents": "latents",
     "": "tensors",  # features of images, kept for metrics; latents of earlier versions
 }
+_TOLD = ("attributes", "names", "method", "model", "layers", "noise", "encoder", "images_seen", "fingerprint", "notes")
+_NETWORKS = ("classifiers", "encoder", "encoder's training state")  # whose tensors are counted, not listed
 
 
 def describe(name: Path | str, *, check_pixels: bool = False) -> dict[str, Any]:
-    """Facts by name, of a run's folder, a store, a training state, a picture, a model (see `weights.find`), or another
-    tensor file of this program.
+    """Facts by name, of a run's folder, a store, a training state, a picture, a model (see `weights.find`), another
+    tensor file of this program, or points to drag.
 
     check_pixels: read all of a store, and hold it against its checksums; all else is checked by being read. Raises
     InputError where it is none of these, or is damaged.
@@ -39,6 +43,10 @@ def describe(name: Path | str, *, check_pixels: bool = False) -> dict[str, Any]:
         return describe_picture(path)
     if path.suffix == ".safetensors" and path.is_file() and kind_of(path) in _TENSOR_FILES:
         return describe_tensors(path)
+    if path.suffix == ".npy" and path.is_file():
+        return describe_array(path)
+    if path.suffix == ".json" and path.is_file():
+        return describe_points(path)
     return describe_model(name)
 
 
@@ -145,24 +153,37 @@ def describe_model(name: Path | str) -> dict[str, Any]:
 
 
 def describe_tensors(path: Path) -> dict[str, Any]:
-    """Facts of a file of classifiers, directions, latents, or tensors without a kind. Raises InputError."""
+    """Facts of a file of classifiers, directions, latents, an encoder, or tensors without a kind. Raises InputError."""
     kind = kind_of(path) or ""
     what = f"a file of {_TENSOR_FILES[kind]}"
     header, tensors = read_tensors(path, what, kind=kind or None)
-    shown = ("attributes", "names", "method", "model", "layers", "noise", "fingerprint", "notes")
-    weights_of_networks = kind == "stylegan-classifiers"
     return {
         "kind": _TENSOR_FILES[kind],
         "file": str(path),
         "megabytes": round(path.stat().st_size / 1e6, 2),
         "checksum": _checksum(path),
-        **({name: header[name] for name in shown if header.get(name)} if kind else {}),
+        **({name: header[name] for name in _TOLD if header.get(name)} if kind else {}),
         **(
             {"parameters": sum(tensor.numel() for tensor in tensors.values())}
-            if weights_of_networks
+            if _TENSOR_FILES[kind] in _NETWORKS
             else {"tensors": {name: list(tensor.shape) for name, tensor in tensors.items()}}
         ),
     }
+
+
+def describe_array(path: Path) -> dict[str, Any]:
+    """Facts of latents in a .npy file. Raises InputError."""
+    name, latents = sampling.read_latents(path)
+    space = name or {2: "z, or w for all layers", 3: "w+"}.get(latents.ndim, "of no shape that latents have")
+    shape = {"shape": list(latents.shape), "type": str(latents.dtype)}
+    return {"kind": "latents", "file": str(path), "space": space, **shape}
+
+
+def describe_points(path: Path) -> dict[str, Any]:
+    """Facts of a file of points to drag. Raises InputError."""
+    points, mask = dragging.content_of(path)
+    told = f"{len(mask)} rectangles" if isinstance(mask, list) else mask
+    return {"kind": "points to drag", "file": str(path), "points": list(map(dragging.text_of, points)), "mask": told}
 
 
 def _checksum(path: Path) -> str:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -88,13 +88,19 @@ class Dragged:
 
 
 def dragging(
-    generator: Generator, w: Tensor, drag: Drag, config: DragConfig | None = None, *, noise: NoiseInput = "const"
+    generator: Generator,
+    w: Tensor,
+    drag: Drag,
+    config: DragConfig | None = None,
+    *,
+    noise: NoiseInput = "const",
+    space: tuple[Tensor, Tensor] | None = None,
 ) -> Iterator[Dragged]:
     """Drag, and yield what is there before the first step and after each, until all points have arrived.
 
-    w: [1, num_layers, w_dim], of a seed or a projection. noise: as for `synthesis`, the planes of that image. The
-    generator's weights are left as they are. Raises InputError for points and masks outside the image, and blocks and
-    layers that are not there.
+    w: [1, num_layers, w_dim], of a seed or a projection. noise: as for `synthesis`, the planes of that image. space:
+    where W lies, as `sampling.coordinates` says it; measured anew by default. The generator's weights are left as they
+    are. Raises InputError for points and masks outside the image, and blocks and layers that are not there.
     """
     config = config or DragConfig()
     resolution, block = generator.synthesis.grown.resolution, _block(generator, config)
@@ -104,7 +110,7 @@ def dragging(
     points = torch.tensor([[p.x, p.y] for p in drag.points]).to(w) + corner.to(w)
     targets = torch.tensor([[p.to_x, p.to_y] for p in drag.points]).to(w) + corner.to(w)
     still = None if drag.mask is None else _still(drag.mask, generator, block).to(w)
-    middle, spread = sampling.coordinates(sampling.sample_w(generator, 10_000, config.seed))
+    middle, spread = space or sampling.coordinates(sampling.sample_w(generator, 10_000, config.seed))
     start = torch.linalg.solve(spread, (w[0] - middle).T).T[None]  # v of w = middle + spread v
     moving, fixed = start[:, :layers].clone().requires_grad_(), start[:, layers:]
     adam = torch.optim.Adam([moving], lr=config.learning_rate)
@@ -246,7 +252,7 @@ def mask_of(text: str, generator: Generator, folder: Path = Path()) -> Tensor:
     folder: that the file's name begins from.
     """
     try:
-        return _rectangles([[int(number) for number in part.split(",")] for part in text.split()], generator)
+        return mask_of_rectangles([[int(number) for number in part.split(",")] for part in text.split()], generator)
     except ValueError:
         pass
     size = picture_size(generator)
@@ -260,33 +266,44 @@ def mask_of(text: str, generator: Generator, folder: Path = Path()) -> Tensor:
     return torch.from_numpy(bright.copy())
 
 
-def _rectangles(rectangles: Sequence[Sequence[int]], generator: Generator) -> Tensor:
+def mask_of_rectangles(rectangles: Sequence[Sequence[float]], generator: Generator) -> Tensor:
+    """Where a picture may change, bool [H, W]: rectangles (left, top, right, bottom) in pixels. Raises ValueError where
+    nothing of the picture is in them."""
     mask = torch.zeros(picture_size(generator), dtype=torch.bool)
     for left, top, right, bottom in rectangles:
         mask[max(0, int(top)) : max(0, int(bottom)), max(0, int(left)) : max(0, int(right))] = True
     if not mask.any():
-        raise ValueError
+        raise ValueError("its mask is empty")
     return mask
 
 
 def read(path: Path | str, generator: Generator) -> Drag:
     """A drag from a JSON file, see docs/file-formats.md. Raises InputError where it is none."""
     path = Path(path)
+    points, mask = content_of(path)
+    if not isinstance(mask, list):
+        return Drag(points, None if mask is None else mask_of(str(mask), generator, path.parent))
+    try:
+        return Drag(points, mask_of_rectangles(mask, generator))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _no_points(path, error) from None
+
+
+def content_of(path: Path) -> tuple[tuple[Point, ...], Any]:
+    """The points of a JSON file, and its mask as it stands there. Raises InputError where it is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.get("kind", KIND) != KIND or content.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
             raise ValueError("it is of another kind or version")
-        points = tuple(_point(numbers) for numbers in content["points"])
-        mask = content.get("mask")
-        if isinstance(mask, list):
-            return Drag(points, _rectangles(mask, generator))
-        return Drag(points, None if mask is None else mask_of(str(mask), generator, path.parent))
+        return tuple(_point(numbers) for numbers in content["points"]), content.get("mask")
     except FileNotFoundError:
         raise InputError(f"there is no file {path}; write one such as {EXAMPLE}") from None
-    except InputError:
-        raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is no file of points ({str(error)[:100]}); write one such as {EXAMPLE}") from None
+        raise _no_points(path, error) from None
+
+
+def _no_points(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is no file of points ({str(error)[:100]}); write one such as {EXAMPLE}")
 
 
 EXAMPLE = '{"points": [[20, 30, 26, 30]], "mask": [[10, 20, 40, 40]]}'

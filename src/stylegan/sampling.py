@@ -306,7 +306,7 @@ def load_latents(
     is of another generator than `model`.
     """
     path = Path(path)
-    name, x = _read_latents(path, model)
+    name, x = read_latents(path, model)
     shapes: dict[Literal["z", "w"], list[tuple[int, ...]]] = {
         "z": [(config.z_dim,)],
         "w": [(config.w_dim,), (config.num_layers, config.w_dim)],
@@ -325,8 +325,11 @@ def load_latents(
     return fitting[0], x.float()[:, None].expand(-1, config.num_layers, -1) if w_for_all else x.float()
 
 
-def _read_latents(path: Path, model: Generator | None) -> tuple[str, Tensor]:
-    """A file's latents and their name, z or w; or "" where it does not say. w must be of `model`, if the file says."""
+def read_latents(path: Path, model: Generator | None = None) -> tuple[str, Tensor]:
+    """A file's latents and their name, z or w; or "" where it does not say. w must be of `model`, if the file says.
+
+    Raises InputError for what is no file of latents.
+    """
     hint = "give a .npy or .safetensors file of latents"
     try:
         if path.suffix == ".npy":

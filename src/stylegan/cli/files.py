@@ -216,8 +216,9 @@ def info(path: Annotated[str, Positional, arg(metavar="FILE")], *, verify: bool 
     """Describe a file or folder, and say by which checksum it was read.
 
     Args:
-        path: Model, training state, store or run; classifiers, directions or latents; picture or video that this
-            program made; name of a bundled model; hf://user/model; or a file that `stylegan import` takes.
+        path: Model, training state, store or run; classifiers, directions, latents, an encoder or points to drag;
+            picture or video that this program made; name of a bundled model; hf://user/model; or a file that `stylegan
+            import` takes.
         verify: Read all images of a store, at all resolutions, and hold them against their checksums. Other files are
             checked by being read.
     """

@@ -2,40 +2,59 @@
 
 import hashlib
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
+from stylegan import sampling
 from stylegan.errors import InputError
 from stylegan.explorer.picture import RANGES, Explorer, Recipe
 from stylegan.networks.generator import NoiseInput
 
 NOISES = {"own": "random", "seed": "random", "const": "const", "none": "none"}
-MOST_FOUND = 200
+MOST_FOUND, MOST_BYTES = 200, 512 * 2**20
 LARGEST_STRENGTH = 100.0
 
 
 class Found:
-    """What users have found, by names that nobody can guess: the newest MOST_FOUND, in memory.
+    """What users have found, by names that nobody can guess: the newest, in memory, MOST_FOUND and MOST_BYTES at most.
 
     The name is a checksum, so that the same w has it again after it has been read from a file.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[str, Tensor, NoiseInput]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, tuple[str, Tensor, NoiseInput | int]] = OrderedDict()
 
-    def keep(self, explorer: Explorer, w: Tensor, noise: NoiseInput) -> str:
-        """Keep w [1, num_layers, w_dim] and its noise; the name."""
-        digest = hashlib.sha256(explorer.fingerprint.encode())
-        for tensor in (w, *(() if isinstance(noise, str) else noise)):
+    def keep(self, explorer: Explorer, w: Tensor, noise: NoiseInput | int) -> str:
+        """Keep w [1, num_layers, w_dim] and its noise, or the seed of that; the name."""
+        digest, planes = hashlib.sha256(explorer.fingerprint.encode()), _planes(explorer, noise)
+        for tensor in (w, *(() if isinstance(planes, str) else planes)):
             digest.update(tensor.detach().cpu().float().numpy().tobytes())
         name = digest.hexdigest()[:24]
-        self._kept[name] = (explorer.fingerprint, w.detach().cpu(), noise)
-        while len(self._kept) > MOST_FOUND:
-            self._kept.popitem(last=False)
+        with self._lock:
+            self._kept.pop(name, None)
+            self._kept[name] = (explorer.fingerprint, w.detach().cpu(), noise)
+            while len(self._kept) > 1 and (len(self._kept) > MOST_FOUND or self.size > MOST_BYTES):
+                self._kept.popitem(last=False)
         return name
+
+    @property
+    def size(self) -> int:
+        """Bytes; what several share, as the noise of one photograph, counts once."""
+        several = {
+            id(tensor): tensor.numel() * tensor.element_size()
+            for _, w, noise in self._kept.values()
+            for tensor in (w, *(() if isinstance(noise, str | int) else noise))
+        }
+        return sum(several.values())
+
+    def noise(self, name: str) -> NoiseInput | int:
+        """The noise as it was given to `keep`, of a name that is there."""
+        return self._kept[name][2]
 
     def get(self, explorer: Explorer, name: str) -> tuple[Tensor, NoiseInput]:
         """Raises InputError for a name that is not there (any more), and for what another model's is."""
@@ -44,7 +63,11 @@ class Found:
         fingerprint, w, noise = self._kept[name]
         if fingerprint != explorer.fingerprint:
             raise InputError("what was found belongs to another model; go back to that, or begin with a seed")
-        return w, noise
+        return w, _planes(explorer, noise)
+
+
+def _planes(explorer: Explorer, noise: NoiseInput | int) -> NoiseInput:
+    return sampling.noise_of_seeds([noise], explorer.generator) if isinstance(noise, int) else noise
 
 
 def read(pairs: Iterable[tuple[str, str]], explorer: Explorer, found: Found) -> Recipe:

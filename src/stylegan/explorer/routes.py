@@ -1,42 +1,39 @@
 """What the page asks the server for, as addresses below explorer/. Pictures are answers and in no file."""
 
-import base64
-import io
-import json
 import re
 import secrets
 import tempfile
-import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import torch
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from torch import Tensor
 
-from stylegan import directions, marks, recipe, videos
+from stylegan import directions, dragging, marks, recipe
 from stylegan.errors import InputError
-from stylegan.explorer import address, picture, sheets, uploads
+from stylegan.explorer import address, answers, drags, picture, sheets, uploads
+from stylegan.explorer.answers import NOT_KEPT
 from stylegan.explorer.favorites import Favorites
 from stylegan.explorer.models import Shelf
 from stylegan.explorer.picture import Explorer, Recipe
 from stylegan.explorer.turns import Turns
-from stylegan.images import crop_padding
+from stylegan.images import to_uint8
 
 WEB = Path(__file__).parent / "web"
 FPS = 30
 MOST_SMALL = 64  # small pictures in one answer
+PAUSE = 0.07  # seconds from one picture of a drag to the next, at least
 COLOURS = 64  # whole pictures whose colors are kept for previews
-NOT_KEPT = {"Cache-Control": "no-store"}
 REPORT_POLICY = "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
 REPORT_POLICY += "script-src 'unsafe-inline'; frame-ancestors 'self'"
 
@@ -47,7 +44,7 @@ class Service:
     def __init__(self, shelf: Shelf, favorites: Favorites | None, folder: str) -> None:
         """folder: of temporary files, which are gone before an answer is, and when the program ends."""
         self.shelf, self.kept, self.folder = shelf, favorites, folder
-        self.found, self.turn = address.Found(), Turns()
+        self.found, self.drags, self.turn = address.Found(), drags.Drags(), Turns()
         self._colours: OrderedDict[str, Tensor] = OrderedDict()
 
     def mounted(self) -> Mount:
@@ -56,12 +53,13 @@ class Service:
             Route(f"/{name}", getattr(self, name), methods=[method])
             for method, names in {
                 "GET": "models model picture wall strip layer nearest save report favorites",
-                "POST": "walk photograph latents named keep",
+                "POST": "walk photograph drag halt film latents named keep",
             }.items()
             for name in names.split()
         ]
         web = Mount("/web", StaticFiles(directory=WEB))
-        return Mount("/explorer", app=Starlette(routes=[*routes, web], exception_handlers={InputError: _sentence}))
+        app = Starlette(routes=[*routes, web], exception_handlers={InputError: answers.sentence})
+        return Mount("/explorer", app=app)
 
     def asked(self, request: Request) -> tuple[Explorer, Recipe]:
         """The model and the picture of an address."""
@@ -82,7 +80,7 @@ class Service:
         cutoff = 8 if generator.truncation.cutoff is None else generator.truncation.cutoff
         names = explorer.label_names or tuple(map(str, range(generator.config.label_count)))
         side = generator.synthesis.grown.resolution
-        height, width = crop_padding(torch.empty(1, 1, side, side), generator.config.aspect).shape[2:]
+        height, width = dragging.picture_size(generator)
         about = {
             "key": entry.key,
             "name": explorer.name,
@@ -101,6 +99,7 @@ class Service:
             "has_noise": generator.config.use_noise,
             "slow": explorer.trunk is not None,
             "compares": explorer.store is not None,
+            "films": find_spec("imageio_ffmpeg") is not None,
             "finds_faces": uploads.finds_faces(),
             "face": explorer.fit == "face",
             "report": entry.run is not None and (entry.run / "report.html").is_file(),
@@ -132,9 +131,9 @@ class Service:
                 image = picture.seen(explorer, drawn)
                 if explorer.trunk is not None:
                     headers["X-Colors"] = self._keep(picture.colours_of(explorer, wanted, drawn))
-        if side := _whole(request, "side", 0, 0, 1024):
+        if side := answers.whole(request, "side", 0, 0, 1024):
             image = sheets.small(image, side)
-        return _png(image, headers | {"X-Caption": quote(caption)})
+        return answers.png(image, headers | {"X-Caption": quote(caption)})
 
     def _keep(self, colours: Tensor) -> str:
         name = secrets.token_urlsafe(12)
@@ -146,74 +145,107 @@ class Service:
     def wall(self, request: Request) -> Response:
         """The pictures of seeds from `first` on, side by side."""
         explorer, wanted = self.asked(request)
-        first, count = _whole(request, "first", 0, 0, 2**32 - 1), _whole(request, "count", 8, 1, MOST_SMALL)
-        return _png(sheets.sheet(explorer, sheets.wall(wanted, first, count), _side(request), self.turn))
+        first = answers.whole(request, "first", 0, 0, 2**32 - 1)
+        count = answers.whole(request, "count", 8, 1, MOST_SMALL)
+        return answers.png(sheets.sheet(explorer, sheets.wall(wanted, first, count), _side(request), self.turn))
 
     def strip(self, request: Request) -> Response:
         """What a direction does to the picture."""
         explorer, wanted = self.asked(request)
         name = request.query_params.get("direction", "")
-        return _png(sheets.sheet(explorer, sheets.strip(explorer, wanted, name), _side(request), self.turn))
+        return answers.png(sheets.sheet(explorer, sheets.strip(explorer, wanted, name), _side(request), self.turn))
 
     def layer(self, request: Request) -> Response:
         """What a layer holds."""
         explorer, wanted = self.asked(request)
         with self.turn():
-            features = sheets.activations(explorer, wanted, _whole(request, "layer", 0, 0, 100))
-        return _png(sheets.maps(features, _whole(request, "count", 8, 1, MOST_SMALL), _side(request)))
+            features = sheets.activations(explorer, wanted, answers.whole(request, "layer", 0, 0, 100))
+        return answers.png(sheets.maps(features, answers.whole(request, "count", 8, 1, MOST_SMALL), _side(request)))
 
     def nearest(self, request: Request) -> Response:
         """The training images nearest to the picture."""
         explorer, wanted = self.asked(request)
         with self.turn():
             near = sheets.nearest(explorer, wanted)
-        return JSONResponse([{"picture": _embedded(image), "text": text} for image, text in near], headers=NOT_KEPT)
+        told = [{"picture": answers.embedded(image), "text": text} for image, text in near]
+        return JSONResponse(told, headers=NOT_KEPT)
 
     # --- what takes time: lines of JSON, as it goes on
 
     def walk(self, request: Request) -> Response:
         """A video from the picture to other seeds."""
         explorer, wanted = self.asked(request)
-        frames = round(_whole(request, "seconds", 8, 1, 60) * FPS)
+        frames = round(answers.whole(request, "seconds", 8, 1, 60) * FPS)
         route = "linear" if request.query_params.get("route") == "linear" else "cubic"
         seeds = recipe.seeds_of(request.query_params.get("seeds", "")[:200])
         with self.turn():
             drawn = picture.walk(explorer, wanted, seeds, route, frames)
-        made = {"program": marks.PROGRAM, "model": explorer.fingerprint, "seeds": list(map(int, seeds))}
-        made["explorer"] = picture.describe(explorer, wanted)
-
-        def lines() -> Iterator[dict[str, Any]]:
-            with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-                writing = _Writing(Path(folder, "walk.mp4"), self._in_turns(drawn), made)
-                try:
-                    while writing.is_alive():
-                        yield {"step": writing.step, "of": frames}
-                        writing.join(0.2)
-                finally:
-                    writing.stopped = True  # whoever waited has gone
-                yield {"video": base64.b64encode(writing.content()).decode()}
-
-        return _lines(lines())
+        made = _made(explorer, wanted) | {"seeds": list(map(int, seeds))}
+        return answers.film(self._in_turns(drawn), frames, FPS, made, self.folder)
 
     async def photograph(self, request: Request) -> Response:
         """Project the photograph that is the request's body."""
         content = await request.body()
         explorer, wanted = await run_in_threadpool(self.asked, request)
         space = "w" if request.query_params.get("space") == "w" else "w+"
-        steps = _whole(request, "steps", 300, 20, 1000)
+        steps = answers.whole(request, "steps", 300, 20, 1000)
 
         def lines() -> Iterator[dict[str, Any]]:
             if not content:
                 raise InputError("there is nothing to project yet; choose a photograph first")
             with self._uploaded(request, content) as file, self.turn():
                 target = uploads.read_photograph(explorer, file, request.query_params.get("face") == "1")
-            yield {"photograph": _embedded(picture.seen(explorer, target))}
+            yield {"photograph": answers.embedded(picture.seen(explorer, target))}
             for step, w, psnr in self._in_turns(uploads.find(explorer, target, wanted.label, space, steps)):
                 if step % 10 == 0:
                     found = self.found.keep(explorer, w, "const")
                     yield {"step": step, "of": steps, "psnr": round(psnr, 2), "found": found}
 
-        return _lines(lines())
+        return answers.lines(lines())
+
+    async def drag(self, request: Request) -> Response:
+        """Drag points of the picture; the request's body says which, see `drags.read`.
+
+        The first line has the name to `halt` it by, the last one the names of the w that it came to, and of the way.
+        """
+        said = await answers.json_object(request)
+        explorer, wanted = await run_in_threadpool(self.asked, request)
+        drag, config = drags.read(said, explorer)
+        before = request.query_params.get("found")
+        noise = self.found.noise(before) if before else picture.planes_seed(wanted)
+
+        def lines() -> Iterator[dict[str, Any]]:
+            with self.drags.under_way() as name:
+                yield {"drag": name}
+                states, way, shown = self.drags.follow(explorer, wanted, drag, config), drags.Way(explorer, drag), 0.0
+                for state in self._in_turns(states):
+                    way.add(state)
+                    last = state.arrived or state.step == config.steps or self.drags.is_halted(name)
+                    line = drags.told(state, config)
+                    if last or time.monotonic() - shown > PAUSE:
+                        seen = picture.seen(explorer, to_uint8(state.image).cpu())
+                        line["picture"], shown = answers.embedded(seen), time.monotonic()
+                    if last:
+                        line |= {"found": self.found.keep(explorer, state.w, noise), "way": self.drags.keep(way)}
+                    yield line
+                    if last:
+                        return
+
+        return answers.lines(lines())
+
+    def halt(self, request: Request) -> Response:
+        """Let a drag end with the step that it is at."""
+        self.drags.halt(request.query_params.get("drag", ""))
+        return JSONResponse({}, headers=NOT_KEPT)
+
+    def film(self, request: Request) -> Response:
+        """A video of the ways of drags, one after the other."""
+        explorer, wanted = self.asked(request)
+        names = request.query_params.get("ways", "").split(",")[: drags.MOST_WAYS]
+        ways = [self.drags.way(name, explorer) for name in names]
+        frames, made = drags.film(explorer, wanted, ways), _made(explorer, wanted)
+        made["drag"] = [dragging.text_of(point) for way in ways for point in way.drag.points]
+        return answers.film(self._in_turns(frames), drags.frames_of(ways), drags.FPS, made, self.folder)
 
     async def latents(self, request: Request) -> Response:
         """Keep the latents of the file that is the request's body."""
@@ -247,11 +279,11 @@ class Service:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder, self.turn(urgent=True):
             image, latents = map(Path, picture.save(explorer, wanted, Path(folder)))
             file = latents if request.query_params.get("what") == "latents" else image
-            return _download(file.name, file.read_bytes())
+            return answers.download(file.name, file.read_bytes())
 
     async def named(self, request: Request) -> Response:
         """The model's directions as a file, with the names that a user has given them: {"old": "new", ...}."""
-        names = await _object(request)
+        names = await answers.json_object(request)
         explorer = await run_in_threadpool(self.shelf.open, request.query_params.get("model", ""))
         own = explorer.directions
         renamed = tuple(_name(names.get(name, name)) for name in own.names)
@@ -260,7 +292,7 @@ class Service:
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
             file = Path(folder, "directions.safetensors")
             directions.save(file, directions.renamed(own, renamed))
-            return _download(file.name, file.read_bytes())
+            return answers.download(file.name, file.read_bytes())
 
     def favorites(self, request: Request) -> Response:
         """The favorites in the server's file; none where it keeps none."""
@@ -268,7 +300,7 @@ class Service:
 
     async def keep(self, request: Request) -> Response:
         """Add a favorite, {"name": "...", "address": "..."}, or with {"remove": "ADDRESS"} remove one; all of them."""
-        said = await _object(request)
+        said = await answers.json_object(request)
         if self.kept is None:
             raise InputError("this server keeps no favorites; start it with --favorites FILE")
         if "remove" in said:
@@ -276,96 +308,14 @@ class Service:
         return JSONResponse(self.kept.add(str(said.get("name", "")), str(said.get("address", ""))))
 
 
-class _Writing(threading.Thread):
-    """Writes a video, and can be asked how far it is."""
-
-    def __init__(self, file: Path, frames: Iterator[videos.Frame], made: dict[str, Any]) -> None:
-        super().__init__(daemon=True)
-        self.file, self.frames, self.made = file, frames, made
-        self.step, self.stopped, self.error = 0, False, None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            videos.write(self.file, self._counted(), fps=FPS, made=self.made)
-        except Exception as error:  # is raised where the content is asked for
-            self.error = error
-
-    def _counted(self) -> Iterator[videos.Frame]:
-        for frame in self.frames:
-            if self.stopped:
-                return
-            self.step += 1
-            yield frame
-
-    def content(self) -> bytes:
-        """Raises what went wrong."""
-        if self.error is not None:
-            raise self.error
-        return self.file.read_bytes()
-
-
-# --- answers
-
-
-def _sentence(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, status_code=400, headers=NOT_KEPT)
-
-
-def _png(image: Image.Image, headers: dict[str, str] | None = None) -> Response:
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)
-    return Response(file.getvalue(), media_type="image/png", headers=NOT_KEPT | (headers or {}))
-
-
-def _embedded(image: Image.Image) -> str:
-    """An image as an address that holds it."""
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _download(name: str, content: bytes) -> Response:
-    kind = "image/png" if name.endswith(".png") else "application/octet-stream"
-    headers = NOT_KEPT | {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, media_type=kind, headers=headers)
-
-
-def _lines(items: Iterator[dict[str, Any]]) -> Response:
-    """An object a line; a sentence about what the user can mend ends them."""
-
-    def texts() -> Iterator[str]:
-        try:
-            for item in items:
-                yield json.dumps(item) + "\n"
-        except InputError as error:
-            yield json.dumps({"error": str(error)}) + "\n"
-
-    return StreamingResponse(texts(), media_type="application/x-ndjson", headers=NOT_KEPT)
-
-
-# --- questions
-
-
-def _whole(request: Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and least <= int(text) <= most):
-        raise InputError(f"{name} is {text[:40]!r}; give a whole number from {least} to {most}")
-    return int(text)
+def _made(explorer: Explorer, wanted: Recipe) -> dict[str, Any]:
+    """How a video was made, as far as all have it."""
+    explored = picture.describe(explorer, wanted)
+    return {"program": marks.PROGRAM, "model": explorer.fingerprint, "explorer": explored}
 
 
 def _side(request: Request) -> int:
-    return _whole(request, "side", 64, 4, sheets.SMALL)
-
-
-async def _object(request: Request) -> dict[str, Any]:
-    try:
-        said = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict):
-        raise InputError("the page's request is damaged; reload the page")
-    return said
+    return answers.whole(request, "side", 64, 4, sheets.SMALL)
 
 
 def _name(text: Any) -> str:

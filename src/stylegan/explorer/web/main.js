@@ -1,6 +1,7 @@
 // The explorer: a component that is all of the page.
 import { Favorites } from "./favorites.js"
 import { h, icon, iconButton } from "./dom.js"
+import { drag } from "./tab-drag.js"
 import { edit } from "./tab-edit.js"
 import { layers } from "./tab-layers.js"
 import { mix } from "./tab-mix.js"
@@ -15,12 +16,14 @@ import { Stage } from "./stage.js"
 import { fromQuery, State } from "./state.js"
 import { Walker } from "./walker.js"
 
-// A tab: its name, its title, and a function of the app that gives {element, update?()}. update() is called after each
-// change while the tab is open, and when it is opened. Another one is a file of its own and a line here.
+// A tab: its name, its title, and a function of the app that gives {element, update?(), hide?(), close?()}. update() is
+// called after each change while the tab is open, and when it is opened; hide() when another is opened; close() when
+// another model is. Another tab is a file of its own and a line here.
 const TABS = [
   ["seeds", "Seeds", seeds],
   ["mix", "Mix", mix],
   ["edit", "Edit", edit],
+  ["drag", "Drag", drag],
   ["layers", "Layers", layers],
   ["walk", "Walk", walk],
   ["photo", "Photo", photo],
@@ -40,7 +43,7 @@ const KEYS = [
   ["space", "endless walk"],
   ["Ctrl Z", "undo"],
   ["Ctrl ⇧ Z", "redo"],
-  ["1 – 9", "the tabs"],
+  ["1 – 9, 0", "the tabs"],
   ["double click", "a slider goes back"],
   ["?", "this list"],
 ]
@@ -139,7 +142,9 @@ class Explorer extends HTMLElement {
     this.chooser.value = about.key
     document.title = `stylegan: ${about.name}`
     this.walker.stop()
+    for (const tab of this.opened?.values() ?? []) tab.close?.()
     this.opened = new Map()
+    this.shown = null
     this.stage.begin()
     const shown = TABS.filter(([name]) => name !== "near" || about.compares)
     this.tabs.replaceChildren(...shown.map(([name, title]) => h("button", { type: "button", role: "tab", id: `tab-${name}`,
@@ -156,7 +161,10 @@ class Explorer extends HTMLElement {
       tab.tabIndex = tab.id === `tab-${name}` ? 0 : -1
     }
     if (!this.opened.has(name)) this.opened.set(name, TABS.find(([each]) => each === name)[2](this))
-    const { element, update } = this.opened.get(name)
+    const tab = this.opened.get(name)
+    if (this.shown !== tab) this.shown?.hide?.()
+    this.shown = tab
+    const { element, update } = tab
     this.panel.replaceChildren(element)
     this.panel.setAttribute("aria-labelledby", `tab-${name}`)
     this.panel.scrollTop = 0
@@ -197,7 +205,16 @@ class Explorer extends HTMLElement {
       const query = new URLSearchParams({ model: this.state.about.key, found })
       const content = new Uint8Array(await (await ask(`save?what=latents&${query}`)).arrayBuffer())
       if (content.length > 300_000) return
-      localStorage.setItem(`stylegan-found-${found}`, btoa(Array.from(content, (byte) => String.fromCharCode(byte)).join("")))
+      const text = btoa(Array.from(content, (byte) => String.fromCharCode(byte)).join(""))
+      try {
+        localStorage.setItem(`stylegan-found-${found}`, text)
+      } catch {
+        // it is full: what no favorite needs goes
+        const needed = JSON.stringify(this.favorites.all)
+        const names = Object.keys(localStorage).filter((name) => name.startsWith("stylegan-found-") && !needed.includes(name.slice(15)))
+        for (const name of names) localStorage.removeItem(name)
+        localStorage.setItem(`stylegan-found-${found}`, text)
+      }
     } catch {}
   }
 
@@ -279,7 +296,7 @@ class Explorer extends HTMLElement {
       Object.assign(does, { arrowleft: () => stage.step(-1), arrowright: () => stage.step(1), arrowup: () => stage.step(10), arrowdown: () => stage.step(-10) })
       if (!target.matches?.("button, a, summary")) does[" "] = () => this.walker.toggle()
     }
-    const tab = /^[1-9]$/.test(letter) && this.tabs.children[letter - 1]
+    const tab = /^[0-9]$/.test(letter) && this.tabs.children[(+letter + 9) % 10]
     if (!does[letter] && !tab) return
     event.preventDefault()
     if (tab) tab.click()

@@ -99,6 +99,14 @@ export class Stage {
     if (before) URL.revokeObjectURL(before)
   }
 
+  /** Lay an element over the picture; with null take it away. */
+  lay(element) {
+    this.laid?.remove()
+    this.laid = element
+    if (element) this.frame.append(element)
+    this.frame.classList.toggle("laid", Boolean(element))
+  }
+
   // --- A and B
 
   toggleA() {
