@@ -205,6 +205,11 @@ def bundled_directions() -> list[str]:
     return sorted(path.stem.removesuffix("-directions") for path in PRETRAINED.glob("*-directions.safetensors"))
 
 
+def default_of(model: Path | str) -> str | None:
+    """What `load` takes for a bundled model's own directions; None for a model that brings none."""
+    return str(model) if str(model) in bundled_directions() else None
+
+
 def load(path: Path | str, generator: Generator | None = None) -> Directions:
     """Read a file of directions, or the bundled model's of that name.
 

@@ -238,7 +238,8 @@ def explore(
     Args:
         also: Further models, or runs, to switch to; a run's whole history and the bundled models are there anyway.
         data: Store it was trained on, to see the training images that are nearest to a picture.
-        directions: File of `stylegan directions find`: what can be edited. Default: the principal components of W.
+        directions: File of `stylegan directions find`: what can be edited. Default: a bundled model's own, else the
+            principal components of W.
         favorites: File to keep favorites in, for all who use the page. Default: each one's own browser.
         host: Address to serve at. Only this machine reaches the default; 0.0.0.0 lets others in.
         port: Port. Default: the first free one from 7860 on.

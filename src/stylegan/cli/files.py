@@ -128,7 +128,8 @@ def export(
     Args:
         out: File to write, FILE.onnx or FILE.safetensors; with --web a folder.
         web: Write a web page.
-        directions: Web page: file of `stylegan directions find`, for sliders. Default: no sliders.
+        directions: Web page: file of `stylegan directions find`, for sliders. Default: a bundled model's own, else
+            no sliders.
         part: ONNX: the whole generator from z to images, or one of its two networks.
         cutoff: ONNX: number of layers that psi works on. Default: the value stored in the model.
         half: Files: store the weights as float16, half the size. The page does so where it does not show.

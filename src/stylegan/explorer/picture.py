@@ -113,11 +113,13 @@ def open_explorer(
 ) -> Explorer:
     """Load a model and find out how fast it is here.
 
-    data: the store to compare with. directions_file: of `stylegan directions`; unless given, the principal components
-    of W (or, without a W, the closed form) are found. Raises InputError for what cannot be used.
+    data: the store to compare with. directions_file: of `stylegan directions`. Default: a bundled model's own, else the
+    principal components of W (without a W, the closed form). Raises InputError for what cannot be used.
     """
     loaded = weights.load_model(model)
     generator = loaded.generator.to(device)
+    if directions_file is None:
+        directions_file = directions.default_of(model)
     if directions_file is not None:
         found = directions.load(directions_file, generator)
     else:

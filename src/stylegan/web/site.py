@@ -52,9 +52,9 @@ def write_site(
 ) -> Site:
     """Write the page of a model into a new folder.
 
-    model: as for `weights.find`. directions_file: editing directions, which become sliders. title: of the page, by
-    default the model's name. licence: of the weights, by default the model's own. The weights are stored in half
-    precision where that does not show.
+    model: as for `weights.find`. directions_file: editing directions, which become sliders; default: a bundled model's
+    own. title: of the page, by default the model's name. licence: of the weights, by default the model's own. The
+    weights are stored in half precision where that does not show.
 
     Raises InputError, and leaves no folder, where something is there already, for what is no model, for directions
     that do not fit it, and where the libraries for ONNX are missing.
@@ -62,6 +62,8 @@ def write_site(
     folder, title = Path(folder), title or Path(str(model).partition("@")[0]).resolve().stem
     check_target(folder)
     loaded = weights.to_share(weights.load_model(model), only_ema=True, licence=licence)
+    if directions_file is None:
+        directions_file = directions.default_of(model)
     found = None if directions_file is None else directions.load(directions_file, loaded.generator)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".site-") as temporary:
