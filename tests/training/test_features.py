@@ -76,6 +76,17 @@ def test_layers_are_divided_by_their_largest_singular_value():
             assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, rel=0.05)
 
 
+def test_bfloat16_says_nearly_the_same(critic):
+    """In D's step, where the frozen network computes in it too, and in G's, gradients included."""
+    half = new_critic(replace(ON, size=None), CPU, seed=1, compute_dtype=torch.bfloat16).critic
+    reals, fakes = photographs(4, 64), photographs(4, 64).flip(3).requires_grad_()
+    losses = [each.loss_d(reals, fakes.detach()) for each in (critic, half)]
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(*losses, rtol=0.05, atol=0.05)
+    (exact,), (near,) = (torch.autograd.grad(each.loss_g(fakes).sum(), fakes) for each in (critic, half))
+    assert not exact.equal(near) and torch.nn.functional.cosine_similarity(exact.ravel(), near.ravel(), dim=0) > 0.98
+
+
 def test_looking_changes_nothing(critic):
     """The estimate of the norms moves once a step only, so that micro-batches see the same networks."""
     before = {name: value.clone() for name, value in critic.state_dict().items()}

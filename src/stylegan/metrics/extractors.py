@@ -103,7 +103,7 @@ class MobileNetV2(Extractor):
             elif kind == "AVERAGE_POOL_2D":
                 y = y.mean(dim=(2, 3))
             else:
-                weight, bias = getattr(self, f"w{number}"), getattr(self, f"b{number}")
+                weight, bias = (getattr(self, f"{part}{number}").to(y.dtype) for part in "wb")
                 # padding as TensorFlow's SAME: the odd one at the end
                 padding = max((-(-y.shape[3] // stride) - 1) * stride + weight.shape[3] - y.shape[3], 0)
                 if padding % 2:

@@ -53,6 +53,10 @@ class FeatureCritic(nn.Module):
     Its parameters are the small networks'; the frozen network holds buffers only, which no state file needs.
     """
 
+    compute_dtype: torch.dtype | None = None
+    """As for the networks; None is float32. Where an image's gradient passes the frozen network, that stays in float32:
+    CPUs have no fast derivative of depthwise convolutions in bfloat16."""
+
     def __init__(self, config: FeaturesConfig) -> None:
         super().__init__()
         self.config = config
@@ -64,7 +68,17 @@ class FeatureCritic(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images [N, C, R, R], in about [-1, 1] -> for each stage its patches' scores [N, r, r]."""
-        return [head(features)[:, 0] for head, features in zip(self.heads, self.features(images), strict=True)]
+        return [self._scores(*each) for each in zip(self.heads, self.features(images), strict=True)]
+
+    def _scores(self, head: nn.Sequential, features: Tensor) -> Tensor:
+        """[N, width, r, r] -> [N, r, r], float32."""
+        x = features.to(self.compute_dtype or torch.float32)
+        for layer in head:
+            if isinstance(layer, nn.Conv2d):
+                x = F.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)
+            else:
+                x = layer(x)
+        return x[:, 0].float()
 
     def features(self, images: Tensor) -> Iterator[Tensor]:
         """[N, C, R, R] -> of each stage, projected at random: [N, width, r, r], of about unit variance."""
@@ -72,8 +86,10 @@ class FeatureCritic(nn.Module):
         x = images[:, :3].float().expand(-1, 3, -1, -1)  # of RGBA the colors; gray as three equal channels
         if x.shape[3] != size:
             x = F.interpolate(x, (size, size), mode="bilinear", antialias=x.shape[3] > size)
+        if not x.requires_grad:
+            x = x.to(self.compute_dtype or torch.float32)
         for number, stage in enumerate(self.frozen.stages(x, tuple(STAGES))):
-            yield F.conv2d(stage, getattr(self, f"projection{number}"))
+            yield F.conv2d(stage, getattr(self, f"projection{number}").to(stage.dtype))
 
     def estimate_norms(self) -> None:
         """One step of the iteration that follows the largest singular value of each layer, which it is divided by.
@@ -92,8 +108,8 @@ class FeatureCritic(nn.Module):
             features = list(self.features(torch.cat([reals, fakes])))
         loss = reals.new_zeros(len(reals))
         for head, stage in zip(self.heads, features, strict=True):
-            of_reals, of_fakes = head(stage).chunk(2)
-            loss = loss + (F.relu(1 - of_reals) + F.relu(1 + of_fakes)).mean(dim=(1, 2, 3))
+            of_reals, of_fakes = self._scores(head, stage).chunk(2)
+            loss = loss + (F.relu(1 - of_reals) + F.relu(1 + of_fakes)).mean(dim=(1, 2))
         return loss
 
     def loss_g(self, fakes: Tensor) -> Tensor:
@@ -132,13 +148,17 @@ class TrainedCritic:
             raise InputError(f"the state of the critic on features does not fit the run: {first}") from error
 
 
-def new_critic(config: FeaturesConfig, device: torch.device, seed: int) -> TrainedCritic | None:
+def new_critic(
+    config: FeaturesConfig, device: torch.device, seed: int, compute_dtype: torch.dtype | None = None
+) -> TrainedCritic | None:
     """The critic of a new run, the same for the same seed; None where its weight is 0."""
     if config.weight == 0:
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return TrainedCritic(config, device)
+        trained = TrainedCritic(config, device)
+    trained.critic.compute_dtype = compute_dtype
+    return trained
 
 
 def _head(width: int) -> nn.Module:
