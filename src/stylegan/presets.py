@@ -185,7 +185,7 @@ def demo(shape: Shape) -> TrainingConfig:
         config,
         generator=replace(config.generator, feature_maps=maps),
         discriminator=replace(config.discriminator, feature_maps=maps),
-        schedule=replace(config.schedule, total_kimg=26, learning_rate={4: 0.003}),
+        schedule=replace(config.schedule, total_kimg=22, learning_rate={4: 0.003}),
         mirror=False,  # which way a portrait looks, and where its light comes from, are attributes
         grid=(8, 4),
         model_ticks=1,
