@@ -2,8 +2,8 @@
 
 python docs/draw_photograph.py PHOTOGRAPH OUT [--encoder FILE]
 
-OUT is where the commands run, beside a copy of the photograph. --encoder: one that is there, in place of the page's
-first two commands, which take hours.
+OUT is where the commands run, beside a copy of the photograph. --encoder: one that is there, with which the page's last
+section runs too, but for its first two commands, which take hours.
 """
 
 import argparse
@@ -25,13 +25,14 @@ PAGE, PICTURE = DOCS / "photograph.md", DOCS / "images/photograph.png"
 SIDE, CAPTION = 192, 24  # pixels
 
 
-def run(out: Path, without: tuple[str, ...]) -> None:
-    """Carry out the page's blocks of code in a folder, but for some commands."""
-    page = PAGE.read_text(encoding="utf-8")
+def run(out: Path, encoder: bool) -> None:
+    """Carry out the page's blocks of code in a folder; with an encoder that is there, those about it too."""
+    page = PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
     for language, text in re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL):
         lines = [["-c", text]] if language == "python" else [["-m", *shlex.split(line)] for line in text.splitlines()]
         for words in lines:
-            if language == "sh" and words[2] in without:
+            about_it = language == "sh" and any(word.startswith("encoder") for word in words)
+            if language == "sh" and (words[2] in ("prepare", "encoder") or (about_it and not encoder)):
                 continue
             before = os.times()
             subprocess.run([sys.executable, *words], cwd=out, check=True)
@@ -84,7 +85,7 @@ def main() -> None:
     shutil.copy(options.photograph, options.out / "photograph.png")
     if options.encoder is not None:
         shutil.copy(options.encoder, options.out / "faces-encoder.safetensors")
-    run(options.out, () if options.encoder is None else ("prepare", "encoder"))
+    run(options.out, options.encoder is not None)
     draw(options.out)
 
 
