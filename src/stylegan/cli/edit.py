@@ -233,7 +233,7 @@ def explore(
     space: Path | None = None,
     device: Device = "auto",
 ) -> None:
-    """Steer a model in the browser: sample, mix, edit, look inside, walk, project, compare. Ctrl-C ends it.
+    """Steer a model in the browser: sample, mix, edit, drag, look inside, walk, project, compare. Ctrl-C ends it.
 
     Args:
         also: Further models, or runs, to switch to; a run's whole history and the bundled models are there anyway.

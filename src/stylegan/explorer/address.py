@@ -53,14 +53,18 @@ class Found:
         return sum(several.values())
 
     def noise(self, name: str) -> NoiseInput | int:
-        """The noise as it was given to `keep`, of a name that is there."""
-        return self._kept[name][2]
+        """The noise as it was given to `keep`. Raises InputError for a name that is not there (any more)."""
+        return self._entry(name)[2]
+
+    def _entry(self, name: str) -> tuple[str, Tensor, NoiseInput | int]:
+        entry = self._kept.get(name)
+        if entry is None:
+            raise InputError("what was found is not here any more; project the photograph again, or load its file")
+        return entry
 
     def get(self, explorer: Explorer, name: str) -> tuple[Tensor, NoiseInput]:
         """Raises InputError for a name that is not there (any more), and for what another model's is."""
-        if name not in self._kept:
-            raise InputError("what was found is not here any more; project the photograph again, or load its file")
-        fingerprint, w, noise = self._kept[name]
+        fingerprint, w, noise = self._entry(name)
         if fingerprint != explorer.fingerprint:
             raise InputError("what was found belongs to another model; go back to that, or begin with a seed")
         return w, _planes(explorer, noise)

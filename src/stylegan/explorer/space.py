@@ -34,8 +34,8 @@ python_version: "3.12"
 app_file: app.py
 ---
 
-A StyleGAN to steer in the browser: sample, mix, edit, walk, project. Made by `stylegan explore --space`; the program
-(Apache-2.0) is in `stylegan/`. On a machine of your own: `pip install -r requirements.txt`, `python app.py`.
+A StyleGAN to steer in the browser: sample, mix, edit, drag, walk, project. Made by `stylegan explore --space`; the
+program (Apache-2.0) is in `stylegan/`. On a machine of your own: `pip install -r requirements.txt`, `python app.py`.
 
 {about}
 """

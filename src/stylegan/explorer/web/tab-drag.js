@@ -80,6 +80,8 @@ export function drag(app) {
     } catch (error) {
       if (error.name !== "AbortError") {
         says.textContent = ""
+        points.set(known.get(asked).pairs)
+        await stage.ask() // back to what the address says
         again = await app.recover(error)
       }
     } finally {
