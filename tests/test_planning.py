@@ -133,6 +133,16 @@ def test_a_named_preset_is_shortened_and_nothing_else(stores, speed):
         assert fitted.generator == plain.generator and fitted.schedule.stable_kimg == plain.schedule.stable_kimg
 
 
+def test_a_training_knows_the_speed_that_was_measured_for_it(stores, speed):
+    speed(20)
+    plan = choose(stores(64, 50), Choice(), CPU)
+    config = plan.config
+    longer = replace(config, schedule=replace(config.schedule, total_kimg=900))
+    assert plan.pace_of(config) is plan.pace is plan.pace_of(longer)
+    wider = replace(config.generator, feature_maps=presets.WIDTHS["paper"])
+    assert plan.pace_of(replace(config, generator=wider)) is None
+
+
 def test_what_does_not_fit_together(stores):
     with pytest.raises(InputError, match="one of them"):
         choose(stores(64, 50), Choice(kimg=3), CPU, 1)

@@ -23,7 +23,7 @@ from stylegan.training import run_folder
 from stylegan.training.augment import AugmentConfig
 from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import passes
-from stylegan.training.pace import Pace
+from stylegan.training.pace import OVERHEAD, Pace
 from stylegan.training.schedule import ScheduleConfig, State, stages, state_at
 from stylegan.training.state import new_state
 
@@ -42,7 +42,6 @@ WIDE = 1_000  # kimg in the time there is, from which on wider networks are wort
 LEAST = 40  # kimg at full size, below which nothing is to be seen
 LEAST_FROM_A_MODEL = 10
 GROWING = 0.5  # share of the time in which the resolutions below the full one are trained, at most
-OVERHEAD = 1.06  # grids, states and reports
 WIDTHS: tuple[Width, ...] = ("thin", "small", "paper")
 
 
@@ -65,6 +64,11 @@ class Plan:
     hours: float | None
     """Time that the training may take; None where its length has been chosen."""
     pace: Pace
+
+    def pace_of(self, config: TrainingConfig) -> Pace | None:
+        """What has been measured, for a training of this configuration; None where options have made another of it
+        than the plan's."""
+        return self.pace if replace(config, schedule=self.config.schedule) == self.config else None
 
     def seconds(self, config: TrainingConfig) -> tuple[float, float]:
         """Estimates: until the full resolution begins to be faded in, and until the end."""
@@ -150,10 +154,10 @@ def measure(config: TrainingConfig) -> Pace:
         config = replace(config, augment=replace(config.augment, strength=0.5))  # what it costs later
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    pace = Pace(config.generator, config.discriminator, device.type)
+    pace = Pace.of(config, device.type)
     for resolution in sorted({min(config.schedule.initial_resolution, top), top}):
         now = whole(config.schedule, top, resolution)
-        pace.add(now, now.batch_size, seconds_of_iteration(config, now, SECONDS))
+        pace.foretell(now, seconds_of_iteration(config, now, SECONDS) / now.batch_size)
     return pace
 
 

@@ -268,6 +268,27 @@ def test_what_is_left_alone_stays_to_the_bit_and_passes_gradients_on(channels, l
     assert torch.equal(result, images) and torch.equal(gradient, weight)
 
 
+def test_an_image_is_changed_alike_alone_and_with_others(monkeypatch):
+    """Some of five, all at a time or one; and so are the derivatives."""
+    images, chosen, factors = images_of(5), torch.tensor([0, 1, 1, 0, 1]) > 0, numbers(1.3, 0.8, 1.1, 2.0, -0.7)
+    place, weight = transforms.turned(factors), images_of(5)
+
+    def change(images: torch.Tensor, place: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        return transforms.weigh_bands(transforms.warp(images, place, 1 + factors.abs()), factors[:, None].expand(-1, 4))
+
+    shown = images.clone().requires_grad_()
+    truth = torch.stack([change(shown[i : i + 1], place[i : i + 1], factors[i : i + 1])[0] for i in range(5)])
+    truth = torch.where(chosen[:, None, None, None], truth, shown)
+    (slope,) = torch.autograd.grad(truth, shown, weight)
+    for at_a_time in (1, 2, 5):
+        monkeypatch.setattr(transforms, "CACHED", at_a_time * R * R)
+        shown = images.clone().requires_grad_()
+        result = transforms.changed(chosen, change, shown, place, factors)
+        (gradient,) = torch.autograd.grad(result, shown, weight)
+        assert (result - truth).abs().max() < 1e-12 and (gradient - slope).abs().max() < 1e-12
+        assert torch.equal(result[~chosen], images[~chosen]) and torch.equal(gradient[~chosen], weight[~chosen])
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_derivatives(channels):
     """All transforms are affine in the image: the derivative along a change is the difference, exactly."""

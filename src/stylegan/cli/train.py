@@ -82,7 +82,7 @@ def _train(
         if basis.dry_run:
             print(json.dumps(to_dict(config), indent=2))
             return None
-        outcome = start(config, basis.run)
+        outcome = start(config, basis.run, pace=plan.pace_of(config) if plan else None)
         return _end(outcome, f"done: {outcome.model}. Next: {say_next('generate', outcome.model, '--out', 'pictures')}")
 
     return parse(run, "train", arguments)

@@ -173,7 +173,7 @@ class _Chances:
         self, config: AugmentConfig, strength: Tensor, keys: Keys, images_of: str, sample_index: Tensor
     ) -> None:
         self._multipliers, self._strength = config.multipliers, strength
-        self._keys, self._images_of, self._index = keys, images_of, sample_index
+        self._keys, self._images_of, self.index = keys, images_of, sample_index
         names = (*_COINS, *_UNIFORM)
         numbers = draw_uniform_of_key((len(names),), keys(f"transforms of {images_of}"), sample_index).unbind(1)
         self._coins = dict(zip(_COINS, numbers[: len(_COINS)], strict=True))
@@ -191,9 +191,9 @@ class _Chances:
         each = 1 - (1 - either).sqrt()
         return self._coins["turn before"] < each, self._coins["rotation"] < each
 
-    def planes(self, shape: tuple[int, ...]) -> Tensor:
-        """Normal numbers [N, *shape] for the noise."""
-        return draw_of_key(shape, self._keys(f"noise on {self._images_of}"), self._index)
+    def planes(self, shape: tuple[int, ...], index: Tensor) -> Tensor:
+        """Normal numbers [N, *shape] for the noise on the samples `index`."""
+        return draw_of_key(shape, self._keys(f"noise on {self._images_of}"), index)
 
 
 def _adaptive(groups: tuple[Group, ...], images: Tensor, chances: _Chances) -> Tensor:
@@ -215,7 +215,11 @@ def _adaptive(groups: tuple[Group, ...], images: Tensor, chances: _Chances) -> T
     if "noise" in groups:
         deviation = where(chosen("noise"), 0.1 * normal["noise"].abs(), 0.0)
         _, channels, *size = images.shape
-        images = transforms.add_noise(images, deviation, chances.planes((min(channels, 3), *size)))
+
+        def noisy(images: Tensor, deviation: Tensor, index: Tensor) -> Tensor:
+            return transforms.add_noise(images, deviation, chances.planes((min(channels, 3), *size), index))
+
+        images = transforms.changed(deviation > 0, noisy, images, deviation, chances.index)
     if "cutout" in groups:
         images = transforms.cut_out(images, uniform["cut x"], uniform["cut y"], chosen("cutout"))
     return images

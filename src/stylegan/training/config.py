@@ -144,6 +144,11 @@ class TrainingConfig:
             raise InputError("without mapping layers there is no mapping network to freeze; leave out freeze_mapping")
 
     @property
+    def cycle(self) -> int:
+        """Iterations in which what does not come in each of them has come: lazy penalties, path lengths."""
+        return max(self.loss.penalty_interval, self.path_length.interval if self.path_length.weight else 1)
+
+    @property
     def _first_blocks(self) -> list[int]:
         """Resolutions of the discriminator's blocks in use at the beginning, but for the last, 4 x 4."""
         return resolutions(self.schedule.initial_resolution, 8)

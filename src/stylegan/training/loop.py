@@ -43,10 +43,13 @@ class Outcome:
     """Number of the signal that ended the run early, or None."""
 
 
-def train(config: TrainingConfig | None, run_dir: Path | str, *, progress: bool = True) -> Outcome:
+def train(
+    config: TrainingConfig | None, run_dir: Path | str, *, progress: bool = True, pace: Pace | None = None
+) -> Outcome:
     """Train as `config` says and keep everything in the folder `run_dir`; go on where an earlier call stopped.
 
     config: None to go on as the run in the folder began. progress: show a bar, or lines where nobody watches.
+    pace: what is known of its speed, for the time left.
 
     Raises InputError where the data, the options or an earlier run in the folder do not fit, before anything is
     written; where another process trains the run; where the processes of a group do not agree; and where the training
@@ -55,11 +58,11 @@ def train(config: TrainingConfig | None, run_dir: Path | str, *, progress: bool 
     config = run_folder.read_run(run_dir) if config is None else config
     device = pick_device(config.device)
     with processes.joined(device), lock.hold(Path(run_dir)) as trainer:  # and left again, for programs that go on
-        return _train(config, Path(run_dir), device, trainer, progress=progress)
+        return _train(config, Path(run_dir), device, trainer, progress, pace or Pace.of(config, device.type))
 
 
 def _train(
-    config: TrainingConfig, run_dir: Path, device: torch.device, trainer: lock.Trainer, *, progress: bool
+    config: TrainingConfig, run_dir: Path, device: torch.device, trainer: lock.Trainer, progress: bool, pace: Pace
 ) -> Outcome:
     # make everything, and check it; then write
     store = processes.in_all(lambda: open_store(config.data))
@@ -83,7 +86,6 @@ def _train(
             processes.in_first(partial(saver.save, state, model=False, patience=0.0))
         reporter.renew()
         stats = [line for line in read_stats(run_dir) if isinstance(line, dict)]
-        pace = Pace(config.generator, config.discriminator, device.type)
         pace.recall(stats)
         before = None if stats else sizes_of_weights(state.g, state.d)
         health = Health(config.loss.kind, stats, varied=outputs.spread(reals_of_grid) > 1, weights=before)
@@ -91,13 +93,16 @@ def _train(
         # train, in groups of iterations that share one state of the schedule
         first_sign = health.first_sign
         means, clock = Means.going_on(state.unreported), _Clock(state.images_seen)
-        stopping = processes.largest(stop.signal or 0, device)
+        stopping, warm = processes.largest(stop.signal or 0, device), None
         for now, group in groups if not stopping else ():  # a signal may have come while measuring was made up for
             for reals in group:
                 iteration(state, now, reals, means)
+                if now.stage != warm and len(group) > 1:
+                    clock.lap(state.images_seen)  # which tells nothing: memory was taken, kernels were chosen
+                warm = now.stage
 
-            seconds, speed = clock.lap(state.images_seen)
-            pace.add(now, len(group) * now.batch_size, seconds)
+            images, seconds, speed = clock.lap(state.images_seen)
+            pace.add(now, images, seconds)
             trainer.moved(state.images_seen)
             left = pace.seconds_left(config.schedule, config.generator.resolution, state.images_seen)
             strength = state.augmentation.strength_at(now.resolution) if state.augmentation else None
@@ -138,6 +143,7 @@ def _train(
                     outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
                 stopping = processes.largest(stop.signal or 0, device)
             reporter.renew(record, last=done or stopping > 0)
+            pace.pause(state.tick, clock.lap(state.images_seen)[1])
             clock = _Clock(state.images_seen)
             if stopping:
                 break
@@ -230,12 +236,13 @@ class _Clock:
 
     def __init__(self, images_seen: int) -> None:
         self._start = self._lap = time.perf_counter()
-        self._images = images_seen
+        self._images = self._images_of_lap = images_seen
 
-    def lap(self, images_seen: int) -> tuple[float, float]:
-        """Seconds since the last lap, and images a second since the start."""
+    def lap(self, images_seen: int) -> tuple[int, float, float]:
+        """Images and seconds since the last lap, and images a second since the start."""
+        images, self._images_of_lap = images_seen - self._images_of_lap, images_seen
         last, self._lap = self._lap, time.perf_counter()
-        return self._lap - last, (images_seen - self._images) / (self._lap - self._start)
+        return images, self._lap - last, (images_seen - self._images) / (self._lap - self._start)
 
     def seconds(self) -> float:
         """Since the start."""

@@ -8,14 +8,18 @@ the machine's, which come from what has been measured.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from stylegan.networks.discriminator import DiscriminatorConfig
 from stylegan.networks.generator import GeneratorConfig
 from stylegan.resolutions import log2, resolutions
+from stylegan.training.config import TrainingConfig
 from stylegan.training.schedule import ScheduleConfig, State, stages
 
-FORGETTING = 60.0  # seconds of training after which a measurement counts half
+FORGETTING = 60.0  # seconds of training after which a measurement counts half, or a quarter of a longer time
+WORTH = 4.0  # seconds of measuring that what was measured before this training counts for
+OVERHEAD = 1.06  # grids, states and reports, until they have been measured
 TRUST_IN_TYPICAL = 0.01  # weight of the rates below against a measurement, where several decide
 
 
@@ -58,26 +62,70 @@ def expected(g: GeneratorConfig, d: DiscriminatorConfig, now: State, rates: Rate
     return fixed, flops / rates.products + passes / rates.memory
 
 
+@dataclass
+class _Measured:
+    """What has been measured of a stage."""
+
+    images: float = 0.0  # and the seconds that they took, the newest counting most
+    seconds: float = 0.0
+    observed: float = 0.0  # seconds, all counting alike
+    cycles: int = 0
+
+    def add(self, images: float, seconds: float) -> None:
+        self.cycles += 1
+        keep = 0.5 ** (seconds / max(FORGETTING, self.observed / 4)) if self.cycles > 2 else 0.0
+        self.images, self.seconds = self.images * keep + images, self.seconds * keep + seconds
+        self.observed += seconds
+
+
 class Pace:
     """What is known of a training's speed."""
 
-    def __init__(self, g: GeneratorConfig, d: DiscriminatorConfig, device_type: str = "cpu") -> None:
+    def __init__(
+        self,
+        g: GeneratorConfig,
+        d: DiscriminatorConfig,
+        device_type: str = "cpu",
+        *,
+        cycle: int = 1,
+        scored_every: int = 0,
+    ) -> None:
+        """cycle: iterations in which what does not come in each of them, such as a lazy penalty, has come as often as
+        it should. scored_every: number of reports of which one has scores; 0 for none."""
         self._networks, self._rates = (g, d), TYPICAL["cpu" if device_type == "cpu" else "cuda"]
-        self._measured: dict[State, tuple[float, float]] = {}  # images, and seconds they took
-        self._added: dict[State, int] = {}  # how often
+        self._cycle, self._scored_every = cycle, scored_every
+        self._measured: dict[State, _Measured] = {}
+        self._begun: tuple[State, float, float] | None = None  # a cycle that is not complete: images, seconds
+        self._foretold: dict[State, float] = {}  # seconds an image, measured before this training
+        self._slower = 1.0  # so many times as slow as foretold it is
+        self._pauses: dict[bool, tuple[int, float]] = {}  # with scores and without: how many, and how long they are
+
+    @classmethod
+    def of(cls, config: TrainingConfig, device_type: str) -> "Pace":
+        """That of a training of which nothing is known yet."""
+        scored_every = config.evaluation_ticks if config.evaluation.metrics else 0
+        return cls(config.generator, config.discriminator, device_type, cycle=config.cycle, scored_every=scored_every)
 
     def add(self, now: State, images: float, seconds: float) -> None:
         """Take note that so many images of a stage took so long.
 
-        The first of a stage counts only until there is a second: it may have waited for memory, or a compiler.
+        They count when a cycle is complete, or as long as nothing else is known. The first cycle of a stage counts only
+        until there is a second: it may have waited for memory, or a compiler.
         """
         key = _key(now)
-        self._added[key] = self._added.get(key, 0) + 1
-        if self._added[key] == 1 and key in self._measured:
-            return  # recalled
-        before = self._measured[key] if self._added[key] > 2 else (0.0, 0.0)
-        keep = 0.5 ** (seconds / FORGETTING)
-        self._measured[key] = (before[0] * keep + images, before[1] * keep + seconds)
+        if self._begun is not None and self._begun[0] == key:
+            images, seconds = self._begun[1] + images, self._begun[2] + seconds
+        self._begun = key, images, seconds
+        if images <= (self._cycle - 1) * key.batch_size:
+            return
+        self._begun = None
+        self._measured.setdefault(key, _Measured()).add(images, seconds)
+        if key in self._foretold:
+            self._slower = self._known()[key] / self._foretold[key]
+
+    def foretell(self, now: State, per_image: float) -> None:
+        """Take over how many seconds an image of a stage took before this training."""
+        self._foretold[_key(now)] = per_image
 
     def recall(self, records: Iterable[dict[str, Any]]) -> None:
         """Take over the lines of stats.jsonl, the newest of each stage; those that span two stages where there is no
@@ -91,39 +139,69 @@ class Pace:
                 continue  # no line of ours
             if key.resolution not in resolutions(1024) or not isinstance(key.batch_size, int) or per_image <= 0:
                 continue
-            if key == before or key not in self._measured:
-                self._measured[key] = (key.batch_size, key.batch_size * per_image)
+            if key == before or key not in self._foretold:
+                self.foretell(key, per_image)
             before = key
+
+    def pause(self, tick: int, seconds: float) -> None:
+        """Take note that the report of a tick held the training up for so long.
+
+        The first of a kind, with scores or without, counts only until there is a second: it may have read the training
+        images.
+        """
+        scored = self._scored_every > 0 and tick % self._scored_every == 0
+        count, before = self._pauses.get(scored, (0, 0.0))
+        self._pauses[scored] = count + 1, seconds if count < 2 else (before + seconds) / 2
 
     def seconds_per_image(self, now: State) -> float:
         """Measured, or else estimated from the nearest that has been. Raises ValueError where nothing has been."""
-        key = _key(now)
-        if key in self._measured:
-            images, seconds = self._measured[key]
-            return seconds / images
-        if not self._measured:
+        key, known = _key(now), self._known()
+        if key in known:
+            return known[key]
+        if not known:
             raise ValueError("nothing has been measured yet")
-        near = min(self._measured, key=lambda known: _distance(known, key))
-        return self._model(key) * self.seconds_per_image(near) / self._model(near)
+        near = min(known, key=lambda other: _distance(other, key))
+        return self._model(key, known) * known[near] / self._model(near, known)
 
     def seconds_left(self, schedule: ScheduleConfig, resolution: int, images_seen: int = 0) -> float:
-        """Estimate of the time that a training still takes."""
-        return sum(images * self.seconds_per_image(now) for images, now in stages(schedule, resolution, images_seen))
+        """Estimate of the time that a training still takes, its reports with it."""
+        training = reports = 0.0
+        for images, now in stages(schedule, resolution, images_seen):
+            training += images * self.seconds_per_image(now)
+            reports += images / now.tick_images
+        scored = ceil(reports / self._scored_every) if self._scored_every else 0
+        counts = {kind: count for kind, count in ((True, scored), (False, ceil(reports) - scored)) if count}
+        if counts.keys() <= self._pauses.keys():
+            return training + sum(count * self._pauses[kind][1] for kind, count in counts.items())
+        return training * OVERHEAD
 
-    def _model(self, now: State) -> float:
+    def _known(self) -> dict[State, float]:
+        """Seconds an image of each stage that has been measured, or was foretold."""
+        known = {key: self._slower * per_image for key, per_image in self._foretold.items()}
+        for key, own in self._measured.items():
+            if key not in self._foretold:
+                known[key] = own.seconds / own.images
+            elif own.cycles > 1:  # what was foretold is worth some seconds
+                known[key] = (own.seconds + WORTH) / (own.images + WORTH / self._foretold[key])
+        if self._begun is not None:
+            key, images, seconds = self._begun
+            known.setdefault(key, seconds / images)
+        return known
+
+    def _model(self, now: State, known: dict[State, float]) -> float:
         """Seconds an image by the widths of the networks, and by factors for the iteration and for the image that fit
-        what has been measured."""
-        of_iteration, of_images = self._factors()
+        what is known."""
+        of_iteration, of_images = self._factors(known)
         fixed, each = expected(*self._networks, now, self._rates)
         return of_iteration * fixed / now.batch_size + of_images * each
 
-    def _factors(self) -> tuple[float, float]:
+    def _factors(self, known: dict[State, float]) -> tuple[float, float]:
         """Least squares of the relative errors, drawn a little towards equal factors, which decides where there is one
         measurement."""
         shares = []
-        for known, (images, seconds) in self._measured.items():
-            fixed, each = expected(*self._networks, known, self._rates)
-            shares.append((fixed / known.batch_size / (seconds / images), each / (seconds / images)))
+        for stage, per_image in known.items():
+            fixed, each = expected(*self._networks, stage, self._rates)
+            shares.append((fixed / stage.batch_size / per_image, each / per_image))
         pull = TRUST_IN_TYPICAL * (sum(map(sum, shares)) / len(shares)) ** 2
         ff, ee = sum(f * f for f, _ in shares) + pull, sum(e * e for _, e in shares) + pull
         fe, f, e = sum(f * e for f, e in shares) - pull, sum(f for f, _ in shares), sum(e for _, e in shares)
