@@ -11,4 +11,4 @@ set -euo pipefail
 shared=${STYLEGAN_SHARED:-../shared} store=${1:-out/faces-64} run=${2:-out/run-faces} from=${3:-} file=${FILE:-}
 [ -d "$store" ] || stylegan prepare "$shared/data/fairface-128.zip" "$store" --resolution 64 --classes none --hold-out 2000
 stylegan train "$store" "$run" --preset small --kimg 2000 --lr 0.003 --grid 8 4 ${from:+--start-from "$from"}
-[ -z "$file" ] || stylegan export "$run" "$file" --half --license CC-BY-4.0
+[ -z "$file" ] || stylegan export "$run" "$file" --half --without-raw --license CC-BY-4.0

@@ -12,6 +12,6 @@ store=${1:-out/portraits-64} run=${2:-out/run-portraits} from=${3:-} file=${FILE
 [ -d "$store" ] || stylegan prepare portraits "$store" --count 12000 --resolution 64 --hold-out 2000
 stylegan train "$store" "$run" --preset small --kimg 2000 --lr 0.003 --no-mirror --grid 8 4 ${from:+--start-from "$from"}
 if [ -n "$file" ]; then
-    stylegan export "$run" "$file" --half --license Apache-2.0
+    stylegan export "$run" "$file" --half --without-raw --license Apache-2.0
     stylegan directions find "$file" "${file%.safetensors}-directions.safetensors" --classifiers portraits-32
 fi

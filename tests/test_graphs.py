@@ -33,7 +33,7 @@ class Recorder:
             leaves, structure = tree_flatten(work())
             return leaves
 
-        graph = make_fx(flat)()
+        graph = torch.no_grad()(make_fx(flat)())  # the operations of the derivatives are among the recorded ones
         outputs = [None if tensor is None else torch.empty_like(tensor) for tensor in graph()]
         self.graphs.append(graph)
 
@@ -49,6 +49,7 @@ class Recorder:
 def recorder(monkeypatch):
     recorder = Recorder()
     monkeypatch.setattr("stylegan.training.state.capture_on", lambda device: recorder.capture)
+    monkeypatch.setattr("stylegan.training.transforms._can_be_asked", lambda tensor: False)  # as on a GPU
     return recorder
 
 

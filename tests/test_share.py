@@ -212,11 +212,15 @@ def test_export_of_small_files(model, tmp_path, capsys):
     assert (ours - half).abs().max() < 0.02 * ours.abs().max()
     assert run("export", whole, tmp_path / "again.safetensors") == 0  # everything
     assert weights.load_model(tmp_path / "again.safetensors").discriminator is not None
+    assert run("export", whole, tmp_path / "bundle.safetensors", "--without-raw") == 0
+    found = weights.load_model(tmp_path / "bundle.safetensors")
+    assert found.raw_generator is None and found.discriminator is not None
 
     for options, message in (
         (("x.pkl",), "pickles"),
         (("x.safetensors", "--part", "mapping"), "--part"),
         (("x.onnx", "--only-ema"), "EMA"),
+        (("x.onnx", "--without-raw"), "--without-raw"),
         (("x.onnx", "--directions", "d.safetensors"), "--web"),
         (("x", "--web", "--half"), "--half"),
         (("nowhere/x.onnx",), "no folder"),

@@ -121,12 +121,25 @@ def check_fingerprint(stored: str, generator: Generator, subject: str, hint: str
         raise InputError(f"{subject} of another model (fingerprint {stored!s:.40}) than this one ({own}); {hint}")
 
 
-def to_share(model: Model, *, only_ema: bool, licence: str | None = None, data: str | None = None) -> Model:
-    """A model as it is given away: with its license and data set, without what only further training needs."""
+def to_share(
+    model: Model,
+    *,
+    only_ema: bool,
+    without_raw: bool = False,
+    licence: str | None = None,
+    data: str | None = None,
+) -> Model:
+    """A model as it is given away: with its license and data set.
+
+    only_ema: without what only further training needs. without_raw: without the raw generator; a training that starts
+    from the model takes its average in place of it.
+    """
     said = {name: value for name, value in {"licence": licence, "data": data}.items() if value is not None}
     provenance = replace(model.provenance, **said)
     shared = replace(model, provenance=provenance)
-    return replace(shared, raw_generator=None, discriminator=None) if only_ema else shared
+    if only_ema:
+        return replace(shared, raw_generator=None, discriminator=None)
+    return replace(shared, raw_generator=None) if without_raw else shared
 
 
 def load(name: Path | str, device: torch.device | str = "cpu") -> Generator:

@@ -113,6 +113,7 @@ def export(
     cutoff: int | None = None,
     half: bool = False,
     only_ema: bool = False,
+    without_raw: bool = False,
     license_: License = None,
 ) -> None:
     """Write a model as a web page, as an ONNX file, which needs nothing of ours to run, or as a smaller model file.
@@ -134,8 +135,12 @@ def export(
         cutoff: ONNX: number of layers that psi works on. Default: the value stored in the model.
         half: Files: store the weights as float16, half the size. The page does so where it does not show.
         only_ema: safetensors: leave out what only further training needs (the raw generator, the discriminator).
+        without_raw: safetensors: leave out the raw generator, as the bundled models do; a training that starts from the
+            file takes the average in place of it.
         license_: License of the weights to note in the file, such as CC-BY-4.0. Default: the model's own.
     """
+    if without_raw and (web or out.suffix != ".safetensors"):
+        raise InputError("--without-raw is for .safetensors; all else holds the average alone anyway")
     if web:
         if half or only_ema or part != "all" or cutoff is not None:
             raise InputError("--web needs neither --part, --cutoff, --half nor --only-ema; leave them out")
@@ -159,7 +164,7 @@ def export(
         raise InputError("--part and --cutoff are for .onnx; leave them out")
     source = weights.find(model)
     check_output(out, "stylegan-model", source, ending=(".safetensors", ".onnx"))
-    found = weights.to_share(weights.load_model(source), licence=license_, only_ema=only_ema)
+    found = weights.to_share(weights.load_model(source), licence=license_, only_ema=only_ema, without_raw=without_raw)
     if out.suffix == ".safetensors":
         weights.save(out, found, half=half)
         print(f"{out}, {out.stat().st_size / 1e6:.1f} MB")

@@ -32,7 +32,7 @@ def changed(chosen: Tensor, change: Callable[..., Tensor], images: Tensor, *give
     On a CPU the others cost nothing, and so few are changed at a time that they stay in its caches. A GPU would have to
     be waited for to know which they are, and changes all.
     """
-    if not images.is_cpu:
+    if not _can_be_asked(images):
         return torch.where(chosen[:, None, None, None], change(images, *given), images)
     which = chosen.nonzero()[:, 0]
     if len(which) == 0:
@@ -41,6 +41,11 @@ def changed(chosen: Tensor, change: Callable[..., Tensor], images: Tensor, *give
     parts = (each.index_select(0, which).split(at_a_time) for each in (images, *given))
     some = torch.cat([change(*part) for part in zip(*parts, strict=True)])
     return some if len(which) == len(images) else images.index_copy(0, which, some)
+
+
+def _can_be_asked(tensor: Tensor) -> bool:
+    """Whether nothing has to be waited for to know a tensor's numbers."""
+    return tensor.is_cpu
 
 
 # --- geometry
