@@ -4,8 +4,9 @@
     benchmarks/directions.py FIND JUDGE [--model portraits-32] [--out side-effects.png]
 
 FIND and JUDGE: files of `stylegan classifiers`, or a bundled one's name, trained on different images. For each
-attribute the mean probability along the strip, and whether it rises all the way; then a heat map of how far a step from
--2 to +2 deviations changes every attribute's probability.
+attribute the mean probability along the strip, and whether it rises all the way; the share of samples that have the
+attribute at +3 and not at -3, and how often a step from 0 to +3 takes another attribute over the line, on average of
+all others; then a heat map of how far a step from -2 to +2 deviations changes every attribute's probability.
 """
 
 import argparse
@@ -53,15 +54,21 @@ def main() -> None:
     found = finders.by_svm(generator, load_classifiers(options.find).to(device), count=options.count)
     judge = load_classifiers(options.judge).to(device)
     w = generator.truncate(sampling.w_of_seeds(generator, range(options.samples)), options.psi)
-    table = directions.effects(generator, found, judge, w, STRENGTHS, hold=options.hold).numpy()
+    each = directions.judged(generator, found, judge, w, STRENGTHS, hold=options.hold).numpy()  # [D, S, N, A]
+    table, has = each.mean(axis=2), each > 0.5
 
     rising = 0
-    print(f"{'direction':<18}" + "".join(f"{strength:>+8d}" for strength in STRENGTHS) + "   rises")
-    for name, scores in zip(found.names, table, strict=True):
-        own = scores[:, judge.names.index(name)]
+    heads = "".join(f"{strength:>+8d}" for strength in STRENGTHS)
+    print(f"{'direction':<18}{heads}   rises   moved %   others %")
+    for name, scores, of_each in zip(found.names, table, has, strict=True):
+        number = judge.names.index(name)
+        own, classes = scores[:, number], of_each[:, :, number]
         rises = bool((np.diff(own) > 0).all())
         rising += rises
-        print(f"{name:<18}" + "".join(f"{value:8.3f}" for value in own) + f"   {'yes' if rises else 'no'}", flush=True)
+        moved = 100 * (classes[-1] & ~classes[0]).mean()
+        others = 100 * np.delete(of_each[-1] != of_each[STRENGTHS.index(0)], number, axis=1).mean()
+        numbers = "".join(f"{value:8.3f}" for value in own)
+        print(f"{name:<18}{numbers}   {'yes' if rises else 'no':<5}{moved:>10.0f}{others:>11.1f}", flush=True)
     print(f"{rising} of {len(found.names)} rise all the way ({options.samples} samples, psi {options.psi:g})")
     if options.out:
         changes = 100 * (table[:, STRENGTHS.index(2)] - table[:, STRENGTHS.index(-2)])

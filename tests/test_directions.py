@@ -157,7 +157,7 @@ def test_svm_of_a_classifier():
     judge.threshold = float(latents_and_logits(Sampler(g), judge, numbers, 400)[2][:, 0].median())
     found = finders.by_svm(g, judge, count=400, progress=False)
     assert found.names == ("light",)  # all images have the other: no plane
-    effect = directions.effects(g, found, judge, sampling.w_of_seeds(g, range(20)), (-2, 0, 2))
+    effect = directions.judged(g, found, judge, sampling.w_of_seeds(g, range(20)), (-2, 0, 2)).mean(dim=2)
     assert effect.shape == (1, 3, 2)
     assert effect[0, 0, 0] < effect[0, 1, 0] < effect[0, 2, 0]
     judge.threshold = -10.0
@@ -175,7 +175,7 @@ def test_directions_of_the_portraits_do_what_they_are_called():
     index = [found.index(name) for name in chosen]
     few = replace(found, names=chosen, **{k: getattr(found, k)[index] for k in ("vectors", "scales", "offsets")})
     w = g.truncate(sampling.w_of_seeds(g, range(40)), 0.7)
-    effect = directions.effects(g, few, judge, w, (-2, 0, 2))
+    effect = directions.judged(g, few, judge, w, (-2, 0, 2)).mean(dim=2)
     rising = [(effect[i, :, judge.names.index(name)].diff() > 0).all() for i, name in enumerate(chosen)]
     assert sum(rising) >= 7
 

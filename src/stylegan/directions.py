@@ -251,7 +251,7 @@ def load(path: Path | str, generator: Generator | None = None) -> Directions:
 
 
 @torch.no_grad()
-def effects(
+def judged(
     generator: Generator,
     directions: Directions,
     classifiers: AttributeClassifiers,
@@ -262,7 +262,8 @@ def effects(
     hold: Sequence[str] = (),
     batch: int = 50,
 ) -> Tensor:
-    """What each direction does to each attribute: the mean probability after steps of the strengths, [D, S, A].
+    """What each direction does to each attribute of each image: probabilities after steps of the strengths, float64
+    [D, S, N, A].
 
     w: [N, num_layers, w_dim], each drawn with noise planes of its own. classifiers: the judge, which should not be that
     the directions were found with. layers, hold: as for `strips`.
@@ -270,17 +271,20 @@ def effects(
     classifiers.check(generator.config)
     channels = classifiers.networks[0].config.channels
     layers = chosen_layers(directions, layers)
-    table = torch.zeros(len(directions.names), len(strengths), len(classifiers.names), dtype=torch.float64)
+    parts = []
     for start in range(0, len(w), batch):
         some = w[start : start + batch]
         noise = noise_of_seeds(range(start, start + len(some)), generator)
+        part = torch.zeros(
+            len(directions.names), len(strengths), len(some), len(classifiers.names), dtype=torch.float64
+        )
         for i, name in enumerate(directions.names):
             step = directions.step(name, [other for other in hold if other != name])
             for j, strength in enumerate(strengths):
                 images = generator.synthesis(shift(some, step, strength, layers), noise=noise)
-                logits = classifiers(to_channels(images, channels))
-                table[i, j] += torch.sigmoid(2 * logits.double()).sum(dim=0).cpu()
-    return table / len(w)
+                part[i, j] = torch.sigmoid(2 * classifiers(to_channels(images, channels)).double()).cpu()
+        parts.append(part)
+    return torch.cat(parts, dim=2)
 
 
 @torch.no_grad()
