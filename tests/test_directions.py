@@ -14,6 +14,7 @@ from test_cli import refused, run
 from stylegan import directions, finders, sampling, weights
 from stylegan.classifiers.model import load_classifiers
 from stylegan.errors import InputError
+from stylegan.explorer.picture import open_explorer
 from stylegan.metrics.metric import latents_and_logits
 from stylegan.metrics.stream import Sampler
 
@@ -313,3 +314,15 @@ def test_refusals_of_the_commands(model, tmp_path, capsys):
     ]:
         assert part in refused(capsys, *arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.safetensors"]
+
+
+def test_a_bundled_model_brings_its_directions():
+    """By its name, for the program and the explorer alike; a smaller one's classifiers judge its samples."""
+    generator = weights.load("portraits")
+    found = directions.load("portraits", generator)
+    assert directions.default_of("portraits") == "portraits" and directions.default_of("portraits-32") is None
+    judge = load_classifiers("portraits")
+    assert found.names == tuple(judge.names) and judge.resolution < generator.config.resolution
+    assert open_explorer(weights.find("portraits")).directions.names == found.names  # as the page opens models
+    with pytest.raises(InputError, match="find its own"):
+        directions.load("portraits", weights.load("faces"))

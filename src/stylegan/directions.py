@@ -206,8 +206,12 @@ def bundled_directions() -> list[str]:
 
 
 def default_of(model: Path | str) -> str | None:
-    """What `load` takes for a bundled model's own directions; None for a model that brings none."""
-    return str(model) if str(model) in bundled_directions() else None
+    """What `load` takes for a bundled model's own directions; None for a model that brings none.
+
+    model: as for `weights.find`.
+    """
+    path = weights.find(model)
+    return path.stem if path.parent == PRETRAINED and path.stem in bundled_directions() else None
 
 
 def load(path: Path | str, generator: Generator | None = None) -> Directions:
