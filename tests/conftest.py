@@ -5,6 +5,7 @@ import other_system  # noqa: F401, I001  (first: it may hide what other systems 
 import json
 import os
 import pickle
+import signal
 import sys
 import types
 from dataclasses import replace
@@ -28,6 +29,11 @@ from stylegan.training.schedule import ScheduleConfig
 
 SHARED = Path(os.environ.get("STYLEGAN_SHARED", Path(__file__).parents[1] / ".." / "shared")).resolve()
 GOLDEN = Path(__file__).parent / "golden"
+
+# in the background of a shell, and under nohup, these are ignored, and so they would be by the programs under test
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), handler)
 
 
 @pytest.fixture(scope="session")
