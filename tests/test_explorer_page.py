@@ -131,14 +131,14 @@ class User:
           const content = new Uint8Array(await (await fetch(image.src)).arrayBuffer())
           return btoa(Array.from(content, (byte) => String.fromCharCode(byte)).join(""))
         }"""
-        for _ in range(20):  # the picture may be given back in the moment in which it is read
+        for _ in range(200):  # the picture may be given back in the moment in which it is read, or not be there yet
             try:
                 content = base64.b64decode(self.page.locator(css).evaluate(read))
-                break
+                with Image.open(io.BytesIO(content)) as image:
+                    return np.asarray(image)
             except Exception:
                 self.page.wait_for_timeout(20)
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image)
+        raise AssertionError(f"{css} shows no picture")
 
     def sees(self, explorer: Explorer, recipe: Recipe, seconds: float = 90) -> bool:
         """Wait until the picture is that of a recipe; False where it does not come to that."""
