@@ -52,6 +52,15 @@ def lines(served, path: str, body: dict | None = None) -> list[dict]:
     return [json.loads(line) for line in content.splitlines()]
 
 
+def last_line(served, query: str, body: dict) -> dict:
+    """Of a drag's answer; those that others have left make room within a minute."""
+    deadline = time.monotonic() + 60
+    while "error" in (last := lines(served, f"drag?{query}", body)[-1]):
+        assert "others are dragging" in last["error"] and time.monotonic() < deadline
+        time.sleep(0.1)
+    return last
+
+
 class Open:
     """A drag that is under way, and its answer as it comes."""
 
@@ -247,20 +256,17 @@ def test_who_goes_away_drags_no_further(served):
         left = [Open(served, FAR) for _ in range(drags.MOST_AT_ONCE)]
         for each in left:
             each.close()
-    deadline = time.monotonic() + 60
-    while "error" in (last := lines(served, "drag?seed=3", NEAR | {"steps": 1})[-1]):
-        assert "others are dragging" in last["error"] and time.monotonic() < deadline
-        time.sleep(0.1)
+    assert last_line(served, "seed=3", NEAR | {"steps": 1})["step"] == 1
 
 
 def test_two_drag_at_once(served):
     """Each gets what it would get alone."""
     asked = [("seed=3", NEAR | {"steps": 12}), ("seed=4&psi=0.9", {"points": [[4, 4, 9, 9]], "steps": 12})]
-    alone = [lines(served, f"drag?{query}", body)[-1] for query, body in asked]
+    alone = [last_line(served, query, body) for query, body in asked]
     together: dict[int, dict] = {}
 
     def drag(i: int) -> None:
-        together[i] = lines(served, f"drag?{asked[i][0]}", asked[i][1])[-1]
+        together[i] = last_line(served, *asked[i])
 
     threads = [threading.Thread(target=drag, args=(i,)) for i in range(2)]
     for thread in threads:
