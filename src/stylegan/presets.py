@@ -179,7 +179,7 @@ def growing(shape: Shape) -> TrainingConfig:
 
 
 def demo(shape: Shape) -> TrainingConfig:
-    """The first eight minutes: 32 x 32 portraits on two CPU cores, nothing grows."""
+    """The first six to ten minutes: 32 x 32 portraits on two CPU cores, nothing grows."""
     config, maps = small(shape), FeatureMaps(base=512, maximum=128)
     return replace(
         config,
@@ -229,7 +229,7 @@ PRESETS = {**PAPER, "small": small, "growing": growing, "demo": demo}
 
 MEASURED = {
     "small": "1,055 after 4 minutes, 535 after 8, 179 after 15 (faces, 64 x 64, one core of an AMD EPYC)",
-    "demo": "360 after 24,000 images (portraits, 32 x 32)",
+    "demo": "313 after its 22,000 images (portraits, 32 x 32)",
 }
 """The kernel distance x 1000 of samples to held-out images after a time, in features of MobileNetV2 (docs/log.md)."""
 

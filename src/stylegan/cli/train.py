@@ -188,7 +188,7 @@ def demo(
     *,
     count: int = 4000,
 ) -> int | None:
-    """Draw faces with the bundled model, then train a small StyleGAN on portraits: some eight minutes on two CPU cores.
+    """Draw faces with the bundled model, then train a small StyleGAN on portraits: six to ten minutes on two CPU cores.
 
     Args:
         out: Folder for everything; repeat the command to go on after an interruption.
