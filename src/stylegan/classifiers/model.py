@@ -66,7 +66,7 @@ def save_classifiers(
     write_tensors(path, classifiers.networks.state_dict(), header, half=half)
 
 
-SHARED = {"portraits": "portraits-32"}
+JUDGED_BY = {"portraits": "portraits-32"}
 """Bundled models whose samples another one's classifiers judge: these show the same at a higher resolution."""
 
 
@@ -81,7 +81,7 @@ def load_classifiers(name: Path | str) -> AttributeClassifiers:
     if path.suffix == ".pkl" and path.is_file():
         return _from_pickles([path])
     if not path.is_file():
-        path = PRETRAINED / f"{SHARED.get(str(name), name)}-classifiers.safetensors"
+        path = PRETRAINED / f"{JUDGED_BY.get(str(name), name)}-classifiers.safetensors"
     if not path.is_file():
         known = ", ".join(bundled_classifiers())
         raise InputError(f"there are no classifiers {name}; give a file of `stylegan classifiers`, or one of: {known}")

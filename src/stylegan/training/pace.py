@@ -8,7 +8,6 @@ the machine's, which come from what has been measured.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 from stylegan.networks.discriminator import DiscriminatorConfig
@@ -169,8 +168,8 @@ class Pace:
         for images, now in stages(schedule, resolution, images_seen):
             training += images * self.seconds_per_image(now)
             reports += images / now.tick_images
-        scored = ceil(reports / self._scored_every) if self._scored_every else 0
-        counts = {kind: count for kind, count in ((True, scored), (False, ceil(reports) - scored)) if count}
+        scored = math.ceil(reports / self._scored_every) if self._scored_every else 0
+        counts = {kind: count for kind, count in ((True, scored), (False, math.ceil(reports) - scored)) if count}
         if counts.keys() <= self._pauses.keys():
             return training + sum(count * self._pauses[kind][1] for kind, count in counts.items())
         return training * OVERHEAD
