@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training runs that are killed at random moments, and what comes out of them, bit by bit.
 
-    benchmarks/kills.py [--kills 100] [--minutes 30] [--kinds SIGKILL SIGTERM ...] [--processes 1 2]
+    benchmarks/kills.py [--kills 100] [--minutes 30] [--kinds SIGKILL SIGTERM ...] [--processes 1 2 4]
                         [--each 8] [--results benchmarks/results/kills.json]
 
 A run is a tiny one, 8 x 8 to 16 x 16 (benchmarks/trainers.py). It is killed, and begun again, until it reaches its end;
@@ -16,6 +16,8 @@ Each run dies of one kind:
                                        short, zeroed or changed, as a power cut may leave it
     second                             no kill: another trainer is started in the same folder, at any distance of time;
                                        one must train, and the other end with a sentence
+    rank                               SIGKILL to each of four processes, one after the other; nobody begins the run
+                                       again: torchrun starts its processes anew
 
 Results are kept after every run, and the same command goes on from there. Linux only.
 """
@@ -46,6 +48,7 @@ from trainers import (
     differences,
     end_by_force,
     is_finished,
+    is_running,
     prepared,
     undisturbed,
     wait,
@@ -56,7 +59,7 @@ from stylegan.files import atomic_file
 from stylegan.training.config import TrainingConfig
 
 HERE = Path(__file__).resolve().parents[1]
-KINDS = (*SIGNALS, "memory", "disk", "torn", "second")
+KINDS = (*SIGNALS, "memory", "disk", "torn", "second", "rank")
 DISK_MB = 16
 
 
@@ -213,6 +216,33 @@ def compete(run: Run, folder: Path, config: TrainingConfig, length: float) -> No
         run.differences.append("the other did not say why: " + said[-300:])
 
 
+def survive(run: Run, folder: Path, log: Path, config: TrainingConfig, length: float) -> None:
+    """Train a run to its end in one torchrun, and kill each of its processes once, in any order."""
+    rng, notes, run_dir = random.Random(f"rank {run.seed}"), Notes(), folder / "run"
+    ranks, longest = rng.sample(range(run.processes), run.processes), max(LONGEST, 10 * length)
+    torchrun, began = begin(run.processes, config, run_dir, notes, log, restarts=len(ranks)), time.monotonic()
+    dead: set[int] = set()
+
+    def are_at_work() -> bool:
+        return len(set(notes.ranks) - dead) == run.processes and notes.phase != "starting"
+
+    for rank in ranks:
+        if wait(torchrun, notes, longest, until=are_at_work) is None and are_at_work():
+            wait(torchrun, notes, rng.uniform(0, length / 8))
+        if not is_running(torchrun):
+            break
+        run.kills.append(Kill(round(time.monotonic() - began, 3), notes.phase, -signal.SIGKILL, f"rank {rank}"))
+        dead.update(notes.ranks)  # torchrun ends the others
+        notes.phase = "starting"
+        with suppress(ProcessLookupError):
+            os.kill(notes.ranks[rank], signal.SIGKILL)
+    code = wait(torchrun, notes, longest)
+    if code is None:
+        end_by_force(torchrun, notes)
+    if code != 0:
+        run.differences.append(f"ended with {code}")
+
+
 # --- the campaign
 
 
@@ -250,7 +280,7 @@ def tables(runs: list[Run]) -> str:
     """What was killed how often and when, as Markdown."""
     text = "| killed by | processes | runs | kills | runs that differ |\n|---|---|---|---|---|\n"
     for kind in KINDS:
-        for processes in (1, 2):
+        for processes in (1, 2, 4):
             own = [run for run in runs if (run.kind, run.processes) == (kind, processes)]
             if own:
                 kills, wrong = sum(len(run.kills) for run in own), sum(bool(run.differences) for run in own)
@@ -274,7 +304,8 @@ def campaign(options: argparse.Namespace, folder: Path) -> list[Run]:
             print("no tmpfs may be mounted here: no full disks", flush=True)
         while sum(len(run.kills) for run in runs) < options.kills and time.monotonic() < deadline:
             counts = Counter((run.kind, run.processes) for run in runs)
-            kind, processes = min(((k, p) for p in options.processes for k in kinds), key=lambda each: counts[each])
+            pairs = [(kind, p) for p in options.processes for kind in kinds if (kind == "rank") == (p == 4)]
+            kind, processes = min(pairs, key=lambda pair: counts[pair])
             truth = folder / f"truth-{processes}"
             if processes not in lengths:
                 lengths[processes] = undisturbed(processes, config, truth, log)
@@ -283,6 +314,8 @@ def campaign(options: argparse.Namespace, folder: Path) -> list[Run]:
             place.mkdir()
             if kind == "second":
                 compete(run, place, config, lengths[processes])
+            elif kind == "rank":
+                survive(run, place, log, config, lengths[processes])
             else:
                 suffer(run, place, log, config, lengths[processes], options.each)
             if not run.differences:
@@ -307,7 +340,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=8, help="kills of one run, at most")
     parser.add_argument("--minutes", type=float, default=30.0, help="when to stop before")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--processes", nargs="+", type=int, choices=(1, 2), default=(1, 2))
+    parser.add_argument("--processes", nargs="+", type=int, choices=(1, 2, 4), default=(1, 2, 4))
     parser.add_argument("--results", type=Path, default=HERE / "benchmarks" / "results" / "kills.json")
     parser.add_argument("--keep", type=Path, help="a folder for runs that differ, to look at")
     options = parser.parse_args()

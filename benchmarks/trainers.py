@@ -68,7 +68,7 @@ def configuration(store: Path) -> TrainingConfig:
     return replace(
         config,
         generator=replace(config.generator, z_dim=8, w_dim=8, mapping_width=8, mapping_layers=2, **thin),
-        discriminator=replace(config.discriminator, **thin),
+        discriminator=replace(config.discriminator, group_size=2, **thin),  # four processes share a batch of 8
         schedule=ScheduleConfig(
             stable_kimg=0.032,
             fade_kimg=0.032,
@@ -151,17 +151,18 @@ def work(config: TrainingConfig, run: Path, notes: Notes) -> None:
     loop.train(config, run, progress=False)
 
 
-def under_torchrun(config: TrainingConfig, run: Path, notes: Notes) -> None:
-    """The same as two processes of torchrun, whose part this process plays."""
+def under_torchrun(config: TrainingConfig, run: Path, notes: Notes, processes: int, restarts: int) -> None:
+    """The same as processes of torchrun, whose part this process plays."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    launch = LaunchConfig(1, 1, 2, run_id="kills", rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0)
+    meeting = {"run_id": "kills", "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+    launch = LaunchConfig(1, 1, processes, **meeting, max_restarts=restarts)
     launch.start_method = "fork"
     elastic_launch(launch, work)(config, run, notes)
 
 
-def begin(processes: int, config: TrainingConfig, run: Path, notes: Notes, log: Path) -> int:
-    """Fork a trainer; its process number."""
+def begin(processes: int, config: TrainingConfig, run: Path, notes: Notes, log: Path, restarts: int = 0) -> int:
+    """Fork a trainer; its process number. restarts: how often torchrun starts its processes again by itself."""
     notes.clear()
     sys.stdout.flush()
     process = os.fork()
@@ -175,7 +176,10 @@ def begin(processes: int, config: TrainingConfig, run: Path, notes: Notes, log: 
             os.dup2(file.fileno(), 2)
         for name in SIGNALS[1:]:
             signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
-        (work if processes == 1 else under_torchrun)(config, run, notes)
+        if processes == 1:
+            work(config, run, notes)
+        else:
+            under_torchrun(config, run, notes, processes, restarts)
         code = 0
     except InputError as error:
         print(f"InputError: {error}", file=sys.stderr)
@@ -313,7 +317,7 @@ def undisturbed(processes: int, config: TrainingConfig, run_dir: Path, log: Path
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", nargs="+", type=int, choices=(1, 2), default=(1, 2))
+    parser.add_argument("--processes", nargs="+", type=int, choices=(1, 2, 4), default=(1, 2, 4))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

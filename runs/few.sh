@@ -1,40 +1,38 @@
 #!/usr/bin/env bash
 # A hundred and a thousand photographs: what augmentation and a start from another model are worth, after the same images
-# seen. Judged against images that were not trained on: KID and memorization, in docs/reproduction.md.
+# seen. Judged against 2,000 photographs that were not trained on: KID and memorization, in docs/reproduction.md.
 #
-#     stylegan prepare photographs/ STORE --resolution 32 --hold-out 2000     # all of them, for measuring
-#     runs/few.sh photographs/ STORE OUT
+#     runs/few.sh photographs/ OUT
 #
-# KIMG (60), SEEDS ("0 1 2"; of 1,000 images the first alone), FROM (a model with its discriminator that has not seen the
-# photographs; by default the portraits of `stylegan demo`, which is run first), EXTRA (further options of `stylegan
+# RESOLUTION (32), KIMG (20), SEEDS ("0 1 2"; of 1,000 images the first alone), FROM (a model with its discriminator that
+# has not seen the photographs: portraits), COUNT (samples of a measurement: 2000), EXTRA (further options of `stylegan
 # train`). Repeat the command to go on.
 set -euo pipefail
-source=${1:?SOURCE} all=${2:?STORE} out=${3:?OUT}
-from=${FROM:-$out/demo/run} seeds=${SEEDS:-0 1 2}
-resolution=$(stylegan info "$all" | awk '$1 == "resolution" {print $2}')
+source=${1:?SOURCE} out=${2:?OUT}
+from=${FROM:-portraits} seeds=${SEEDS:-0 1 2}
 read -ra extra <<<"${EXTRA:-}"
 mkdir -p "$out"
-[ -n "${FROM:-}" ] || stylegan demo "$out/demo"
 
-run() { # COUNT SEED NAME OPTIONS...
+run() { # IMAGES SEED NAME OPTIONS...
     local store=$out/store-$1 folder=$out/$1-$3-$2 seed=$2
     shift 3
-    stylegan train "$store" "$folder" --preset small --kimg "${KIMG:-60}" --seed "$seed" "$@" "${extra[@]}"
-    stylegan evaluate "$folder" --data "$all" --metrics kid50k --count "${COUNT:-2000}" --extractor mobilenet-v2 --batch 100
+    stylegan train "$store" "$folder" --preset small --kimg "${KIMG:-20}" --seed "$seed" "$@" "${extra[@]}"
+    [ -f "$folder/metrics.jsonl" ] || stylegan evaluate "$folder" --data "$store" --metrics kid50k,memorization \
+        --count "${COUNT:-2000}" --extractor mobilenet-v2 --batch 100
 }
 
-for count in 100 1000; do
-    # the photographs held out in STORE are the last by name: they stay out of this one too
-    [ -d "$out/store-$count" ] || stylegan prepare "$source" "$out/store-$count" --resolution "$resolution" --classes none \
-        --hold-out 2000 --limit "$count"
+for images in 100 1000; do
+    # those held out are the last by name, whatever the limit
+    [ -d "$out/store-$images" ] || stylegan prepare "$source" "$out/store-$images" --resolution "${RESOLUTION:-32}" \
+        --classes none --hold-out 2000 --limit "$images"
     for seed in $seeds; do
-        [ "$count" = 100 ] || [ "$seed" = "${seeds%% *}" ] || continue
-        run "$count" "$seed" plain
-        run "$count" "$seed" ada --augment.kind ada
-        run "$count" "$seed" transfer --start-from "$from"
-        [ "$count" = 100 ] || continue
-        run "$count" "$seed" diff --augment.kind diff
-        run "$count" "$seed" transfer-ada-freeze --start-from "$from" --augment.kind ada --freeze-d 2
+        [ "$images" = 100 ] || [ "$seed" = "${seeds%% *}" ] || continue
+        run "$images" "$seed" plain
+        run "$images" "$seed" ada --augment.kind ada
+        run "$images" "$seed" transfer --start-from "$from"
+        [ "$images" = 100 ] || continue
+        run "$images" "$seed" diff --augment.kind diff
+        run "$images" "$seed" transfer-ada-freeze --start-from "$from" --augment.kind ada --freeze-d 2
     done
 done
 python "$(dirname "$0")/lowest.py" "$out"/100*-*
