@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A hundred and a thousand photographs: what augmentation and a start from another model are worth, after the same images
-# seen. Judged against images that were not trained on: KID and memorization, in docs/reproduction.md.
+# seen. Judged against images that were not trained on.
 #
 #     stylegan prepare photographs/ STORE --resolution 32 --hold-out 2000     # all of them, for measuring
 #     runs/few.sh photographs/ STORE OUT
