@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The bundled model: 32 x 32 procedural portraits, on one CPU core. Repeat the command to go on after an interruption.
+# The bundled portraits-32: procedural portraits, on one CPU core. Repeat the command to go on after an interruption.
 # docs/log.md says what to expect and when.
 set -euo pipefail
 export OMP_NUM_THREADS=1

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -168,6 +169,14 @@ def test_as_a_module():
 def test_every_help_page(command, capsys):
     assert run(command, "--help") == 0
     assert f"stylegan {command}" in capsys.readouterr().out
+
+
+def test_the_short_help_of_train_has_options_of_the_long_one(capsys):
+    def options(page: str) -> set[str]:
+        assert run("train", page) == 0
+        return set(re.findall(r"--[a-z.-]+[a-z]", capsys.readouterr().out))
+
+    assert "--no-mirror" in options("--help") <= options("--help-all") | {"--help-all"}
 
 
 def test_help_does_not_import_torch():

@@ -45,7 +45,7 @@ def config_f(shape: Shape) -> TrainingConfig:
 
 
 def config_e(shape: Shape) -> TrainingConfig:
-    """Table 1, e: config f without mixing regularisation."""
+    """Table 1, e: config f without mixing regularization."""
     return replace(config_f(shape), mixing_probability=0.0)
 
 
@@ -66,7 +66,7 @@ def config_b(shape: Shape) -> TrainingConfig:
 
 
 def config_a(shape: Shape) -> TrainingConfig:
-    """Table 1, a: the Progressive GAN. Config b with nearest-neighbour resampling, WGAN-GP, 4 x 4 first, 12 million."""
+    """Table 1, a: the Progressive GAN. Config b with nearest-neighbor resampling, WGAN-GP, 4 x 4 first, 12 million."""
     config = config_b(shape)
     z_dim = config.generator.z_dim
     return replace(
@@ -82,7 +82,7 @@ def config_a(shape: Shape) -> TrainingConfig:
 
 
 def mixing(percentage: int, shape: Shape) -> TrainingConfig:
-    """Table 2: config f with mixing regularisation for {} % of the training images."""
+    """Table 2: config f with mixing regularization for {} % of the training images."""
     return replace(config_f(shape), mixing_probability=percentage / 100)
 
 

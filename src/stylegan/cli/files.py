@@ -31,7 +31,7 @@ def fetch(
     """Download weights into the cache ($STYLEGAN_CACHE, or ~/.cache/stylegan), and check them.
 
     Args:
-        name: inception (for fid, kid, pr and is), lpips (for path lengths) faces (to find them, `--fit face`) or
+        name: inception (for fid, kid, pr and is), lpips (for path lengths), faces (to find them, `--fit face`) or
             clip (605 MB, for directions in words).
         source: Folder that holds the files already, for machines without network.
     """

@@ -109,7 +109,7 @@ def _chooses(chosen: Training) -> bool:
 
 def _short(
     basis: Annotated[Training, Flat],
-    mirror: bool | None = None,
+    mirror: bool = True,
     seed: int = 0,
     device: Device = "auto",
     precision: Precision | None = None,
@@ -120,7 +120,7 @@ def _short(
     These are the options that people use; `stylegan train --help-all` has every option.
 
     Args:
-        mirror: Flip images at random. Default: as the preset says.
+        mirror: Flip images at random. Default: yes, but in the presets demo and lsun-*.
         seed: Seed of every random number of the run.
         precision: float32, tf32, bf16, or auto: the fastest that serves on this machine. Default: the
             preset's.

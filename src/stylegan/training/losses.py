@@ -52,7 +52,7 @@ class LossConfig:
     the current one, which penalises low resolutions more."""
     penalty_interval: Annotated[int, at_least(1)] = 1
     """Penalise gradients only in every so many steps, with as many times the weight: saves time, at some loss of
-    stability (lazy regularisation; Karras et al., 2020, appendix B). 1 in the paper."""
+    stability (lazy regularization; Karras et al., 2020, appendix B). 1 in the paper."""
     penalty_corrects_adam: bool = False
     """With a penalty_interval n above 1, D's Adam has n / (n + 1) times its rate, and its betas to that power, so that
     it moves and forgets as fast as without (appendix B of the same)."""
@@ -81,7 +81,7 @@ class LossConfig:
         return replace(self, r1_gamma=self.r1_gamma * factor, r2_gamma=self.r2_gamma * factor, gamma_end=None)
 
     def at_step(self, step: int) -> "LossConfig":
-        """The losses of one step of the discriminator: with lazy regularisation, penalties heavier or none."""
+        """The losses of one step of the discriminator: with lazy regularization, penalties heavier or none."""
         if self.penalty_interval == 1:
             return self
         factor = self.penalty_interval if step % self.penalty_interval == 0 else 0
