@@ -395,6 +395,77 @@ def test_a_drag_is_stopped_masked_and_left(chromium, address, explorer):
         assert page.locator(".pin").count() == 2 and "seed=5" in user.hash()
 
 
+def test_points_stand_in_the_address(chromium, address):
+    """What is set there comes back with a reload, what is typed there is set; the mask is of the page alone."""
+
+    def pins() -> list[tuple[float, float]]:
+        return [where(user, f".pin[data-key={key}{i}]") for i in range(2) for key in ("handle", "target")]
+
+    with User(chromium, address, "seed=3&tab=drag&points=6,8:8,8.5+1,2:99,3.3+4,4+x,1:2,3") as user:
+        assert np.allclose(pins(), [(6, 8), (8, 8.5), (1, 2), (15, 3.5)], atol=0.1)
+        assert user.page.locator(".pin").count() == 4 and "points=6%2C8%3A8%2C8.5+1%2C2%3A15%2C3.5" in user.hash()
+        user.page.mouse.click(*pixel(user, 12, 12))  # it has no target yet
+        user.page.get_by_role("button", name="remove point 2").click()
+        user.page.mouse.click(*pixel(user, 12, 10))
+        assert "points=6%2C8%3A8%2C8.5+12%2C12%3A12%2C10" in user.hash()
+        user.page.locator("[data-key=target1]").press("ArrowUp")
+        before = pins()
+        assert before[3] == pytest.approx((12, 9), abs=0.1)
+        user.tab("Seeds")
+        user.page.reload()
+        user.page.wait_for_selector("stylegan-explorer.ready")
+        user.tab("Drag")
+        assert np.allclose(pins(), before, atol=0.1)
+        user.page.evaluate("location.hash = 'seed=4&tab=drag&points=1,1:5,1'")
+        user.page.locator("#picture img.now[data-address*='seed=4']").wait_for()
+        assert where(user, ".target") == pytest.approx((5, 1), abs=0.1) and user.page.locator(".pin").count() == 2
+        assert user.page.locator(".points line.over").count() == 1
+        user.page.locator("#no-points").click()
+        assert "points" not in user.hash()
+
+
+def test_a_stroke_that_a_key_ends(chromium, address):
+    """Another tab, by its key, while a point is being set: the pointer goes on setting points afterwards."""
+    with User(chromium, address, "seed=3&tab=drag") as user:
+        user.page.mouse.move(*pixel(user, 3, 3))
+        user.page.mouse.down()
+        user.page.keyboard.press("1")
+        user.page.mouse.up()
+        user.tab("Drag")
+        user.page.mouse.move(*pixel(user, 12, 12))
+        assert user.page.locator(".target").count() == 0
+        user.page.mouse.click(*pixel(user, 9, 4))
+        assert where(user, ".target") == pytest.approx((9, 4), abs=0.1)
+
+
+def test_another_picture_while_the_last_step_is_shown(chromium, address, explorer):
+    """It stays: what was dragged meanwhile is of the picture before."""
+    image = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(image, "PNG")
+    line = {"step": 1, "of": 1, "arrived": True, "points": [[8, 8]], "distances": [0], "found": "0" * 24, "way": "way"}
+    line["picture"] = f"data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}"
+    body = json.dumps({"drag": "name"}) + "\n" + json.dumps(line) + "\n"
+    with User(chromium, address, "seed=3&tab=drag&points=6,8:8,8") as user:
+        user.page.route("**/explorer/drag?*", lambda route: route.fulfill(body=body))
+        user.page.evaluate("""() => {
+          const decode = HTMLImageElement.prototype.decode
+          const released = new Promise((resolve) => (window.release = resolve))
+          HTMLImageElement.prototype.decode = function () {
+            const waits = this.src.startsWith("data:") && ((window.decodes = true), released)
+            return Promise.resolve(waits).then(() => decode.call(this))
+          }
+        }""")
+        user.page.locator("#drag").click()
+        user.page.wait_for_function("window.decodes")
+        user.page.locator("#seed").fill("5")
+        user.page.keyboard.press("Enter")
+        assert user.sees(explorer, Recipe(seed=5))
+        user.page.evaluate("release()")
+        user.page.locator("#drag", has_text="Start").wait_for()
+        user.page.wait_for_timeout(200)
+        assert "found" not in user.hash() and user.sees(explorer, Recipe(seed=5))
+
+
 def test_points_by_touch(chromium, address):
     with User(chromium, address, "seed=3&tab=drag", width=390, height=844, has_touch=True) as user:
         for x in (4, 9):
@@ -444,6 +515,105 @@ def test_the_walk_has_no_end(chromium, address, explorer):
         assert abs(float(along.input_value()) - reached) < 0.01
         user.page.locator("#walk-home").click()
         assert user.sees(explorer, Recipe(seed=3))
+
+
+def test_a_walk_ends_where_the_server_does(chromium, address):
+    with User(chromium, address, "seed=3") as user:
+        asked = []
+        user.page.keyboard.press(" ")
+        user.page.locator("#caption", has_text="along the walk").wait_for()
+        user.page.route("**/explorer/picture?*", lambda route: (asked.append(route.request.url), route.abort()))
+        user.page.get_by_text("the server does not answer").wait_for()
+        user.page.locator("#play[aria-pressed=false]").wait_for()
+        user.page.wait_for_timeout(300)
+        assert len(asked) < 5
+
+
+def test_a_wall_is_whole_though_truncation_changes_meanwhile(chromium, address):
+    with User(chromium, address, "seed=3&tab=mix") as user:
+        held = []
+        user.page.route("**/explorer/wall?*", lambda route: held.append(route) if not held else route.continue_())
+        user.tab("Seeds")
+        while not held:
+            user.page.wait_for_timeout(20)
+        with user.page.expect_response("**/explorer/wall?*psi=0.3*"):
+            user.slide("psi", 0.3)
+        held[0].continue_()
+        user.page.locator(".panel .cell.drawn >> nth=30").wait_for()
+        assert user.page.locator(".panel .cell:not(.drawn)").count() < 13  # the next that are asked for
+
+
+def test_favorites_of_two_windows(chromium, address):
+    with User(chromium, address, "seed=3") as user:
+        other = user.context.new_page()
+        other.goto(f"{address}#seed=4")
+        other.wait_for_selector("#picture img.now[data-address]")
+        for page in (user.page, other):
+            page.locator("#star").click()
+            page.locator("#star[aria-pressed=true]").wait_for()
+        assert other.locator(".favorite").count() == 2
+
+
+def test_another_model_while_a_photograph_is_projected(chromium, address, explorer, tmp_path):
+    picture.picture(explorer, Recipe(seed=77)).save(tmp_path / "target.png")
+    with User(chromium, address, "model=kittens-12000&seed=3&tab=photo") as user:
+        user.page.locator("#upload").set_input_files(tmp_path / "target.png")
+        user.slide("steps", 1000)
+        user.page.locator("#project").click()
+        user.page.locator("#progress", has_text=re.compile("step .* of 1000")).wait_for()
+        user.page.locator("#model").select_option("kittens-1000")
+        user.page.wait_for_function("location.hash.includes('model=kittens-1000')")
+        user.page.locator("#random").click()  # what was found is the other model's
+        user.page.locator("#picture img.now[data-address*='model=kittens-1000&']").wait_for()
+        user.page.wait_for_timeout(500)
+        assert "found" not in user.hash() and not user.page.locator(".message.shown").is_visible()
+
+
+def test_models_that_cannot_be_had_or_come_late(chromium, served, tmp_path):
+    """A sentence that stays, with the model that was there; and of two that are chosen, the last one."""
+    for name in ("first", "second", "third"):
+        weights.save(tmp_path / f"{name}.safetensors", Model(tiny_generator()))
+    (tmp_path / "broken.safetensors").write_bytes(b"no model")
+    models = [str(tmp_path / f"{name}.safetensors") for name in ("first", "second", "third", "broken")]
+    with User(chromium, served(Shelf(models))) as user:
+        chooser, message = user.page.locator("#model"), user.page.locator(".message.shown")
+        chooser.select_option("broken")
+        message.get_by_text("broken").wait_for()
+        user.page.wait_for_timeout(200)
+        assert message.is_visible() and chooser.input_value() == "first" and "model=first" in user.hash()
+        late = []
+        user.page.route("**/explorer/model?model=second", lambda route: late.append(route))
+        chooser.select_option("second")
+        chooser.select_option("third")
+        user.page.locator("#picture img.now[data-address*='model=third']").wait_for()
+        late[0].continue_()
+        user.page.wait_for_timeout(300)
+        assert chooser.input_value() == "third" and "model=third" in user.hash()
+        user.open("model=nobody&seed=3")
+        message.get_by_text("there is no model nobody here").wait_for()
+        user.page.wait_for_timeout(200)
+        assert message.is_visible() and "model=first" in user.hash()
+
+
+def test_what_is_undone_fits_another_model(chromium, address):
+    with User(chromium, address) as user:
+        query = user.page.evaluate("""async () => {
+          const { State } = await import("/explorer/web/state.js")
+          const about = (key, classes, layers, directions) =>
+            ({ key, classes, layers, directions, psi: 0.7, cutoff: 2 })
+          const state = new State(), large = about("large", ["a", "b"], [4, 4, 8, 8, 16, 16], ["hat"])
+          state.begin(about("plain", [], [4, 4, 8, 8], ["hat", "age"]), "seed=3")
+          state.set({ edit: { age: 2, hat: 1 } })
+          state.set({ seed: 5 })
+          state.begin(large, "seed=5&class=1")
+          state.set({ layers: [1, 0, 0, 0, 0, 1] })
+          state.begin(about("small", [], [4, 4], []), "seed=5")
+          state.undo()
+          state.begin(large, "seed=5&class=1")
+          state.undo()
+          return state.query
+        }""")
+        assert query == "model=large&seed=3"
 
 
 def test_models_history_and_report(chromium, address, shelf):

@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import torch
 from conftest import tiny_generator
 from PIL import Image
 from safetensors.torch import load
+from test_explorer import explorer_of
 
 from stylegan import finders, marks, recipe, sampling, weights
 from stylegan.errors import InputError, InputWarning
@@ -201,6 +203,43 @@ def test_models_of_a_run(run):
         shelf.open("nothing")
     with pytest.raises(InputError, match="no model"):
         Shelf(["nowhere"])
+
+
+def test_previews_have_the_colors_of_their_own_model(tmp_path):
+    """One that has just been switched to is drawn whole."""
+    pytest.importorskip("starlette")
+    from starlette.requests import Request
+
+    from stylegan.explorer.routes import Service
+
+    def drawn(query: str) -> dict:
+        return service.picture(Request({"type": "http", "query_string": query.encode(), "headers": []})).headers
+
+    small, large = (explorer_of(tiny_generator(resolution)) for resolution in (16, 32))
+    service = Service(Shelf.of(replace(small, trunk=picture.trunk(small.generator, 8))), None, str(tmp_path))
+    name = drawn("seed=3")["X-Colors"]
+    assert unquote(drawn(f"seed=4&draft={name}")["X-Caption"]).endswith("preview")
+    service.shelf = Shelf.of(replace(large, trunk=picture.trunk(large.generator, 4)))
+    other = drawn(f"seed=4&draft={name}")
+    assert "preview" not in other["X-Caption"] and other["X-Colors"] != name
+
+
+def test_a_video_that_nobody_waits_for_leaves_nothing(tmp_path):
+    pytest.importorskip("starlette"), pytest.importorskip("imageio_ffmpeg")
+    from stylegan.explorer.answers import Writing
+
+    go_on = threading.Event()
+
+    def frames():
+        for _ in range(50):
+            yield torch.zeros(3, 16, 16, dtype=torch.uint8), ""
+            go_on.wait(60)
+
+    writing = Writing(str(tmp_path), frames(), 20, {})
+    writing.stopped = True
+    go_on.set()
+    writing.join(60)
+    assert not writing.is_alive() and writing.step <= 1 and list(tmp_path.iterdir()) == []
 
 
 def test_favorites_in_a_file(tmp_path):

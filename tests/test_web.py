@@ -303,6 +303,17 @@ def test_keys_and_the_walk(chromium, address, tmp_path):
         before = int(page.evaluate("document.documentElement.dataset.pictures"))
         wait_until(page, f"document.documentElement.dataset.pictures > {before + 5}")
         wait_for_words(page, "Walking")
+        page.evaluate(
+            "() => { const read = Response.prototype.arrayBuffer; Response.prototype.arrayBuffer = async function () {"
+            " await new Promise(resolve => setTimeout(resolve, 300)); return read.call(this) } }"
+        )
+        with page.expect_download() as download:  # it is the picture of that moment, though packing takes a while
+            page.keyboard.press("s")
+        download.value.save_as(tmp_path / "walk.png")
+        again = recipe.draw_again(generator_with_classes(), marks.read(tmp_path / "walk.png"))
+        with Image.open(tmp_path / "walk.png") as picture:
+            saved = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+        assert (saved.float() - again.float()).abs().mean() < 1
         page.keyboard.press("w")
         wait_for_words(page, "In between")
         page.locator("#strip button").first.focus()
@@ -312,6 +323,31 @@ def test_keys_and_the_walk(chromium, address, tmp_path):
         page.locator("#seed").fill("4294967295")
         page.keyboard.press("Enter")
         wait_for(page, drawn(2**32 - 1, psi=1))
+
+
+def test_another_address_and_keys_while_it_loads(chromium, address):
+    with visitor(chromium, address, 1280, 800, "light") as page:
+        loading = []
+        page.context.route("**/numbers.bin", lambda route: loading.append(route))
+        page.goto(f"{address}#seed=7")
+        while not loading:
+            page.wait_for_timeout(20)
+        for key in "rws":
+            page.keyboard.press(key)
+        page.wait_for_timeout(100)
+        assert "cannot be drawn" not in page.locator("#how").inner_text()
+        loading[0].continue_()
+        wait_for(page, drawn(7))
+        page.evaluate("location.hash = '#seed=7&class=1'")
+        wait_for(page, drawn(7, label=1))
+        thumbnail = PIXELS.replace('document.getElementById("picture")', 'document.querySelector("#strip canvas")')
+        truth, end = drawn(0, label=1).permute(1, 2, 0).numpy().astype(float), time.monotonic() + PATIENCE
+        while True:  # the seeds below are of that class too
+            height, width, *values = page.evaluate(thumbnail)
+            if abs(np.reshape(values, (height, width, 4))[:, :, :3] - truth).mean() < 1:
+                break
+            assert time.monotonic() < end
+            page.wait_for_timeout(50)
 
 
 def test_a_damaged_folder_says_so(chromium, folder, tmp_path):

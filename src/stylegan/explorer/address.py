@@ -59,7 +59,9 @@ class Found:
     def _entry(self, name: str) -> tuple[str, Tensor, NoiseInput | int]:
         entry = self._kept.get(name)
         if entry is None:
-            raise InputError("what was found is not here any more; project the photograph again, or load its file")
+            raise InputError(
+                "what was found or dragged is not here any more; project or drag again, or load its latents"
+            )
         return entry
 
     def get(self, explorer: Explorer, name: str) -> tuple[Tensor, NoiseInput]:

@@ -26,16 +26,18 @@ def sentence(request: Request, error: Exception) -> Response:
 
 def png(image: Image.Image, headers: dict[str, str] | None = None) -> Response:
     """An image."""
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_level=1)
-    return Response(file.getvalue(), media_type="image/png", headers=NOT_KEPT | (headers or {}))
+    return Response(_png(image), media_type="image/png", headers=NOT_KEPT | (headers or {}))
 
 
 def embedded(image: Image.Image) -> str:
     """An image as an address that holds it."""
+    return f"data:image/png;base64,{base64.b64encode(_png(image)).decode()}"
+
+
+def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG", compress_level=1)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return file.getvalue()
 
 
 def download(name: str, content: bytes) -> Response:
@@ -87,31 +89,33 @@ def film(frames: Iterator[videos.Frame], count: int, fps: float, made: dict[str,
     """A video, in lines that say how far it is; the last holds it. folder: of temporary files."""
 
     def steps() -> Iterator[dict[str, Any]]:
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            writing = Writing(Path(temporary, "film.mp4"), frames, fps, made)
-            try:
-                while writing.is_alive():
-                    yield {"step": writing.step, "of": count}
-                    writing.join(0.2)
-            finally:
-                writing.stopped = True  # whoever waited has gone
-            yield {"video": base64.b64encode(writing.content()).decode()}
+        writing = Writing(folder, frames, fps, made)
+        try:
+            while writing.is_alive():
+                yield {"step": writing.step, "of": count}
+                writing.join(0.2)
+        finally:
+            writing.stopped = True  # whoever waited has gone
+        yield {"video": base64.b64encode(writing.content()).decode()}
 
     return lines(steps())
 
 
 class Writing(threading.Thread):
-    """Writes a video, and can be asked how far it is."""
+    """Writes a video into a temporary folder, which it removes, and can be asked how far it is."""
 
-    def __init__(self, file: Path, frames: Iterator[videos.Frame], fps: float, made: dict[str, Any]) -> None:
+    def __init__(self, folder: str, frames: Iterator[videos.Frame], fps: float, made: dict[str, Any]) -> None:
         super().__init__(daemon=True)
-        self.file, self.frames, self.fps, self.made = file, frames, fps, made
-        self.step, self.stopped, self.error = 0, False, None
+        self.folder, self.frames, self.fps, self.made = folder, frames, fps, made
+        self.step, self.stopped, self.error, self.video = 0, False, None, b""
         self.start()
 
     def run(self) -> None:
         try:
-            videos.write(self.file, self._counted(), fps=self.fps, made=self.made)
+            with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
+                file = Path(temporary, "film.mp4")
+                videos.write(file, self._counted(), fps=self.fps, made=self.made)
+                self.video = file.read_bytes()
         except Exception as error:  # is raised where the content is asked for
             self.error = error
 
@@ -126,4 +130,4 @@ class Writing(threading.Thread):
         """Raises what went wrong."""
         if self.error is not None:
             raise self.error
-        return self.file.read_bytes()
+        return self.video

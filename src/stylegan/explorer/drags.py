@@ -50,7 +50,7 @@ class Drags:
     """Drags of all users, by names that nobody can guess: those under way, and the newest ways."""
 
     def __init__(self) -> None:
-        self._halted: dict[str, bool] = {}
+        self._halted: dict[str, threading.Event] = {}
         self._ways: OrderedDict[str, Way] = OrderedDict()
         self._spaces: WeakKeyDictionary[Generator, tuple[Tensor, Tensor]] = WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class Drags:
         with self._lock:
             if len(self._halted) >= MOST_AT_ONCE:
                 raise InputError(f"{MOST_AT_ONCE} others are dragging just now; start again in a moment")
-            self._halted[name] = False
+            self._halted[name] = threading.Event()
         try:
             yield name
         finally:
@@ -70,12 +70,11 @@ class Drags:
 
     def halt(self, name: str) -> None:
         """Let a drag end with the step that it is at; nothing for a name that is not there (any more)."""
-        with self._lock:
-            if name in self._halted:
-                self._halted[name] = True
+        if (halted := self._halted.get(name)) is not None:
+            halted.set()
 
     def is_halted(self, name: str) -> bool:
-        return self._halted[name]
+        return self._halted[name].is_set()
 
     def follow(self, explorer: Explorer, recipe: Recipe, drag: Drag, config: DragConfig) -> Iterator[Dragged]:
         """Drag points of a picture, see `dragging.dragging`; how W lies is measured once for a model."""

@@ -6,10 +6,12 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from weakref import ref
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -45,7 +47,7 @@ class Service:
         """folder: of temporary files, which are gone before an answer is, and when the program ends."""
         self.shelf, self.kept, self.folder = shelf, favorites, folder
         self.found, self.drags, self.turn = address.Found(), drags.Drags(), Turns()
-        self._colours: OrderedDict[str, Tensor] = OrderedDict()
+        self._colours: OrderedDict[str, tuple[ref[Explorer], Tensor]] = OrderedDict()
 
     def mounted(self) -> Mount:
         """All routes. Sentences about what a user can mend are answers with status 400."""
@@ -121,23 +123,24 @@ class Service:
     def picture(self, request: Request) -> Response:
         """The picture; with `draft`, the name of a whole picture's colors, a preview where the network is slow."""
         explorer, wanted = self.asked(request)
-        colours = self._colours.get(request.query_params.get("draft", ""))
+        owner, colours = self._colours.get(request.query_params.get("draft", ""), (lambda: None, None))
         caption, headers = picture.describe(explorer, wanted), dict(NOT_KEPT)
         with self.turn(urgent=True):
-            if explorer.trunk is not None and colours is not None:
+            if explorer.trunk is not None and owner() is explorer:
                 image, caption = picture.preview(explorer, wanted, colours), f"{caption} · preview"
             else:
                 drawn = picture.draw(explorer, wanted)
                 image = picture.seen(explorer, drawn)
                 if explorer.trunk is not None:
-                    headers["X-Colors"] = self._keep(picture.colours_of(explorer, wanted, drawn))
+                    headers["X-Colors"] = self._keep(explorer, picture.colours_of(explorer, wanted, drawn))
         if side := answers.whole(request, "side", 0, 0, 1024):
             image = sheets.small(image, side)
         return answers.png(image, headers | {"X-Caption": quote(caption)})
 
-    def _keep(self, colours: Tensor) -> str:
+    def _keep(self, explorer: Explorer, colours: Tensor) -> str:
+        """The name of colors, which are those of this model's features alone."""
         name = secrets.token_urlsafe(12)
-        self._colours[name] = colours
+        self._colours[name] = ref(explorer), colours
         while len(self._colours) > COLOURS:
             self._colours.popitem(last=False)
         return name
@@ -258,8 +261,8 @@ class Service:
 
         return JSONResponse({"found": await run_in_threadpool(read)}, headers=NOT_KEPT)
 
-    def _uploaded(self, request: Request, content: bytes) -> uploads.Uploaded:
-        return uploads.Uploaded(self.folder, request.query_params.get("name", ""), content)
+    def _uploaded(self, request: Request, content: bytes) -> AbstractContextManager[Path]:
+        return uploads.uploaded(self.folder, request.query_params.get("name", ""), content)
 
     def _in_turns(self, items: Iterator[Any]) -> Iterator[Any]:
         """The items of an iterator that computes, others' turns between them."""
@@ -303,9 +306,9 @@ class Service:
         said = await answers.json_object(request)
         if self.kept is None:
             raise InputError("this server keeps no favorites; start it with --favorites FILE")
-        if "remove" in said:
-            return JSONResponse(self.kept.remove(str(said["remove"])))
-        return JSONResponse(self.kept.add(str(said.get("name", "")), str(said.get("address", ""))))
+        change, names = (self.kept.remove, ["remove"]) if "remove" in said else (self.kept.add, ["name", "address"])
+        left = await run_in_threadpool(change, *(str(said.get(name, "")) for name in names))
+        return JSONResponse(left, headers=NOT_KEPT)
 
 
 def _made(explorer: Explorer, wanted: Recipe) -> dict[str, Any]:

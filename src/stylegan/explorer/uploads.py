@@ -18,19 +18,13 @@ from stylegan.images import from_uint8, to_uint8
 from stylegan.networks.generator import NoiseInput
 
 
-class Uploaded:
-    """A file that holds what was sent, inside the block. Its name has the ending of the user's, and it is used up."""
-
-    def __init__(self, folder: str, name: str, content: bytes) -> None:
-        self._folder = tempfile.TemporaryDirectory(dir=folder)
-        self.file = Path(self._folder.name, re.sub(r"[^\w.-]+", "_", Path(name).name)[-80:].lstrip(".") or "upload")
-        self.file.write_bytes(content)
-
-    def __enter__(self) -> Path:
-        return self.file
-
-    def __exit__(self, *_) -> None:
-        self._folder.cleanup()
+@contextmanager
+def uploaded(folder: str, name: str, content: bytes) -> Iterator[Path]:
+    """A file that holds what was sent, inside the block. Its name has the ending of the user's."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        file = Path(temporary, re.sub(r"[^\w.-]+", "_", Path(name).name)[-80:].lstrip(".") or "upload")
+        file.write_bytes(content)
+        yield file
 
 
 def finds_faces() -> bool:

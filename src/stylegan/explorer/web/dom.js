@@ -116,6 +116,35 @@ export function segmented({ id, label, options, value, chosen }) {
   return element
 }
 
+/** Show another picture, an address of `askPicture`, in an image; the one before is given back. */
+export function showPicture(image, url) {
+  if (image.src) URL.revokeObjectURL(image.src)
+  image.src = url
+}
+
+/** Show a strip of pictures, an address of `askPicture`, one in each element; the strip before is given back. */
+export function showStrip(elements, url) {
+  const last = elements.length - 1
+  giveBack(elements)
+  elements.forEach((each, i) => {
+    each.strip = url
+    each.style.backgroundImage = `url(${url})`
+    each.style.backgroundSize = `${100 * elements.length}% 100%`
+    each.style.backgroundPosition = `${last ? (100 * i) / last : 0}% 0`
+  })
+}
+
+/** Give back the strips that elements show. */
+export function giveBack(elements) {
+  for (const url of new Set(Array.from(elements, (each) => each.strip))) if (url) URL.revokeObjectURL(url)
+}
+
+/** Whether an element is in the window, or nearly. */
+export function isNear(element) {
+  const box = element.getBoundingClientRect()
+  return box.top < innerHeight + 200 && box.bottom > -200
+}
+
 /** Call f once it has not been asked for `pause` milliseconds. */
 export function calm(f, pause) {
   let timer
@@ -127,9 +156,8 @@ export function calm(f, pause) {
 
 /** Call f(element) each time one of the elements comes into sight. */
 export function whenSeen(f) {
-  const observer = new IntersectionObserver(
+  return new IntersectionObserver(
     (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => f(entry.target)),
     { rootMargin: "120px" }
   )
-  return observer
 }

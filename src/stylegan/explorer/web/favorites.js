@@ -4,6 +4,8 @@ import { askJson, askPicture, saveAs } from "./server.js"
 
 const KEY = "stylegan-favorites"
 
+const inBrowser = () => JSON.parse(localStorage.getItem(KEY) ?? "[]")
+
 export class Favorites {
   constructor(app) {
     this.app = app
@@ -13,7 +15,7 @@ export class Favorites {
 
   async begin() {
     try {
-      this.all = this.app.state.about.kept_favorites ? await askJson("favorites") : JSON.parse(localStorage.getItem(KEY) ?? "[]")
+      this.all = this.app.state.about.kept_favorites ? await askJson("favorites") : inBrowser()
     } catch (error) {
       this.app.say(error)
     }
@@ -36,7 +38,7 @@ export class Favorites {
       if (this.app.state.about.kept_favorites) {
         this.all = await askJson("keep", { method: "POST", body: JSON.stringify(what) })
       } else {
-        this.all = this.all.filter((each) => each.address !== (what.remove ?? what.address))
+        this.all = inBrowser().filter((each) => each.address !== (what.remove ?? what.address)) // another window's too
         if (!what.remove) this.all.push(what)
         localStorage.setItem(KEY, JSON.stringify(this.all))
       }

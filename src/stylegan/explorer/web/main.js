@@ -11,7 +11,7 @@ import { run } from "./tab-run.js"
 import { save } from "./tab-save.js"
 import { seeds } from "./tab-seeds.js"
 import { walk } from "./tab-walk.js"
-import { ask, askJson, Sentence } from "./server.js"
+import { ask, askJson, bytesOf, Sentence, textOf } from "./server.js"
 import { Stage } from "./stage.js"
 import { fromQuery, State } from "./state.js"
 import { Walker } from "./walker.js"
@@ -36,7 +36,7 @@ const KEYS = [
   ["← →", "the seed before, the next"],
   ["↑ ↓", "ten seeds on, ten back"],
   ["[ ]", "truncation ψ down, up"],
-  ["R", "any seed"],
+  ["R", "a random seed"],
   ["F", "keep as a favorite"],
   ["A", "hold as A, to compare"],
   ["L", "show it large"],
@@ -97,18 +97,24 @@ class Explorer extends HTMLElement {
   /** Go to what an address says: a model, a picture, a tab. As a step that can be undone, where the model stays. */
   async go(text) {
     const key = new URLSearchParams(text).get("model") || this.first
+    this.going = text
+    if (this.state.about?.key === key) return this.state.set(fromQuery(text, this.state.about))
+    this.say("reading the model …")
     try {
-      const about = this.state.about?.key === key ? this.state.about : await askJson(`model?model=${encodeURIComponent(key)}`)
-      if (about === this.state.about) {
-        this.state.set(fromQuery(text, about))
-        return
-      }
+      const about = await askJson(`model?model=${encodeURIComponent(key)}`)
+      if (this.going !== text) return // somewhere else by now
       this.state.readView(text)
       this.state.begin(about, text)
       this.begin()
     } catch (error) {
+      if (this.going !== text) return
       this.say(error)
-      if (!this.state.about && key !== this.first) await this.go("")
+      if (this.state.about) this.chooser.value = this.state.about.key
+      else if (key !== this.first) {
+        await this.go("")
+        await this.stage.ask()
+        this.say(error) // still, over the picture of the first model
+      }
     }
   }
 
@@ -128,9 +134,7 @@ class Explorer extends HTMLElement {
     query.set("model", key)
     if (this.state.view.tab !== "seeds") query.set("tab", this.state.view.tab)
     if (this.state.view.a) query.set("A", this.state.view.a)
-    this.say("reading the model …")
     await this.go(query.toString())
-    this.say("")
   }
 
   /** Begin with the model of the state. */
@@ -205,7 +209,7 @@ class Explorer extends HTMLElement {
       const query = new URLSearchParams({ model: this.state.about.key, found })
       const content = new Uint8Array(await (await ask(`save?what=latents&${query}`)).arrayBuffer())
       if (content.length > 300_000) return
-      const text = btoa(Array.from(content, (byte) => String.fromCharCode(byte)).join(""))
+      const text = textOf(content)
       try {
         localStorage.setItem(`stylegan-found-${found}`, text)
       } catch {
@@ -221,13 +225,12 @@ class Explorer extends HTMLElement {
   /** After an error: give the server what it has forgotten, where this browser has it. True where that helped. */
   async recover(error) {
     const { found } = this.state.values
-    const kept = found && localStorage.getItem(`stylegan-found-${found}`)
-    if (kept && /not here any more/.test(error.message) && this.recovered !== found) {
+    if (found && /not here any more/.test(error.message) && this.recovered !== found) {
       this.recovered = found
-      const body = Uint8Array.from(atob(kept), (character) => character.charCodeAt(0))
       const query = new URLSearchParams({ model: this.state.about.key, name: "found.safetensors" })
       try {
-        return (await askJson(`latents?${query}`, { method: "POST", body })).found === found
+        const kept = localStorage.getItem(`stylegan-found-${found}`)
+        if (kept) return (await askJson(`latents?${query}`, { method: "POST", body: bytesOf(kept) })).found === found
       } catch {}
     }
     this.say(error)

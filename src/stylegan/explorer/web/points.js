@@ -16,6 +16,7 @@ export class Points {
     this.mode = "points"
     this.brush = Math.max(1, width / 10) // radius
     this.locked = false // while it is dragged
+    this.letGo = null // ends what follows the pointer
     this.painted = new Uint8Array(width * height)
     this.veil = h("canvas", { width, height })
     this.lines = document.createElementNS("http://www.w3.org/2000/svg", "svg")
@@ -56,6 +57,18 @@ export class Points {
       }
     }
     return runs
+  }
+
+  /** The pairs that have a target, as `stylegan drag` takes them: "20,30:26,30 8,8:9,9". */
+  get text() {
+    return this.whole.map(({ x, y, to }) => `${x},${y}:${to.x},${to.y}`).join(" ")
+  }
+
+  /** Replace the pairs by those of a text; what is none is left out. */
+  read(text) {
+    const numbers = text.split(" ").map((each) => each.split(/[,:]/).map(parseFloat))
+    const right = numbers.filter((each) => each.length === 4 && each.every(Number.isFinite)).slice(0, MOST)
+    this.set(right.map(([x, y, toX, toY]) => ({ ...this.inside({ x, y }), to: this.inside({ x: toX, y: toY }) })))
   }
 
   /** Replace the pairs. */
@@ -101,15 +114,17 @@ export class Points {
   }
 
   press(event) {
-    if (this.locked || event.button > 0 || this.follows) return
+    if (this.locked || event.button > 0 || this.letGo) return
     const start = this.place(event)
     const pin = event.target.closest?.(".pin")
     event.preventDefault()
     ;(pin ?? this.element).focus({ preventScroll: true })
     let moved
     if (this.mode !== "points") moved = this.brushFrom(start)
-    else if (pin) moved = (to) => Object.assign(this.pinned(pin), to)
-    else if (!(moved = this.begin(start, event))) return
+    else if (pin) {
+      const point = this.pinned(pin)
+      moved = (to) => Object.assign(point, to)
+    } else if (!(moved = this.begin(start, event))) return
     this.follow(event, moved)
   }
 
@@ -139,21 +154,20 @@ export class Points {
       moved(this.place(now), now)
       if (this.mode === "points") this.show()
     }
-    const end = (now) => {
-      if (now.pointerId !== id) return
+    const end = (now) => now.pointerId === id && this.letGo()
+    const listeners = [["pointermove", move], ["pointerup", end], ["pointercancel", end]]
+    this.letGo = () => {
       for (const [name, does] of listeners) element.removeEventListener(name, does)
-      this.follows = false
+      this.letGo = null
       this.changed()
     }
-    const listeners = [["pointermove", move], ["pointerup", end], ["pointercancel", end]]
-    this.follows = true
     element.setPointerCapture(id)
     for (const [name, does] of listeners) element.addEventListener(name, does)
     this.changed()
   }
 
   hover(event) {
-    if (event.pointerType !== "touch" || this.follows) this.aim(this.place(event), this.mode !== "points")
+    if (event.pointerType !== "touch" || this.letGo) this.aim(this.place(event), this.mode !== "points")
   }
 
   // --- keys

@@ -14,7 +14,7 @@ export async function ask(path, options) {
     const text = await answer.text()
     let sentence = text
     try {
-      sentence = JSON.parse(text).error
+      sentence = JSON.parse(text).error ?? text
     } catch {}
     throw new Sentence(sentence.length < 500 ? sentence : `the server answers ${answer.status}`)
   }
@@ -43,6 +43,10 @@ export async function* lines(path, options) {
     if (done) return
   }
 }
+
+/** The bytes of a text in base 64, and the text of bytes. */
+export const bytesOf = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0))
+export const textOf = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))
 
 /** Save an answer as a file. */
 export async function download(path, options) {

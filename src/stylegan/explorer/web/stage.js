@@ -1,5 +1,5 @@
 // The picture, large; A and B with a divider between them; seed, truncation and what else is always at hand.
-import { h, icon, iconButton, slider } from "./dom.js"
+import { h, icon, iconButton, showPicture, slider } from "./dom.js"
 import { ask, askPicture } from "./server.js"
 
 export class Stage {
@@ -7,12 +7,13 @@ export class Stage {
     this.app = app
     this.state = app.state
     this.colors = "" // of the last whole picture, for previews where the network is slow
-    this.busy = false
+    this.asking = null // until the newest picture is there
     this.wanted = false
     this.now = h("img", { class: "now", alt: "", draggable: "false" })
     this.held = h("img", { class: "held", alt: "", draggable: "false" })
     this.divider = h("input", { type: "range", class: "divider", min: 0, max: 1, step: 0.001, "aria-label": "divider between A and B" })
     this.divider.oninput = () => this.divide(+this.divider.value)
+    this.divider.onchange = () => this.state.see({ split: +this.divider.value })
     this.frame = h("div", { id: "picture", class: "frame" }, this.now, this.held, h("div", { class: "edge" }, h("span", {}, icon("split"))),
       this.divider, h("span", { class: "badge a" }, "A"), h("span", { class: "badge b" }, "B"),
       iconButton("large", "show it large (L)", () => this.large(), { id: "large" }))
@@ -32,7 +33,7 @@ export class Stage {
     return h("div", { class: "transport" },
       h("div", { class: "stepper" },
         iconButton("left", "seed before (←)", () => this.step(-1)), this.seed, iconButton("right", "next seed (→)", () => this.step(1)),
-        iconButton("dice", "any seed (R)", () => this.toSeed(Math.floor(Math.random() * 100_000)), { id: "random" })),
+        iconButton("dice", "a random seed (R)", () => this.toSeed(Math.floor(Math.random() * 100_000)), { id: "random" })),
       this.psi, h("div", { class: "doings" }, this.player, this.hold, this.star))
   }
 
@@ -68,10 +69,13 @@ export class Stage {
   }
 
   /** Ask for the picture of the state, and when that is there for the newest, until there is nothing newer. */
-  async ask(live = this.state.live) {
+  ask() {
     this.wanted = true
-    if (this.busy) return
-    this.busy = true
+    this.asking ??= this.draw()
+    return this.asking
+  }
+
+  async draw() {
     while (this.wanted) {
       this.wanted = false
       const draft = this.state.about.slow && this.app.moving && this.colors ? `&draft=${this.colors}` : ""
@@ -83,9 +87,10 @@ export class Stage {
         this.app.say("")
       } catch (error) {
         if (await this.app.recover(error)) this.wanted = true
+        else this.app.walker.stop()
       }
     }
-    this.busy = false
+    this.asking = null
     this.app.drawn?.()
   }
 
@@ -118,20 +123,21 @@ export class Stage {
     const { a, split } = this.state.view
     this.frame.classList.toggle("compares", Boolean(a))
     this.hold.setAttribute("aria-pressed", Boolean(a))
-    this.divide(split, false)
+    this.divide(split)
     if (!a || this.held.dataset.address === a) return
     try {
-      this.held.src = await askPicture(`picture?${a}`)
+      const url = await askPicture(`picture?${a}`)
+      if (this.state.view.a !== a) return URL.revokeObjectURL(url)
+      showPicture(this.held, url)
       this.held.dataset.address = a
     } catch (error) {
       this.app.say(error)
     }
   }
 
-  divide(split, write = true) {
+  divide(split) {
     this.divider.value = split
     this.frame.style.setProperty("--split", `${100 * split}%`)
-    if (write) this.state.see({ split })
   }
 
   // --- large

@@ -73,7 +73,7 @@ export class State extends EventTarget {
   constructor() {
     super()
     this.about = null
-    this.view = { tab: "seeds", a: "", split: 0.5 }
+    this.view = { tab: "seeds", a: "", split: 0.5, points: "" }
     this.past = []
     this.future = []
   }
@@ -83,6 +83,9 @@ export class State extends EventTarget {
     this.about = about
     this.values = fromQuery(text, about)
     this.settled = structuredClone(this.values)
+    const fit = (values) => fromQuery(toQuery(values, about), about) // another model has other classes, layers, directions
+    this.past = this.past.map(fit)
+    this.future = this.future.map(fit)
     this.write()
   }
 
@@ -132,17 +135,28 @@ export class State extends EventTarget {
   write() {
     const query = new URLSearchParams(toQuery(this.settled, this.about))
     if (this.view.tab !== "seeds") query.set("tab", this.view.tab)
+    if (this.view.points) query.set("points", this.view.points)
     if (this.view.a) {
       query.set("A", this.view.a)
       query.set("split", short(this.view.split))
     }
-    history.replaceState(null, "", `#${query}`)
+    clearTimeout(this.later)
+    try {
+      history.replaceState(null, "", `#${query}`)
+    } catch {
+      this.later = setTimeout(() => this.write(), 1000) // some browsers allow so many in some seconds
+    }
   }
 
   /** What of the page is not in the picture. */
   readView(text) {
     const query = new URLSearchParams(text)
     const split = +(query.get("split") ?? 0.5)
-    this.view = { tab: query.get("tab") || "seeds", a: query.get("A") || "", split: split >= 0 && split <= 1 ? split : 0.5 }
+    this.view = {
+      tab: query.get("tab") || "seeds",
+      a: query.get("A") || "",
+      split: split >= 0 && split <= 1 ? split : 0.5,
+      points: query.get("points") || "",
+    }
   }
 }

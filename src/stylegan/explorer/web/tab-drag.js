@@ -1,5 +1,6 @@
 // Drag: points of the picture are drawn to where they should be, step by step, while one looks.
 import { h, iconButton, segmented, slider } from "./dom.js"
+import { film as newFilm } from "./film.js"
 import { Points } from "./points.js"
 import { ask, lines, saveAs, Sentence } from "./server.js"
 
@@ -16,11 +17,12 @@ const far = ({ x, y, to }) => Math.hypot(to.x - x, to.y - y)
 export function drag(app) {
   const { state, stage } = app
   const { about } = state
-  const points = new Points({ width: about.width, height: about.height, changed: () => show() })
+  const points = new Points({ width: about.width, height: about.height, changed: () => (note(), show()) })
   const gone = new AbortController() // this tab, with its model
   const known = new Map() // by the picture's address: the points, and the ways that led there from `first`
   let now = { first: "", ways: [] } // first: the picture that Reset goes back to
   let running = null
+  let filming = false
   let own = false // whether this tab changes the picture
 
   const hint = h("p", { class: "hint" }, HINTS.points)
@@ -31,7 +33,7 @@ export function drag(app) {
   const start = h("button", { type: "button", class: "main", id: "drag", onclick: () => (running ? halt() : go()) }, "Start")
   const reset = h("button", { type: "button", id: "drag-reset", onclick: back, title: "back to the picture before the first step" }, "Reset")
   const keep = h("button", { type: "button", id: "drag-keep", onclick: settle, title: "go on from this picture: points and mask are taken away" }, "Keep")
-  const noPoints = h("button", { type: "button", id: "no-points", onclick: () => (points.set([]), show()) }, "Clear points")
+  const noPoints = h("button", { type: "button", id: "no-points", onclick: () => (points.set([]), note(), show()) }, "Clear points")
   const noMask = h("button", { type: "button", id: "no-mask", onclick: () => points.clearMask() }, "Clear mask")
   const progress = h("progress", { max: 1, value: 0, "aria-label": "steps made" })
   const says = h("p", { id: "dragged", class: "hint" })
@@ -39,9 +41,7 @@ export function drag(app) {
   const wanted = { steps: 200, firmness: 8, rate: 0.1 }
   const option = (name, label, min, max, step) => slider({ id: `drag-${name}`, label, min, max, step, value: wanted[name], center: wanted[name],
     moved: (value) => (wanted[name] = value), settled: (value) => (wanted[name] = value) })
-  const film = h("video", { id: "drag-film", controls: true, loop: true, autoplay: true, playsinline: true, hidden: true })
-  film.muted = true
-  const link = h("a", { class: "button", hidden: true, download: "drag.mp4" }, "Download the video")
+  const film = newFilm({ id: "drag-film", name: "drag.mp4" })
   const make = h("button", { type: "button", id: "drag-video", onclick: video }, "Video of the way")
   const file = h("button", { type: "button", id: "save-points", onclick: save, title: "for stylegan drag MODEL FILE" }, "Points as a file")
   const element = h("div", { class: "tab" },
@@ -49,8 +49,8 @@ export function drag(app) {
     h("div", { class: "row" }, start, reset, keep), progress, says, list, h("div", { class: "row" }, noPoints, noMask),
     h("details", { class: "more" }, h("summary", {}, "How it is dragged"),
       option("steps", "Steps at most", 10, 1000, 10), option("firmness", "How firmly the rest stays, with a mask", 0, 50, 0.5), option("rate", "Length of a step", 0.01, 0.5, 0.01)),
-    h("div", { class: "row" }, make, file, link),
-    about.films ? null : h("p", { class: "hint" }, "Videos need imageio-ffmpeg where the server runs: pip install 'stylegan[video]'."), film)
+    h("div", { class: "row" }, make, file, film.link),
+    about.films ? null : h("p", { class: "hint" }, "Videos need imageio-ffmpeg where the server runs: pip install 'stylegan[video]'."), film.video)
 
   // --- dragging
 
@@ -75,7 +75,7 @@ export function drag(app) {
         if (mine.stop.signal.aborted) break
         if (line.drag) mine.name = line.drag
         if (mine.wantsHalt) halt()
-        if (line.points) await step(line, pairs)
+        if (line.points) await step(line, pairs, mine)
       }
     } catch (error) {
       if (error.name !== "AbortError") {
@@ -92,12 +92,13 @@ export function drag(app) {
   }
 
   /** A step: the picture, where the points are now, how far they have to go; the last one is the picture from now on. */
-  async function step(line, pairs) {
+  async function step(line, pairs, mine) {
     line.points.forEach(([x, y], i) => Object.assign(pairs[i], { x, y }))
     const left = Math.max(...pairs.map(far))
     progress.value = line.found ? 1 : line.step / line.of
     if (line.picture) {
       await stage.show(line.picture, "dragging", "")
+      if (mine.stop.signal.aborted) return // the picture is another one by now
       points.set(pairs)
       listed()
     }
@@ -106,6 +107,7 @@ export function drag(app) {
       return
     }
     running = null
+    note()
     change({ found: line.found, along: 0, mix: [0, 0, 0], layers: [], edit: {} })
     now.ways = [...now.ways, line.way]
     remember()
@@ -134,16 +136,28 @@ export function drag(app) {
     if (known.size > SOME) known.delete(known.keys().next().value)
   }
 
+  /** Put the points into the address. */
+  function note() {
+    if (state.view.points !== points.text) state.see({ points: points.text })
+  }
+
+  /** Drag no further, and keep nothing of it. */
+  function leave() {
+    running?.stop.abort()
+    running = null
+  }
+
   /** The picture is another one: what is dragged is not it any more, and points that belong to it come back. */
   function follow() {
     if (own) return
-    running?.stop.abort()
+    leave()
     const { pairs, first, ways } = known.get(state.query) ?? { first: "", ways: [] }
     now = { first, ways }
     if (pairs) points.set(pairs)
+    note()
     says.textContent = ""
     progress.value = 0
-    forgetFilm()
+    film.forget()
     if (element.isConnected) show()
   }
   state.addEventListener("change", follow, { signal: gone.signal })
@@ -165,28 +179,15 @@ export function drag(app) {
   // --- files
 
   async function video() {
-    make.disabled = true
-    progress.value = 0
+    filming = true
+    show()
     try {
-      for await (const line of lines(`film?${state.query}&ways=${now.ways.join(",")}`, { method: "POST" })) {
-        if (line.of) progress.value = line.step / line.of
-        if (line.video) {
-          const content = Uint8Array.from(atob(line.video), (character) => character.charCodeAt(0))
-          forgetFilm()
-          film.src = link.href = URL.createObjectURL(new Blob([content], { type: "video/mp4" }))
-          film.hidden = link.hidden = false
-        }
-      }
+      await film.make(`film?${state.query}&ways=${now.ways.join(",")}`, (share) => (progress.value = share))
     } catch (error) {
       app.say(error)
     }
+    filming = false
     show()
-  }
-
-  function forgetFilm() {
-    if (film.src) URL.revokeObjectURL(film.src)
-    film.removeAttribute("src")
-    film.hidden = link.hidden = true
   }
 
   function save() {
@@ -213,7 +214,7 @@ export function drag(app) {
     keep.disabled = busy || !now.ways.length
     noPoints.disabled = busy || !points.pairs.length
     noMask.disabled = busy || !points.hasMask
-    make.disabled = busy || !about.films || !now.ways.length
+    make.disabled = busy || filming || !about.films || !now.ways.length
     file.disabled = !points.whole.length
     hint.textContent = HINTS[points.mode]
     brush.hidden = points.mode === "points"
@@ -224,16 +225,25 @@ export function drag(app) {
   return {
     element,
     update() {
-      if (stage.laid !== points.element) stage.lay(points.element)
+      if (stage.laid !== points.element) {
+        stage.lay(points.element)
+        points.show() // arrows depend on how large it is
+      }
+      if (!running && state.view.points !== points.text) {
+        points.read(state.view.points) // the address is a new one
+        note()
+      }
       show()
     },
     hide() {
+      points.letGo?.()
       stage.lay(null)
       halt()
     },
     close() {
       stage.lay(null)
-      running?.stop.abort()
+      leave()
+      film.forget()
       gone.abort()
     },
   }

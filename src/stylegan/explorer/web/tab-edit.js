@@ -1,5 +1,5 @@
 // Edit: a slider for each direction, and below it what the direction does to this picture.
-import { calm, h, iconButton, slider, whenSeen } from "./dom.js"
+import { calm, h, iconButton, isNear, showStrip, slider, whenSeen } from "./dom.js"
 import { askPicture } from "./server.js"
 import { toQuery } from "./state.js"
 
@@ -65,16 +65,12 @@ export function edit(app) {
     if (!element.isConnected) return
     for (const each of cards.filter((card) => seen.has(card.element))) {
       const key = toQuery({ ...state.values, edit: { ...state.values.edit, [each.name]: 0 } }, about)
-      if (each.drawn === key || !visible(each.element)) continue
+      if (each.drawn === key || !isNear(each.element)) continue
       each.drawn = key
       try {
         const url = await askPicture(`strip?${key}&direction=${encodeURIComponent(each.name)}&side=72`)
-        const last = each.buttons.length - 1
-        each.buttons.forEach((button, i) => {
-          button.style.backgroundImage = `url(${url})`
-          button.style.backgroundSize = `${100 * (last + 1)}% 100%`
-          button.style.backgroundPosition = `${(100 * i) / last}% 0`
-        })
+        if (each.drawn === key) showStrip(each.buttons, url)
+        else URL.revokeObjectURL(url)
       } catch (error) {
         each.drawn = ""
         return app.say(error)
@@ -82,10 +78,6 @@ export function edit(app) {
     }
   }, 250)
 
-  const visible = (each) => {
-    const box = each.getBoundingClientRect()
-    return box.top < innerHeight + 200 && box.bottom > -200
-  }
   return {
     element,
     update() {

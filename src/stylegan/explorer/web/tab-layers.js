@@ -1,5 +1,5 @@
 // Layers: what each holds, how much of B's style and how much noise it gets.
-import { calm, h, iconButton, segmented, slider, whenSeen } from "./dom.js"
+import { calm, giveBack, h, iconButton, isNear, segmented, showPicture, showStrip, slider, whenSeen } from "./dom.js"
 import { askPicture } from "./server.js"
 
 const NOISES = [["own", "its own"], ["seed", "of a seed"], ["const", "network's"], ["none", "none"]]
@@ -50,14 +50,13 @@ export function layers(app) {
   const draw = calm(async () => {
     if (!element.isConnected) return
     for (const each of rows) {
-      const box = each.element.getBoundingClientRect()
       const query = state.query
-      if (each.drawn === query || box.top > innerHeight + 100 || box.bottom < -100) continue
+      if (each.drawn === query || !isNear(each.element)) continue
       each.drawn = query
       try {
-        const before = each.maps.src
-        each.maps.src = await askPicture(`layer?${query}&layer=${each.i}&count=7&side=64`)
-        if (before) URL.revokeObjectURL(before)
+        const url = await askPicture(`layer?${query}&layer=${each.i}&count=7&side=64`)
+        if (each.drawn === query) showPicture(each.maps, url)
+        else URL.revokeObjectURL(url)
       } catch (error) {
         each.drawn = ""
         return app.say(error)
@@ -70,7 +69,7 @@ export function layers(app) {
     const dialog = h("dialog", { class: "inside", "aria-label": `maps of layer ${i}` },
       h("div", { class: "heading" }, h("h2", {}, `Layer ${i}, ${about.layers[i]} × ${about.layers[i]}: the maps that vary most`),
         iconButton("close", "close", () => dialog.close())), sheet)
-    dialog.onclose = () => dialog.remove()
+    dialog.onclose = () => (giveBack(sheet.children), dialog.remove())
     app.shadowRoot.append(dialog)
     dialog.showModal()
     try {
@@ -78,11 +77,9 @@ export function layers(app) {
       const strip = h("img", { src: url })
       await strip.decode()
       const count = Math.round(strip.naturalWidth / strip.naturalHeight)
-      sheet.replaceChildren(...Array.from({ length: count }, (_, each) => {
-        const cell = h("div", { class: "map", title: each ? `map ${each} by variation` : "root mean square of all" })
-        cell.style.background = `url(${url}) ${count > 1 ? (100 * each) / (count - 1) : 0}% 0 / ${100 * count}% 100%`
-        return cell
-      }))
+      const titles = Array.from({ length: count }, (_, each) => (each ? `map ${each} by variation` : "root mean square of all"))
+      sheet.replaceChildren(...titles.map((title) => h("div", { class: "map", title })))
+      showStrip([...sheet.children], url)
     } catch (error) {
       app.say(error)
     }

@@ -1,5 +1,5 @@
 // Mix: how much of a second seed's styles is in the picture.
-import { calm, h, iconButton, slider } from "./dom.js"
+import { calm, h, iconButton, showPicture, slider } from "./dom.js"
 import { askPicture } from "./server.js"
 import { toQuery } from "./state.js"
 import { wall } from "./wall.js"
@@ -36,7 +36,7 @@ export function mix(app) {
       h("figure", {}, pictures.b, h("figcaption", {}, "B")),
       h("div", { class: "stepper" }, iconButton("left", "seed of B before", () => to(state.values.b - 1)), b,
         iconButton("right", "next seed of B", () => to(state.values.b + 1)),
-        iconButton("dice", "any seed for B", () => to(Math.floor(Math.random() * 100_000))))),
+        iconButton("dice", "a random seed for B", () => to(Math.floor(Math.random() * 100_000))))),
     h("h2", {}, "How much of B is in A"), others, ...sliders, h("h2", {}, "Seeds for B"), bWall)
   element.style.setProperty("--shape", `${about.width} / ${about.height}`)
 
@@ -45,7 +45,8 @@ export function mix(app) {
     image.dataset.address = query
     try {
       const url = await askPicture(`picture?${query}&side=128`)
-      if (image.dataset.address === query) image.src = url
+      if (image.dataset.address === query) showPicture(image, url)
+      else URL.revokeObjectURL(url)
     } catch (error) {
       app.say(error)
     }

@@ -31,10 +31,11 @@ export function photo(app) {
   const target = h("img", { alt: "the photograph, as the model could have drawn it", id: "photograph", hidden: true })
   const start = h("button", { type: "button", class: "main", id: "project", onclick: project }, "Project")
   const stop = h("button", { type: "button", id: "stop", disabled: true, onclick: () => running?.abort() }, "Stop")
-  let running = null
+  let running = null // what is asked for, until it has been answered
 
   /** Show what was found, and nothing else in the picture. */
   const show = (found, live) => {
+    if (state.about !== about) return // another model was chosen meanwhile
     const { class: label } = state.values
     state.set({ class: label, found, noise: "own", along: 0, mix: [0, 0, 0], layers: [], noises: [], edit: {} }, live)
   }
@@ -43,21 +44,21 @@ export function photo(app) {
     const chosen = file.files[0]
     const { class: label } = state.values
     const query = new URLSearchParams({ model: about.key, name: chosen?.name ?? "", ...(label === null ? {} : { class: label }) })
+    const { signal } = (running = new AbortController())
     start.disabled = true
     try {
       if (isLatents()) {
-        const { found } = await askJson(`latents?${query}`, { method: "POST", body: chosen })
+        const { found } = await askJson(`latents?${query}`, { method: "POST", body: chosen, signal })
         show(found, false)
         app.keepFound(found)
         says.textContent = `${chosen.name} is the picture now.`
         return
       }
-      running = new AbortController()
       stop.disabled = false
       progress.hidden = false
       for (const [key, value] of Object.entries({ space, steps: Math.round(total), face: face.checked ? 1 : 0 })) query.set(key, value)
       says.textContent = "looking for where to begin"
-      for await (const line of lines(`photograph?${query}`, { method: "POST", body: chosen ?? "", signal: running.signal })) {
+      for await (const line of lines(`photograph?${query}`, { method: "POST", body: chosen ?? "", signal })) {
         if (line.photograph) {
           target.src = line.photograph
           target.hidden = false
@@ -74,8 +75,10 @@ export function photo(app) {
         app.say(error)
       }
     } finally {
-      state.settle()
-      if (state.values.found) app.keepFound(state.values.found)
+      if (state.about === about) {
+        state.settle()
+        if (state.values.found) app.keepFound(state.values.found)
+      }
       start.disabled = false
       stop.disabled = true
       progress.hidden = true
@@ -90,5 +93,8 @@ export function photo(app) {
       drop, h("div", { class: "row" }, h("span", {}, "Space"), spaces), steps,
       about.finds_faces ? h("label", { class: "row" }, face, "Find the face in it and align it as FFHQ's are") : null,
       h("div", { class: "row" }, start, stop), progress, says, target),
+    close() {
+      running?.abort()
+    },
   }
 }

@@ -1,5 +1,5 @@
 // Models: others to switch to; a run's history in pictures; its report.
-import { h, whenSeen } from "./dom.js"
+import { h, showPicture, whenSeen } from "./dom.js"
 import { askPicture } from "./server.js"
 
 export function run(app) {
@@ -16,7 +16,7 @@ export function run(app) {
     if (each.model.key !== about.key) query.delete("found")
     if (each.drawn === query.toString()) return
     each.drawn = query.toString()
-    askPicture(`picture?${query}&side=128`).then((url) => (each.image.src = url), () => element.classList.add("gone"))
+    askPicture(`picture?${query}&side=128`).then((url) => showPicture(each.image, url), () => element.classList.add("gone"))
   }
   const observer = whenSeen(draw)
 

@@ -1,6 +1,6 @@
 // Walk: without an end, in the picture; or a video to seeds of one's choice.
 import { h, segmented, slider } from "./dom.js"
-import { lines } from "./server.js"
+import { film as newFilm } from "./film.js"
 
 export function walk(app) {
   const { state, walker } = app
@@ -15,10 +15,8 @@ export function walk(app) {
   let length = 8
   const seconds = slider({ id: "seconds", label: "Seconds", min: 1, max: 30, step: 1, value: length, settled: (value) => (length = value), moved: (value) => (length = value) })
   const progress = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "frames drawn" })
-  const film = h("video", { id: "film", controls: true, loop: true, autoplay: true, playsinline: true, hidden: true })
-  const link = h("a", { class: "button", hidden: true, download: "walk.mp4" }, "Download the video")
+  const film = newFilm({ id: "film", name: "walk.mp4" })
   const make = h("button", { type: "button", class: "main", id: "walk", onclick: video }, "Make the video")
-  film.muted = true
 
   async function video() {
     make.disabled = true
@@ -26,14 +24,7 @@ export function walk(app) {
     try {
       const query = new URLSearchParams(state.query)
       for (const [name, value] of Object.entries({ seeds: seeds.value, route, seconds: Math.round(length) })) query.set(name, value)
-      for await (const line of lines(`walk?${query}`, { method: "POST" })) {
-        if (line.of) progress.value = line.step / line.of
-        if (line.video) {
-          const content = Uint8Array.from(atob(line.video), (character) => character.charCodeAt(0))
-          film.src = link.href = URL.createObjectURL(new Blob([content], { type: "video/mp4" }))
-          film.hidden = link.hidden = false
-        }
-      }
+      await film.make(`walk?${query}`, (share) => (progress.value = share))
     } catch (error) {
       app.say(error)
     }
@@ -48,9 +39,12 @@ export function walk(app) {
       h("p", { class: "hint" }, "The space bar, or the triangle below the picture, starts and stops it. Mixed styles and edits stay as they are; where it stops can be shared."),
       along, pace,
       h("h2", {}, "Video"), h("label", { class: "row" }, "Seeds to go to", seeds), h("div", { class: "row" }, h("span", {}, "Route"), routes), seconds,
-      h("div", { class: "row" }, make, link), progress, film),
+      h("div", { class: "row" }, make, film.link), progress, film.video),
     update() {
       along.set(state.values.along)
+    },
+    close() {
+      film.forget()
     },
   }
 }

@@ -1,7 +1,7 @@
 // A wall of seeds without an end: picked by a click.
-import { calm, h, whenSeen } from "./dom.js"
-import { ask } from "./server.js"
-import { toQuery } from "./state.js"
+import { calm, giveBack, h, isNear, showStrip, whenSeen } from "./dom.js"
+import { askPicture } from "./server.js"
+import { defaults, toQuery } from "./state.js"
 
 const AT_ONCE = 12
 
@@ -16,10 +16,10 @@ export function wall(app, { picked, chosen, label }) {
   let drawnFor = ""
   let busy = false
 
+  /** What all seeds look by: class, truncation and noise. */
   const key = () => {
     const { psi, cutoff, class: label, noise, nseed } = state.values
-    return toQuery({ ...state.values, seed: 0, psi, cutoff, class: label, noise, nseed, found: "", along: 0, b: 1, mix: [0, 0, 0],
-      layers: [], noises: [], edit: {}, hold: [], on: ["coarse", "middle", "fine"] }, state.about)
+    return toQuery({ ...defaults(state.about), psi, cutoff, class: label, noise, nseed }, state.about)
   }
 
   async function more() {
@@ -31,19 +31,15 @@ export function wall(app, { picked, chosen, label }) {
     next += AT_ONCE
     await fill(cells, now)
     busy = false
-    if (now === drawnFor && element.checkVisibility() && visible(end)) more()
+    if (element.checkVisibility() && isNear(end)) more()
   }
 
   async function fill(cells, now) {
     try {
-      const answer = await ask(`wall?${now}&first=${cells[0].dataset.seed}&count=${cells.length}&side=96`)
-      const url = URL.createObjectURL(await answer.blob())
-      cells.forEach((each, i) => {
-        each.style.backgroundImage = `url(${url})`
-        each.style.backgroundSize = `${100 * cells.length}% 100%`
-        each.style.backgroundPosition = `${cells.length > 1 ? (100 * i) / (cells.length - 1) : 0}% 0`
-        each.classList.add("drawn")
-      })
+      const url = await askPicture(`wall?${now}&first=${cells[0].dataset.seed}&count=${cells.length}&side=96`)
+      if (now !== drawnFor || cells[0].parentNode !== grid) return URL.revokeObjectURL(url) // they look otherwise by now
+      showStrip(cells, url)
+      for (const each of cells) each.classList.add("drawn")
     } catch (error) {
       app.say(error)
     }
@@ -57,15 +53,11 @@ export function wall(app, { picked, chosen, label }) {
     return button
   }
 
-  const visible = (each) => {
-    const box = each.getBoundingClientRect()
-    return box.top < innerHeight + 200 && box.bottom > -200
-  }
-
   /** Draw it anew from a seed on. */
   function begin(seed) {
     first = next = seed
     drawnFor = key()
+    giveBack(grid.children)
     grid.replaceChildren()
     more()
   }

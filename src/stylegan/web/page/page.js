@@ -73,13 +73,14 @@ const finished = (w, strengths) =>
 
 const partsOf = part => (part === "all" ? Object.keys(parts) : [part]);
 const rangesOf = part => partsOf(part).map(name => parts[name]);
-const firstSeed = () => Object.values(wish.seeds)[0];
-const isOneSeed = () => new Set(Object.values(wish.seeds)).size === 1 && firstSeed() !== null;
+const firstSeed = (seeds = wish.seeds) => Object.values(seeds)[0];
+const isOneSeed = (seeds = wish.seeds) => new Set(Object.values(seeds)).size === 1 && firstSeed(seeds) !== null;
 const noiseOf = seed => (wish.noise === "random" ? ["random", wish.noiseSeed ?? seed] : [wish.noise]);
 
 // --- drawing: one thing at a time; the newest wish first, thumbnails when nothing else is to do
 
 let wanted = false, busy = false, noiseSeed = 0;
+let shown = null; // what the picture that is there was drawn from
 const stale = new Set(); // thumbnails to draw
 
 function want() {
@@ -112,8 +113,10 @@ async function work() {
 async function drawPicture() {
   noiseSeed = firstSeed() ?? noiseSeed; // a walk keeps that of its start
   const final = finished(w, wish.strengths), begun = performance.now();
+  const drawing = { ...structuredClone(wish), planes: wish.noiseSeed ?? noiseSeed, final };
   const drawn = await ask("draw", { w: final, noise: noiseOf(noiseSeed) });
   put(by("picture"), drawn);
+  shown = drawing;
   await new Promise(resolve => (document.hidden ? setTimeout(resolve, 100) : requestAnimationFrame(resolve)));
   const root = document.documentElement;
   root.dataset.first ??= Math.round(performance.now()); // since the page was asked for, in ms
@@ -199,23 +202,26 @@ async function nextStep() {
   w = onCurve(walk.points, walk.t);
 }
 
-async function record() {
-  const { program, fingerprint, cutoff } = model, shared = { program, model: fingerprint, cutoff, noise: wish.noise };
-  const changes = Object.fromEntries(model.directions.map((name, i) => [name, wish.strengths[i]]).filter(([, s]) => s));
-  const seed = wish.noise === "random" ? { noise_seed: wish.noiseSeed ?? noiseSeed } : {};
-  if (isOneSeed() && !Object.keys(changes).length) {
-    const own = wish.noiseSeed === null ? {} : seed, label = model.label_count ? { class: wish.label } : {};
-    return { ...shared, psi: wish.psi, ...own, ...label, mix: 1, seed: firstSeed(), batch: [1, 0] };
+/** How a picture was made, as files of the program say it. */
+async function record({ seeds, psi, label, noise, noiseSeed, planes, strengths, final }) {
+  const { program, fingerprint, cutoff } = model, shared = { program, model: fingerprint, cutoff, noise };
+  const changes = Object.fromEntries(model.directions.map((name, i) => [name, strengths[i]]).filter(([, s]) => s));
+  const seed = noise === "random" ? { noise_seed: planes } : {};
+  if (isOneSeed(seeds) && !Object.keys(changes).length) {
+    const own = noiseSeed === null ? {} : seed, named = model.label_count ? { class: label } : {};
+    return { ...shared, psi, ...own, ...named, mix: 1, seed: firstSeed(seeds), batch: [1, 0] };
   }
-  const final = await packed(finished(w, wish.strengths), [model.num_layers, model.w_dim]);
-  return { ...shared, psi: 1, ...seed, mix: 1, latent: 0, edits: changes, w: final, batch: [1, 0] };
+  const w = await packed(final, [model.num_layers, model.w_dim]);
+  return { ...shared, psi: 1, ...seed, mix: 1, latent: 0, edits: changes, w, batch: [1, 0] };
 }
 
 async function save() {
+  if (!shown) return;
+  const { seeds, strengths } = shown;
+  const name = isOneSeed(seeds) ? `seed${String(firstSeed(seeds)).padStart(4, "0")}` : "mixed";
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await png(by("picture"), await record()));
-  const name = isOneSeed() ? `seed${String(firstSeed()).padStart(4, "0")}` : "mixed";
-  link.download = `${name}${wish.strengths.some(Boolean) ? "-changed" : ""}.png`;
+  link.href = URL.createObjectURL(await png(by("picture"), record(shown)));
+  link.download = `${name}${strengths.some(Boolean) ? "-changed" : ""}.png`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
@@ -246,11 +252,12 @@ const goTo = inTurn(async text => {
   wish.noiseSeed = words.has("noise-seed") ? Math.floor(number("noise-seed", 0)) : null;
   wish.strengths = model.directions.map(name => number(`change-${name}`, 0, 4, -4));
   const seed = Math.floor(number("seed", 0));
-  w = new Float32Array(model.num_layers * model.w_dim);
+  let whole = new Float32Array(model.num_layers * model.w_dim);
   for (const part in parts) {
     wish.seeds[part] = Math.floor(number(part, seed));
-    w = withStyle(w, rangesOf(part), await styleOf(wish.seeds[part]));
+    whole = withStyle(whole, rangesOf(part), await styleOf(wish.seeds[part]));
   }
+  w = whole;
 });
 
 // --- controls
@@ -435,14 +442,17 @@ by("shuffle").onclick = () => {
   changed();
 };
 document.onkeydown = event => {
+  if (document.querySelector("main").inert) return; // nothing is there yet
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=number], select")) return;
   const id = { r: "another", w: "walk", s: "save" }[event.key.toLowerCase()];
   if (id) by(id).click();
 };
 addEventListener("hashchange", async () => {
+  if (!model) return; // it will begin with this address
   stop();
   await goTo(location.hash);
   changed();
+  redrawStrip();
 });
 
 try {

@@ -3,9 +3,9 @@
 const GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia";
 const utf8 = text => new TextEncoder().encode(text);
 
-/** The PNG of a canvas, with the record of its making: Blob. */
-export async function png(canvas, record) {
-  const plain = await new Promise(resolve => canvas.toBlob(resolve, "image/png"));
+/** The PNG of what a canvas shows now, with the record of its making, a promise: Blob. */
+export async function png(canvas, making) {
+  const plain = await new Promise(resolve => canvas.toBlob(resolve, "image/png")), record = await making;
   const bytes = new Uint8Array(await plain.arrayBuffer()), head = 8 + 25; // the signature and IHDR
   const words = [["stylegan-made", ascii(JSON.stringify(record))], ["XML:com.adobe.xmp", xmp(record.program)]];
   const texts = words.map(([key, text]) => chunk("iTXt", utf8(`${key}\0\0\0\0\0${text}`)));
