@@ -19,7 +19,7 @@ def test_kernels_in_the_interpreter():
     command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "22 passed, 1 skipped" in done.stdout
+    assert "15 passed, 1 skipped" in done.stdout
 
 
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in a process of its own, see above")
@@ -28,7 +28,7 @@ interpreted = pytest.mark.skipif(not INTERPRETED, reason="runs in a process of i
 @interpreted
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(2, 5, 9, 7), (1, 16, 8, 8), (3, 1, 1, 4), (2, 300, 4, 4)])
+@pytest.mark.parametrize("shape", [(2, 5, 4, 7), (3, 1, 1, 4), (1, 300, 2, 3)])
 def test_kernels_equal_the_plain_forms(shape, dtype, layout):
     compare_kernels(shape, dtype, layout, "cpu", 2**-7)  # the interpreter rounds bfloat16 towards 0
 
@@ -51,14 +51,16 @@ def compare_kernels(shape: tuple, dtype: torch.dtype, layout: torch.memory_forma
 
 
 @interpreted
-@pytest.mark.parametrize("options", [{}, {"activation": "relu", "activate_first": True}, {"use_blur": False}])
-@pytest.mark.parametrize("fade", [0.0, 0.4])
+@pytest.mark.parametrize(
+    ("options", "fade"),
+    [({}, 0.4), ({"activation": "relu", "activate_first": True}, 0.0), ({"use_blur": False}, 0.4)],
+)
 def test_a_step_with_kernels_is_the_plain_one(monkeypatch, options, fade):
     from conftest import tiny_discriminator
 
     from stylegan.networks import kernels, ops
 
-    d, images = tiny_discriminator(**options), torch.randn(4, 3, 16, 16)
+    d, images = tiny_discriminator(**options), torch.randn(2, 3, 16, 16)
     plain = step_of(d, images, fade)
     calls = []
     run = kernels._run
