@@ -144,7 +144,8 @@ def _drawn_panels(panels: Sequence[_Panel], attributes: Sequence[str]) -> "Figur
         axes = figure.subplots(2, len(panels), squeeze=False)
         for i, (title, points, scores, images) in enumerate(panels):
             x, y = scores[:, 0, None], scores[:, 1, None]
-            colors = (1 - y) * torch.lerp(*CORNERS[0], x) + y * torch.lerp(*CORNERS[1], x)
+            low_row, high_row = torch.lerp(CORNERS[:, :1], CORNERS[:, 1:], x)  # [N, 3] each
+            colors = torch.lerp(low_row, high_row, y)
             low, high = torch.quantile(points, torch.tensor([0.005, 0.995]), dim=0)
             (left, bottom), (right, top) = low.tolist(), high.tolist()
             axes[0, i].scatter(*points.T.numpy(), c=colors.numpy(), s=3, linewidths=0, rasterized=True)

@@ -296,7 +296,8 @@ def write_images(
     or fewer large ones. Raises InputError; what cannot be drawn leaves nothing.
     """
     folder, recipe = Path(folder), opened(recipe, generator)
-    names, first = iter(recipe.names), []
+    names = iter(recipe.names)
+    first: list[Tensor] = []
     made = records(recipe, generator, batch=batch, also=also) if metadata else iter([None] * len(recipe))
     bar = tqdm(total=len(recipe), unit="img", disable=None if progress and len(recipe) > batch else True)
     for images in batches(generator, recipe, batch=batch):

@@ -199,8 +199,8 @@ def through(points: Tensor, t: Tensor, path: Route) -> Tensor:
     along = (t - first).view(-1, *[1] * (points.ndim - 1)).to(points)
     if path == "linear":
         return lerp(a, b, along)
-    lengths = [point.norm(dim=-1, keepdim=True) for point in (a, b)]
-    return slerp(a, b, along) * lerp(*lengths, along)
+    length = lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), along)
+    return slerp(a, b, along) * length
 
 
 def _cubic_loop(points: Tensor, t: Tensor) -> Tensor:

@@ -281,7 +281,8 @@ def with_attributes(source: Source, *, every_column: bool = True) -> Source:
         keys = {PurePosixPath(item.name): originals.get(_number(item.name)) for item in source.items}
 
     aligned = {name for name in keys if any(part.startswith("img_align_celeba") for part in name.parts)}
-    kept, found, rejected, seen = [], [], [], {}
+    kept, found, rejected = [], [], []
+    seen: dict[int, str] = {}
     for i, item in enumerate(source.items):
         name = PurePosixPath(item.name)
         if aligned and name not in aligned:
@@ -379,7 +380,7 @@ def _attribute_table(content: bytes, where: str) -> tuple[tuple[str, ...], dict[
         del lines[0]
     names = tuple(name for name in lines[0].split() if name != "image_id") if lines else ()
     rows: dict[str, int] = {}
-    values = []
+    values: list[np.ndarray] = []
     for line in filter(str.strip, lines[1:]):
         image, *signs = line.split()
         if len(signs) != len(names) or not {"1", "-1", "0"}.issuperset(signs):

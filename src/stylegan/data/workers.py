@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 Task = TypeVar("Task")
@@ -24,7 +24,9 @@ def worker_count(requested: int | None, tasks: int) -> int:
     return max(1, min(requested, tasks // 16))
 
 
-def in_order(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, result_bytes: int) -> Iterator[Result]:
+def in_order(
+    job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, result_bytes: int
+) -> Generator[Result, None, None]:
     """Yield job(task) for every task, in order, computed by `workers` processes (1: by this one).
 
     Only a bounded number of tasks is begun before their results are wanted, so memory stays bounded too:

@@ -220,8 +220,8 @@ def load_distance(text: str, *, side: int = 224) -> Distance:
     """
     if text == "lpips":
         paths = fetched("lpips")
-        states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
-        return LPIPS(*states, checksum_of(paths)).eval()
+        vgg16, linear = (torch.load(path, map_location="cpu", weights_only=True) for path in paths)
+        return LPIPS(vgg16, linear, checksum_of(paths)).eval()
     if text.partition("=")[0] == "mobilenet-v2":
         return FeatureDistance(load_extractor(text), side).eval()
     raise InputError(f"the distance {text!r} is unknown; use lpips, mobilenet-v2 or mobilenet-v2=FILE.safetensors")

@@ -98,7 +98,8 @@ class Evaluation:
         """generator or images: what is measured. data: the reals, a store (or other images)."""
         self.config, self.device, self.generator, self.progress = config, device, generator, progress
         self.data = data
-        self._fakes, self._features = images, {}
+        self._fakes = images
+        self._features: dict[tuple[str, int], Any] = {}
         self.wants_hyperplanes = False
         """Measure separability even where the record has its score, for the sake of `separability`."""
         self.pictures: dict[str, Image.Image] = {}

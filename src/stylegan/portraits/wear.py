@@ -261,8 +261,8 @@ def paint_beanie(scene: Scene, tones: Tones) -> None:
     canvas, head, f = scene.canvas, scene.head, scene.f
     dome = crown_outline(scene, -0.72, 0.12)
     drop_shadow(scene, dome, 0.13)
-    top = head.place(np.array([(0.0, -0.25 - skull_radii(scene)[1] - 0.18 - 0.08 * curls(f))]), -0.12)[0]
-    bobble = ruffle(ellipse(*top, 0.23 * head.unit, 0.22 * head.unit), 0.03 * head.unit, 0.11 * head.unit)
+    x, y = head.place(np.array([(0.0, -0.25 - skull_radii(scene)[1] - 0.18 - 0.08 * curls(f))]), -0.12)[0]
+    bobble = ruffle(ellipse(x, y, 0.23 * head.unit, 0.22 * head.unit), 0.03 * head.unit, 0.11 * head.unit)
     shade_cloth(scene, canvas.fill(bobble), Tones(tones.base, tones.light, mix(tones.light, 1.0, 0.5)))
     mask = canvas.fill(dome)
     shade_cloth(scene, mask, tones)
