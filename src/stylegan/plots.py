@@ -78,7 +78,7 @@ def entanglement(
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {"reals": [], "fakes": []}  # logits [n, 2], small images
 
     def look(images: Tensor) -> tuple[Tensor, Tensor]:
-        logits = judge(to_channels(images, judge.networks[0].config.channels))[:, columns]
+        logits = judge(to_channels(images, judge.channels))[:, columns]
         while images.shape[3] > 64:
             images = ops.downsample(images)
         return logits.cpu(), to_uint8(images).cpu()

@@ -110,7 +110,7 @@ class Recipe:
             raise InputError("give seeds or latents, not both")
         if self.noise_seed is not None and self.noise in ("const", "none"):
             raise InputError("noise_seed (--noise-seed) is for random noise; leave it or noise out")
-        if not all(0 <= seed < 2**32 for seed in self.seeds or ()):
+        if self.latents is None and not all(0 <= seed < 2**32 for seed in self.numbers):
             raise InputError("a seed is a whole number from 0 to 2**32 - 1")
         if self.latents is not None and self.mix != 1:
             raise InputError("mixing is for seeds; latents are drawn as they are")
@@ -208,10 +208,15 @@ def _noise(recipe: Recipe, generator: Generator, part: slice) -> NoiseInput:
     if recipe.own_noise is not None and recipe.noise is None and recipe.noise_seed is None:
         own = recipe.own_noise
         return own if isinstance(own, str) else [plane[part].to(generator.w_avg) for plane in own]
+    return recipe.noise if recipe.noise in ("const", "none") else random_planes(recipe, generator, part)
+
+
+def random_planes(recipe: Recipe, generator: Generator, part: slice = slice(None)) -> list[Tensor]:
+    """Noise planes [N, 1, R, R], one for each layer, of the images' seeds, or of the noise seed."""
     seeds = recipe.numbers[part]
     if recipe.noise_seed is not None:
         seeds = [recipe.noise_seed] * len(seeds)
-    return sampling.noise_input(generator, recipe.noise or "random", seeds)
+    return sampling.noise_of_seeds(seeds, generator)
 
 
 @torch.no_grad()

@@ -363,7 +363,7 @@ def write(
             marks.add_to_film(file.name, made)
 
 
-FORMATS = {
+FORMATS: dict[str, dict[str, Any]] = {
     ".mp4": {"codec": "libx264", "quality": 8, "output_params": ["-f", "mp4", "-movflags", "+faststart"]},
     ".gif": {
         "codec": "gif",

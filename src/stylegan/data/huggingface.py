@@ -83,7 +83,7 @@ def fetch(
             else:
                 if file.tell() + len(data) > most:
                     raise InputError(
-                        f"{source} unpacks to more than {most >> 20} MiB, far more than its size: leave it out"
+                        f"{source} unpacks to more than {most / 2**20:.0f} MiB, far more than its size: leave it out"
                     )
                 items.append(SliceItem(item_name, str(path), file.tell(), len(data)))
                 labels.append(label)

@@ -322,7 +322,7 @@ def latents_and_logits(
 
     batches: the numbers that this process draws.
     """
-    config, channels = sampler.generator.config, classifiers.networks[0].config.channels
+    config, channels = sampler.generator.config, classifiers.channels
     widths = [config.z_dim, config.w_dim, len(classifiers.names)]
 
     def parts() -> Iterator[tuple[np.ndarray, Tensor]]:

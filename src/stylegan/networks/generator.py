@@ -8,7 +8,7 @@ layers the "traditional 8" of table 4.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -280,6 +280,10 @@ class SynthesisNetwork(nn.Module):
             for layer, resolution in enumerate(self.layer_resolutions()):
                 self.register_buffer(f"noise{layer}", torch.randn(1, 1, resolution, resolution))
 
+    def block(self, resolution: int) -> SynthesisBlock:
+        """The block of a resolution."""
+        return cast(SynthesisBlock, self.blocks[str(resolution)])
+
     def layer_resolutions(self, resolution: int | None = None) -> list[int]:
         """Resolution of each layer, in order, up to `resolution`: [4, 4, 8, 8, ...]."""
         return [r for r in resolutions(self.config.resolution if resolution is None else resolution) for _ in range(2)]
@@ -324,7 +328,7 @@ class SynthesisNetwork(nn.Module):
         x = scale = maps = None
         images: list[Tensor] = []
         for i, r in enumerate(resolutions(resolution)):
-            block, layers = self.blocks[str(r)], slice(2 * i, 2 * i + 2)
+            block, layers = self.block(r), slice(2 * i, 2 * i + 2)
             inputs = (x, scale, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
             x = run_block(block, r >= self.recompute_from, *inputs)
             scale = block.layer1.scale(w[:, 2 * i + 1])
