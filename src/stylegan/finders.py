@@ -272,8 +272,10 @@ def of_hyperplanes(generator: Generator, names: Sequence[str], found: Separabili
 def style_matrix(generator: Generator, layers: Sequence[int] | None = None) -> Tensor:
     """The affine maps from w to the styles (scales and biases) of the layers, one below the other: [rows, w_dim]."""
     blocks = [generator.synthesis.block(r) for r in resolutions(generator.config.resolution)]
-    styles = [epilogue.style for block in blocks for epilogue in (block.layer0, block.layer1)]
-    dense = [style.affine for style in styles if style is not None] or [blocks[0].dense]
+    if generator.config.use_styles:
+        dense = [epilogue.style.affine for block in blocks for epilogue in (block.layer0, block.layer1)]
+    else:
+        dense = [blocks[0].dense]
     chosen = range(len(dense)) if layers is None else layers
     if not set(chosen) <= set(range(len(dense))) or not len(chosen):
         raise InputError(f"layers {list(chosen)} are not all there; this generator has 0 to {len(dense) - 1}")

@@ -177,7 +177,7 @@ def training(runs: Sequence[Path | str]) -> "Figure":
     """
     records = [(Path(run).name, _figures_of(Path(run))) for run in runs]
     measured = {name for _, record in records for name in record}
-    panels = [[name for name in ("fid", "kid") if name in measured][:1]]
+    panels: list[Sequence[str]] = [[name for name in ("fid", "kid") if name in measured][:1]]
     panels += [[name for name in ("ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend") if name in measured]]
     panels = [names for names in panels if names]
     if not panels:

@@ -340,7 +340,7 @@ def records(
     shared = {**_shared(recipe, generator), "mix": recipe.mix, **(also or {})}
     classes = generator.config.label_count if recipe.label is None and not recipe.is_w else 0
     for i, number in enumerate(recipe.numbers):
-        part = {"seed" if recipe.latents is None else "latent": int(number)}
+        part: dict[str, Any] = {"seed" if recipe.latents is None else "latent": int(number)}
         if classes:
             part["class"] = i % classes
         kept = w[i] if w is not None else None
@@ -353,7 +353,7 @@ def records(
 
 def record_of_sheet(recipe: Recipe, generator: Generator, also: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """How several images in one picture, or a video, were made; `again.draw` draws by `given`, what was asked for."""
-    drawn = {} if recipe.seeds is None else {"seeds": list(map(int, recipe.seeds[:MOST_IN_A_SHEET]))}
+    drawn: dict[str, Any] = {} if recipe.seeds is None else {"seeds": list(map(int, recipe.seeds[:MOST_IN_A_SHEET]))}
     if recipe.latents is None and recipe.own_noise is None and len(recipe) <= MOST_IN_A_SHEET:
         given = {f.name: value for f in fields(recipe) if (value := getattr(recipe, f.name)) != f.default}
         drawn["given"] = given | ({"seeds": drawn["seeds"]} if drawn else {})

@@ -337,13 +337,13 @@ def read_latents(path: Path, model: Generator | None = None) -> tuple[str, Tenso
             return name if name in ("z", "w") else "", torch.from_numpy(_array(path))
         if path.suffix == ".safetensors":
             metadata, latents = read_tensors(path, "a file of latents", hint=hint)
-            if name := next((name for name in ("w", "z") if name in latents), None):
-                if name == "w" and model is not None:
+            if there := [name for name in ("w", "z") if name in latents]:
+                if there[0] == "w" and model is not None:
                     header = json.loads(metadata.get("stylegan", "{}"))
                     stored = header.get("fingerprint", "") if isinstance(header, dict) else ""
                     hint = "draw them with their own, or from a .npy file, which does not say whose they are"
                     check_fingerprint(stored, model, f"the w in {path} are", hint)
-                return name, latents[name]
+                return there[0], latents[there[0]]
             raise InputError(f"{path} holds {', '.join(latents) or 'nothing'}; the tensor must be named z or w")
     except FileNotFoundError:
         raise InputError(f"there is no file {path}; {hint}") from None

@@ -92,6 +92,7 @@ def make(
     if kind == "paper" and config.grid is not None:
         raise InputError("the video paper takes no --grid")
     usual_grid = {"style-mixing": (4, 3), "paper": PAPER_GRID}.get(kind, (1, 1))
+    columns: int | None
     columns, rows = config.grid or usual_grid
     count = columns if kind == "style-mixing" else columns * rows
     recipe = recipes.opened(recipe.of(range(4 * count if kind in MOVING else count)), generator)

@@ -282,7 +282,7 @@ def with_attributes(source: Source, *, every_column: bool = True) -> Source:
         keys = {PurePosixPath(item.name): PurePosixPath(item.name).stem for item in source.items}
     else:
         originals = _index_table(index, f"{index_path} in {source.name}")
-        keys = {PurePosixPath(item.name): originals.get(_number(item.name)) for item in source.items}
+        keys = {PurePosixPath(item.name): originals.get(_number(item.name), "") for item in source.items}
 
     aligned = {name for name in keys if any(part.startswith("img_align_celeba") for part in name.parts)}
     kept, found, rejected = [], [], []
@@ -408,7 +408,7 @@ def _index_table(content: bytes, where: str) -> dict[int, str]:
         raise InputError(f"{where} is no table with the columns idx and orig_file; fetch it again") from error
 
 
-def _number(name: str) -> int | None:
-    """The number at the end of a file's name: 7 of images/imgHQ00007.png."""
+def _number(name: str) -> int:
+    """The number at the end of a file's name: 7 of images/imgHQ00007.png; -1 where there is none."""
     digits = re.search(r"[0-9]{1,9}$", PurePosixPath(name).stem)
-    return int(digits[0]) if digits else None
+    return int(digits[0]) if digits else -1

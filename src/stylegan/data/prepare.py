@@ -142,10 +142,10 @@ def _opened(source: Path | str, store: Path | str, config: PrepareConfig, progre
     place = next(folder for folder in Path(store).resolve().parents if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".stylegan-fetch-", dir=place) as scratch:
         fetch = _Fetch(Path(scratch), classes == "auto", config.limit, config.seed, progress)
-        listing = fetch(source) if huggingface.is_on_hub(source) else _fetch_apart(fetch, source)
-        if isinstance(listing, str):
-            raise InputError(listing)
-        yield _labeled(listing, source, config) if from_table else labels.described(listing)
+        fetched = fetch(source) if huggingface.is_on_hub(source) else _fetch_apart(fetch, source)
+        if isinstance(fetched, str):
+            raise InputError(fetched)
+        yield _labeled(fetched, source, config) if from_table else labels.described(fetched)
 
 
 def _labeled(listing: Source, source: Path | str, config: PrepareConfig) -> Source:
@@ -210,7 +210,7 @@ def _write_store(
         **chosen.record,
         "stylegan_version": __version__,
     }
-    order = np.random.RandomState(config.seed).permutation(len(listing.items))
+    order = np.random.RandomState(config.seed).permutation(len(listing.items)).tolist()
     held_out = _held_out(config.hold_out, [item.name for item in listing.items], source)
     if config.own_split:
         if not listing.validation:

@@ -48,9 +48,8 @@ def in_order(
                 connection.send(chunks[begun])
                 running[connection] = begun
                 begun += 1
-            for connection in multiprocessing.connection.wait(
-                list(running), timeout=0 if yielded in finished else None
-            ):
+            ready = multiprocessing.connection.wait(list(running), timeout=0 if yielded in finished else None)
+            for connection in running.keys() & ready:
                 finished[running.pop(connection)] = connection.recv()
                 idle.append(connection)
             if yielded in finished:

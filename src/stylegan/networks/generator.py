@@ -193,7 +193,8 @@ class LayerEpilogue(nn.Module):
         self.config = config
         self.noise = Noise(maps) if config.use_noise else None
         self.bias = nn.Parameter(torch.zeros(maps))
-        self.style = Style(config.w_dim, maps, equalized=config.equalized) if config.use_styles else None
+        if config.use_styles:
+            self.style = Style(config.w_dim, maps, equalized=config.equalized)
 
     def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> Tensor:
         """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
@@ -201,7 +202,7 @@ class LayerEpilogue(nn.Module):
         x = activate(ops.add_noise_and_bias(x, plane, strength, self.bias), self.config.activation)
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
-        if self.style is None:
+        if not self.config.use_styles:
             return ops.instance_norm(x, self.config.norm_epsilon) if self.config.use_instance_norm else x
         scale, bias = self.style(w)
         if self.config.use_instance_norm:
