@@ -183,14 +183,14 @@ def untruncated_w(recipe: Recipe, generator: Generator) -> Tensor:
 @torch.no_grad()
 def _untruncated(recipe: Recipe, generator: Generator, part: slice) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """w, z where there is one, labels."""
-    if recipe.is_w:
-        return recipe.latents[part].to(generator.w_avg.device), None, None
+    latents = recipe.latents[part] if isinstance(recipe.latents, Tensor) else None
+    if latents is not None and recipe.is_w:
+        return latents.to(generator.w_avg.device), None, None
     labels = sampling.labels_in_turn(generator, recipe.label, len(recipe))
     labels = None if labels is None else labels[part]
     if recipe.mix != 1:
         return sampling.w_of_crossed_seeds(generator, recipe.numbers[part], recipe.mix, labels), None, labels
-    z = recipe.latents
-    z = sampling.z_of_seeds(recipe.numbers[part], generator.config.z_dim) if z is None else z[part]
+    z = sampling.z_of_seeds(recipe.numbers[part], generator.config.z_dim) if latents is None else latents
     return sampling.w_of_z(generator, z, labels), z, labels
 
 

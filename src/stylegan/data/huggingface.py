@@ -113,7 +113,7 @@ def bound_memory(more: int) -> None:
     if system() == "linux" and status.exists():
         import resource
 
-        used = int(re.search(r"VmData:\s+(\d+) kB", status.read_text())[1]) * 1024
+        used = int(re.findall(r"VmData:\s+(\d+) kB", status.read_text())[0]) * 1024
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         limit = used + more if hard == resource.RLIM_INFINITY else min(used + more, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

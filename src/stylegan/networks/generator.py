@@ -191,15 +191,16 @@ class LayerEpilogue(nn.Module):
     def __init__(self, config: GeneratorConfig, maps: int) -> None:
         super().__init__()
         self.config = config
-        self.noise = Noise(maps) if config.use_noise else None
+        if config.use_noise:
+            self.noise = Noise(maps)
         self.bias = nn.Parameter(torch.zeros(maps))
         if config.use_styles:
             self.style = Style(config.w_dim, maps, equalized=config.equalized)
 
     def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> Tensor:
         """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
-        plane, strength = (None, None) if self.noise is None else (plane, self.noise.strength)
-        x = activate(ops.add_noise_and_bias(x, plane, strength, self.bias), self.config.activation)
+        noise = None if plane is None else (plane, self.noise.strength)
+        x = activate(ops.add_noise_and_bias(x, noise, self.bias), self.config.activation)
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
         if not self.config.use_styles:
