@@ -265,7 +265,7 @@ def images_of(model: Path, port: Path | None):
 
     if port is None:
         return images_of_generator(Sampler(weights.load(model)))
-    from port import ROWS, of_port
+    from port import RESOLUTION, ROWS, of_port
 
     (generator, _), _, _ = of_port(port, *ROWS["thin"][1:])
     generator.load_state_dict(torch.load(model, weights_only=True)["average"])
@@ -276,7 +276,7 @@ def images_of(model: Path, port: Path | None):
         z = draw((512,), 0, 0, "z of metrics", torch.from_numpy(numbers))
         return to_uint8(generator(z, lod=0, randomize_noise=True)["image"])
 
-    return Images("port", "", None, batch)
+    return Images("port", "", None, batch, (RESOLUTION, RESOLUTION))
 
 
 def measure(entry: Entry, out: Path, length: Length, judge: Judge, known: Curve | None) -> Curve:

@@ -96,9 +96,9 @@ def test_derivatives_of_operations(layout, size):
     scale, bias, strength, shift = random(2, 3), random(2, 3), random(3), random(3)
     plane = torch.randn(2, 1, *size, dtype=torch.float64)
     assert gradcheck(ops.adain, (x, scale, bias))
-    assert gradcheck(lambda x, s, b: ops.add_noise_and_bias(x.clone(), plane, s, b), (x, strength, shift))
-    assert gradcheck(lambda x, s, b: ops.add_noise_and_bias(x.clone(), plane[:1], s, b), (x, strength, shift))
-    assert gradcheck(lambda x, b: ops.add_noise_and_bias(x.clone(), None, None, b), (x, shift))
+    assert gradcheck(lambda x, s, b: ops.add_noise_and_bias(x.clone(), (plane, s), b), (x, strength, shift))
+    assert gradcheck(lambda x, s, b: ops.add_noise_and_bias(x.clone(), (plane[:1], s), b), (x, strength, shift))
+    assert gradcheck(lambda x, b: ops.add_noise_and_bias(x.clone(), None, b), (x, shift))
     assert gradcheck(ops.blur, (x,))
     weight = random(2, 3, 3, 3)
     assert gradcheck(ops.upsampling_kernel, (weight,)) and gradcheck(ops.downsampling_kernel, (weight,))
@@ -121,8 +121,8 @@ def test_written_derivatives_equal_those_of_the_plain_forms(size):
     pairs = [
         (ops.adain, ops.adain_reference, (x, *styles)),
         (
-            lambda x, s, b: ops.add_noise_and_bias(x * 1, plane, s, b),
-            lambda x, s, b: ops.add_noise_and_bias_reference(x, plane, s, b),
+            lambda x, s, b: ops.add_noise_and_bias(x * 1, (plane, s), b),
+            lambda x, s, b: ops.add_noise_and_bias_reference(x, (plane, s), b),
             (x, *vectors),
         ),
         (ops.blur, ops.blur_reference, (x,)),

@@ -155,8 +155,8 @@ def fast_and_plain() -> dict[str, tuple[Callable, Callable, tuple[tuple[int, ...
     return {
         "AdaIN": (ops.adain, ops.adain_reference, (x, styles, styles)),
         "noise and bias": (
-            lambda x, s, b, plane: ops.add_noise_and_bias(x * 1, plane.detach(), s, b),
-            lambda x, s, b, plane: ops.add_noise_and_bias_reference(x, plane.detach(), s, b),
+            lambda x, s, b, plane: ops.add_noise_and_bias(x * 1, (plane.detach(), s), b),
+            lambda x, s, b, plane: ops.add_noise_and_bias_reference(x, (plane.detach(), s), b),
             (x, maps, maps, (4, 1, 8, 8)),
         ),
         "blur": (ops.blur, ops.blur_reference, (x,)),

@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from textwrap import fill
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -112,7 +112,7 @@ def reference_paths() -> Iterator[None]:
     activations laid out as [N, C, H, W]; weights scaled at each use. Meant for a process of its own, see
     `measure_plain`.
     """
-    plain = [
+    plain: list[tuple[Any, str, Any]] = [  # where, the name, what it stands for then
         (owner, name.removesuffix("_reference"), twin)
         for owner in (ops, Discriminator)
         for name, twin in vars(owner).items()

@@ -40,8 +40,8 @@ def demo(folder: Path, count: int = 4000) -> Outcome:
         return outcome
 
     generator = weights.load(outcome.model)
-    w = sampling.w_of_seeds(generator, range(9))
-    mixed = sampling.mixing_table(generator, *generator.truncate(w, 0.7).split([5, 4]), [range(4)] * 4)
+    top, left = generator.truncate(sampling.w_of_seeds(generator, range(9)), 0.7).split([5, 4])
+    mixed = sampling.mixing_table(generator, top, left, [range(4)] * 4)
     reals = torch.tensor(open_store(store).images()[:32]).permute(0, 3, 1, 2)
     pictures = {
         "reals.png": contact_sheet(reals, columns=8),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -68,7 +68,7 @@ def bfloat16_gain() -> float:
 
     3 to 8 where it has AMX, and below 1, down to 1/60, where it must imitate bfloat16.
     """
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.9 cannot tell
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.9 cannot tell
     if known.get("architecture") == "x86_64" and not (known.get("amx_bf16") or known.get("avx512_bf16")):
         return 0.0
 

@@ -273,7 +273,7 @@ def judged(
     the directions were found with. layers, hold: as for `strips`.
     """
     classifiers.check(generator.config)
-    channels = classifiers.networks[0].config.channels
+    channels = classifiers.channels
     layers = chosen_layers(directions, layers)
     parts = []
     for start in range(0, len(w), batch):

@@ -114,7 +114,6 @@ def dragging(
     start = torch.linalg.solve(spread, (w[0] - middle).T).T[None]  # v of w = middle + spread v
     moving, fixed = start[:, :layers].clone().requires_grad_(), start[:, layers:]
     adam = torch.optim.Adam([moving], lr=config.learning_rate)
-    first = of_points = size = None
 
     for step in range(config.steps + 1):
         now = on_sphere(generator, middle + torch.cat([moving, fixed], dim=1) @ spread.T)

@@ -85,6 +85,10 @@ class ResidualBlock(nn.Module):
 class Encoder(nn.Module):
     """Images to w+ of one generator."""
 
+    middle: Tensor
+    spread: Tensor
+    """w = middle + spread v; of samples, so that v has unit variance in all directions."""
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
@@ -99,7 +103,6 @@ class Encoder(nn.Module):
         self.to_offsets = Dense(config.hidden, config.w_dim * config.num_layers, gain=1.0)
         for head in (self.to_average, self.to_offsets):  # it begins with the average image, in all layers
             nn.init.zeros_(head.weight)
-        # w = middle + spread v; of samples, so that v has unit variance in all directions
         self.register_buffer("middle", torch.zeros(config.w_dim))
         self.register_buffer("spread", torch.eye(config.w_dim))
 

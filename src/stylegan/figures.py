@@ -24,7 +24,7 @@ from stylegan.files import atomic_file
 from stylegan.images import crop_padding, enlarge, from_uint8, grid, on_white, png_text, save_image, to_uint8
 from stylegan.networks.generator import Generator
 from stylegan.plots import WIDTH, entanglement, page, training
-from stylegan.recipe import Recipe, Seeds, opened, record_of_sheet, resolve
+from stylegan.recipe import Recipe, Seeds, opened, random_planes, record_of_sheet, resolve
 from stylegan.sampling import draw, mixing_table, noise_of_seeds, style_ranges
 
 if TYPE_CHECKING:
@@ -228,8 +228,8 @@ def noise_layers(generator: Generator, recipe: Recipe = USUAL) -> "Figure":
     }
     if recipe.noise in ("const", "none"):
         raise InputError("the figure noise-layers takes no --noise; it shows random noise, and none")
-    some, columns = resolve(replace(recipe.of((1967, 1555)), noise="random"), generator), []
-    w, planes = some.w, some.noise
+    recipe, columns = opened(replace(recipe.of((1967, 1555)), noise="random"), generator), []
+    w, planes = resolve(recipe, generator).w, random_planes(recipe, generator)
     for layers in chosen.values():
         columns.append(on_white(draw(generator, w, [plane * (i in layers) for i, plane in enumerate(planes)])))
     images = torch.stack(columns, dim=1)  # [N, 4, C, H, W]

@@ -26,6 +26,7 @@ from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Sampler, numbers_in_batches
 from stylegan.networks.generator import Generator
 from stylegan.recipe import Recipe, untruncated_w
+from stylegan.resolutions import resolutions
 from stylegan.sampling import coordinates, sample_w
 from stylegan.weights import fingerprint
 from stylegan.words import Clip, load_clip
@@ -270,7 +271,7 @@ def of_hyperplanes(generator: Generator, names: Sequence[str], found: Separabili
 
 def style_matrix(generator: Generator, layers: Sequence[int] | None = None) -> Tensor:
     """The affine maps from w to the styles (scales and biases) of the layers, one below the other: [rows, w_dim]."""
-    blocks = list(generator.synthesis.blocks.values())
+    blocks = [generator.synthesis.block(r) for r in resolutions(generator.config.resolution)]
     if generator.config.use_styles:
         dense = [epilogue.style.affine for block in blocks for epilogue in (block.layer0, block.layer1)]
     else:

@@ -9,12 +9,12 @@ from html import escape
 import numpy as np
 
 from stylegan.data.exclude import HEADER, escaped
-from stylegan.data.look import Facts, Finding, Proposal
+from stylegan.data.look import Facts, Finding, Kind, Proposal
 from stylegan.files import printable
 from stylegan.resolutions import resolutions
 
 MARK = '<meta name="generator" content="stylegan look">'
-TITLES = {
+TITLES: dict[Kind, str] = {
     "exact": "Exact duplicates",
     "near": "Near duplicates",
     "alike": "Much alike",

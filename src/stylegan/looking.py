@@ -19,7 +19,7 @@ from stylegan.data.workers import in_order, worker_count
 from stylegan.errors import InputError
 from stylegan.files import atomic_file, check_output, printable
 from stylegan.look_page import MARK, TITLES, page
-from stylegan.metrics.extractors import load_extractor
+from stylegan.metrics.extractors import MobileNetV2, load_mobilenet
 from stylegan.resolutions import check_resolution
 
 BATCH = 32  # pictures that the network looks at at once
@@ -140,7 +140,7 @@ def _looked_at(
 ) -> tuple[list[Facts], np.ndarray, list[tuple[str, str]]]:
     """What is measured of each picture, the features [N, F] of the bundled network, and (name, reason) of others."""
     side = next((side for most, side in PREVIEWS if len(items) <= most), SMALLEST_PREVIEW)
-    extractor = load_extractor("mobilenet-v2")
+    extractor = load_mobilenet()
     facts: list[Facts] = []
     unusable: list[tuple[str, str]] = []
     features, waiting = [], []
@@ -164,7 +164,7 @@ def _looked_at(
     return facts, np.concatenate(features) if features else np.empty((0, 0)), unusable
 
 
-def _features(extractor: torch.nn.Module, squares: list[np.ndarray]) -> np.ndarray:
+def _features(extractor: MobileNetV2, squares: list[np.ndarray]) -> np.ndarray:
     return extractor(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))[0].numpy()
 
 

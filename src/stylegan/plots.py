@@ -78,7 +78,7 @@ def entanglement(
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {"reals": [], "fakes": []}  # logits [n, 2], small images
 
     def look(images: Tensor) -> tuple[Tensor, Tensor]:
-        logits = judge(to_channels(images, judge.networks[0].config.channels))[:, columns]
+        logits = judge(to_channels(images, judge.channels))[:, columns]
         while images.shape[3] > 64:
             images = ops.downsample(images)
         return logits.cpu(), to_uint8(images).cpu()
@@ -144,7 +144,8 @@ def _drawn_panels(panels: Sequence[_Panel], attributes: Sequence[str]) -> "Figur
         axes = figure.subplots(2, len(panels), squeeze=False)
         for i, (title, points, scores, images) in enumerate(panels):
             x, y = scores[:, 0, None], scores[:, 1, None]
-            colors = (1 - y) * torch.lerp(*CORNERS[0], x) + y * torch.lerp(*CORNERS[1], x)
+            low_row, high_row = torch.lerp(CORNERS[:, :1], CORNERS[:, 1:], x)  # [N, 3] each
+            colors = torch.lerp(low_row, high_row, y)
             low, high = torch.quantile(points, torch.tensor([0.005, 0.995]), dim=0)
             (left, bottom), (right, top) = low.tolist(), high.tolist()
             axes[0, i].scatter(*points.T.numpy(), c=colors.numpy(), s=3, linewidths=0, rasterized=True)
@@ -176,7 +177,7 @@ def training(runs: Sequence[Path | str]) -> "Figure":
     """
     records = [(Path(run).name, _figures_of(Path(run))) for run in runs]
     measured = {name for _, record in records for name in record}
-    panels = [[name for name in ("fid", "kid") if name in measured][:1]]
+    panels: list[Sequence[str]] = [[name for name in ("fid", "kid") if name in measured][:1]]
     panels += [[name for name in ("ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend") if name in measured]]
     panels = [names for names in panels if names]
     if not panels:

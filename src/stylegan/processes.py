@@ -44,7 +44,7 @@ def start(device: torch.device, patience: timedelta | None = None) -> None:
             dist.init_process_group(_backend(device), timeout=patience)
             return
         number, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        store: dist.Store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         store = dist.PrefixStore(meeting(store, number, world, patience or MEET), store)
         dist.init_process_group(_backend(device), timeout=patience, store=store, rank=number, world_size=world)
 

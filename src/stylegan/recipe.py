@@ -110,7 +110,7 @@ class Recipe:
             raise InputError("give seeds or latents, not both")
         if self.noise_seed is not None and self.noise in ("const", "none"):
             raise InputError("noise_seed (--noise-seed) is for random noise; leave it or noise out")
-        if not all(0 <= seed < 2**32 for seed in self.seeds or ()):
+        if self.latents is None and not all(0 <= seed < 2**32 for seed in self.numbers):
             raise InputError("a seed is a whole number from 0 to 2**32 - 1")
         if self.latents is not None and self.mix != 1:
             raise InputError("mixing is for seeds; latents are drawn as they are")
@@ -183,14 +183,14 @@ def untruncated_w(recipe: Recipe, generator: Generator) -> Tensor:
 @torch.no_grad()
 def _untruncated(recipe: Recipe, generator: Generator, part: slice) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """w, z where there is one, labels."""
-    if recipe.is_w:
-        return recipe.latents[part].to(generator.w_avg.device), None, None
+    latents = recipe.latents[part] if isinstance(recipe.latents, Tensor) else None
+    if latents is not None and recipe.is_w:
+        return latents.to(generator.w_avg.device), None, None
     labels = sampling.labels_in_turn(generator, recipe.label, len(recipe))
     labels = None if labels is None else labels[part]
     if recipe.mix != 1:
         return sampling.w_of_crossed_seeds(generator, recipe.numbers[part], recipe.mix, labels), None, labels
-    z = recipe.latents
-    z = sampling.z_of_seeds(recipe.numbers[part], generator.config.z_dim) if z is None else z[part]
+    z = sampling.z_of_seeds(recipe.numbers[part], generator.config.z_dim) if latents is None else latents
     return sampling.w_of_z(generator, z, labels), z, labels
 
 
@@ -208,10 +208,15 @@ def _noise(recipe: Recipe, generator: Generator, part: slice) -> NoiseInput:
     if recipe.own_noise is not None and recipe.noise is None and recipe.noise_seed is None:
         own = recipe.own_noise
         return own if isinstance(own, str) else [plane[part].to(generator.w_avg) for plane in own]
+    return recipe.noise if recipe.noise in ("const", "none") else random_planes(recipe, generator, part)
+
+
+def random_planes(recipe: Recipe, generator: Generator, part: slice = slice(None)) -> list[Tensor]:
+    """Noise planes [N, 1, R, R], one for each layer, of the images' seeds, or of the noise seed."""
     seeds = recipe.numbers[part]
     if recipe.noise_seed is not None:
         seeds = [recipe.noise_seed] * len(seeds)
-    return sampling.noise_input(generator, recipe.noise or "random", seeds)
+    return sampling.noise_of_seeds(seeds, generator)
 
 
 @torch.no_grad()
@@ -296,7 +301,8 @@ def write_images(
     or fewer large ones. Raises InputError; what cannot be drawn leaves nothing.
     """
     folder, recipe = Path(folder), opened(recipe, generator)
-    names, first = iter(recipe.names), []
+    names = iter(recipe.names)
+    first: list[Tensor] = []
     made = records(recipe, generator, batch=batch, also=also) if metadata else iter([None] * len(recipe))
     bar = tqdm(total=len(recipe), unit="img", disable=None if progress and len(recipe) > batch else True)
     for images in batches(generator, recipe, batch=batch):
@@ -334,7 +340,7 @@ def records(
     shared = {**_shared(recipe, generator), "mix": recipe.mix, **(also or {})}
     classes = generator.config.label_count if recipe.label is None and not recipe.is_w else 0
     for i, number in enumerate(recipe.numbers):
-        part = {"seed" if recipe.latents is None else "latent": int(number)}
+        part: dict[str, Any] = {"seed" if recipe.latents is None else "latent": int(number)}
         if classes:
             part["class"] = i % classes
         kept = w[i] if w is not None else None
@@ -347,7 +353,7 @@ def records(
 
 def record_of_sheet(recipe: Recipe, generator: Generator, also: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """How several images in one picture, or a video, were made; `again.draw` draws by `given`, what was asked for."""
-    drawn = {} if recipe.seeds is None else {"seeds": list(map(int, recipe.seeds[:MOST_IN_A_SHEET]))}
+    drawn: dict[str, Any] = {} if recipe.seeds is None else {"seeds": list(map(int, recipe.seeds[:MOST_IN_A_SHEET]))}
     if recipe.latents is None and recipe.own_noise is None and len(recipe) <= MOST_IN_A_SHEET:
         given = {f.name: value for f in fields(recipe) if (value := getattr(recipe, f.name)) != f.default}
         drawn["given"] = given | ({"seeds": drawn["seeds"]} if drawn else {})

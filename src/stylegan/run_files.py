@@ -14,7 +14,7 @@ Kind = Literal["state", "model", "fakes"]
 RECORD = "files.txt"
 """Name of the record in the folder: the names of all such files that the run has written, one a line."""
 
-_ENDINGS: dict[Kind, str] = {"state": ".pt", "model": ".safetensors", "fakes": ".png"}
+_ENDINGS = {"state": ".pt", "model": ".safetensors", "fakes": ".png"}
 _NAME = re.compile(r"(state|model|fakes)-([0-9]{10}|[1-9][0-9]{10,})(\.[a-z]+)")
 _FIXED = {
     "run.json",

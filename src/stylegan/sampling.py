@@ -199,8 +199,8 @@ def through(points: Tensor, t: Tensor, path: Route) -> Tensor:
     along = (t - first).view(-1, *[1] * (points.ndim - 1)).to(points)
     if path == "linear":
         return lerp(a, b, along)
-    lengths = [point.norm(dim=-1, keepdim=True) for point in (a, b)]
-    return slerp(a, b, along) * lerp(*lengths, along)
+    length = lerp(a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True), along)
+    return slerp(a, b, along) * length
 
 
 def _cubic_loop(points: Tensor, t: Tensor) -> Tensor:
@@ -337,13 +337,13 @@ def read_latents(path: Path, model: Generator | None = None) -> tuple[str, Tenso
             return name if name in ("z", "w") else "", torch.from_numpy(_array(path))
         if path.suffix == ".safetensors":
             metadata, latents = read_tensors(path, "a file of latents", hint=hint)
-            if name := next((name for name in ("w", "z") if name in latents), None):
-                if name == "w" and model is not None:
+            if there := [name for name in ("w", "z") if name in latents]:
+                if there[0] == "w" and model is not None:
                     header = json.loads(metadata.get("stylegan", "{}"))
                     stored = header.get("fingerprint", "") if isinstance(header, dict) else ""
                     hint = "draw them with their own, or from a .npy file, which does not say whose they are"
                     check_fingerprint(stored, model, f"the w in {path} are", hint)
-                return name, latents[name]
+                return there[0], latents[there[0]]
             raise InputError(f"{path} holds {', '.join(latents) or 'nothing'}; the tensor must be named z or w")
     except FileNotFoundError:
         raise InputError(f"there is no file {path}; {hint}") from None

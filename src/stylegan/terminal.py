@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 from stylegan.errors import InputWarning
 
@@ -55,9 +55,9 @@ def _warnings_in_one_line() -> Iterator[None]:
     with warnings.catch_warnings():
         show = warnings.showwarning
 
-        def show_warning(message, category, *place) -> None:
+        def show_warning(message, category, *place: Any, **named: Any) -> None:
             if not issubclass(category, InputWarning):
-                show(message, category, *place)
+                show(message, category, *place, **named)
             elif is_first():
                 print(f"stylegan: warning: {message}", file=sys.stderr, flush=True)
 

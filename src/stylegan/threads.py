@@ -148,7 +148,8 @@ class Crowd:
     all of them, unless the user has said how to wait. Their number stays: results depend on it."""
 
     def __init__(self, read: Callable[[], Clocks | None] = read_clocks) -> None:
-        self._read, self._last, self._leave = read, read(), None
+        self._read, self._last = read, read()
+        self._leave: threading.Event | None = None
         self._may_change = not _user_decides(os.environ)
         self.notice = ""
 

@@ -92,6 +92,7 @@ def make(
     if kind == "paper" and config.grid is not None:
         raise InputError("the video paper takes no --grid")
     usual_grid = {"style-mixing": (4, 3), "paper": PAPER_GRID}.get(kind, (1, 1))
+    columns: int | None
     columns, rows = config.grid or usual_grid
     count = columns if kind == "style-mixing" else columns * rows
     recipe = recipes.opened(recipe.of(range(4 * count if kind in MOVING else count)), generator)
@@ -363,7 +364,7 @@ def write(
             marks.add_to_film(file.name, made)
 
 
-FORMATS = {
+FORMATS: dict[str, dict[str, Any]] = {
     ".mp4": {"codec": "libx264", "quality": 8, "output_params": ["-f", "mp4", "-movflags", "+faststart"]},
     ".gif": {
         "codec": "gif",

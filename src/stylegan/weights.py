@@ -230,8 +230,8 @@ def _load_safetensors(path: Path) -> Model:
         raw = build(Generator, config, part("g")) if part("g") else None
         discriminator = None
         if header["discriminator"]:
-            config = from_dict(DiscriminatorConfig, header["discriminator"], "discriminator.")
-            discriminator = build(Discriminator, config, part("d")) if part("d") else None
+            of_d = from_dict(DiscriminatorConfig, header["discriminator"], "discriminator.")
+            discriminator = build(Discriminator, of_d, part("d")) if part("d") else None
         if str(grown.resolution) not in generator.synthesis.blocks or not 0 <= grown.fade <= 1:
             raise InputError(f"its network cannot have grown to {grown.resolution} with a fade of {grown.fade}")
     except KeyError as error:

@@ -5,6 +5,7 @@ They are read as data; nothing is downloaded here.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,10 @@ LONGEST = 77  # tokens of a text
 class Clip(nn.Module):
     """A network that looks at images and reads texts: vectors [N, F] of length 1, near where they mean the same."""
 
-    def __init__(self, network: nn.Module, tokenizer, side: int = 224) -> None:
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: Any, tokenizer, side: int = 224) -> None:
         """network: with `get_image_features` and `get_text_features`, as transformers' CLIPModel. tokenizer: with
         `encode`, as that of tokenizers. side: height and width of the images that it takes."""
         super().__init__()

@@ -6,7 +6,9 @@ sigmoid(2 * logit) is the probability that the attribute is there.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -33,14 +35,13 @@ class AttributeClassifiers(nn.Module):
         super().__init__()
         self.names, self.name, self.checksum = list(names), name, checksum
         self.networks = nn.ModuleList(networks).eval().requires_grad_(False)
-        self.resolution = networks[0].config.resolution
+        self.resolution, self.channels = networks[0].config.resolution, networks[0].config.channels
 
     def check(self, generator: GeneratorConfig) -> None:
         """Raise InputError if a generator's images cannot be judged."""
-        channels = self.networks[0].config.channels
-        if generator.resolution < self.resolution or (channels != 3 and generator.channels != channels):
+        if generator.resolution < self.resolution or self.channels not in (3, generator.channels):
             raise InputError(
-                f"the classifiers want images of {self.resolution} x {self.resolution} or more with {channels} "
+                f"the classifiers want images of {self.resolution} x {self.resolution} or more with {self.channels} "
                 f"channels, the generator's are {generator.resolution} x {generator.resolution} with "
                 f"{generator.channels}; train some with: stylegan classifiers STORE FILE"
             )
@@ -49,7 +50,7 @@ class AttributeClassifiers(nn.Module):
         """Logits [N, A] of images [N, C, H, W] in [-1, 1], larger ones box-filtered to the classifiers' resolution."""
         while images.shape[3] > self.resolution:
             images = ops.downsample(images)
-        return torch.cat([network.outputs(images) for network in self.networks], dim=1)
+        return torch.cat([network.outputs(images) for network in cast(Iterable[Discriminator], self.networks)], dim=1)
 
 
 def save_classifiers(

@@ -65,7 +65,8 @@ def train_classifiers(
     """
     config = config or ClassifierConfig()
     store, device = open_store(data), pick_device(config.device)
-    if store.attributes is None:
+    attributes = store.attributes
+    if attributes is None:
         raise InputError(f"{data} has no attributes to learn; prepare portraits, or a source with attributes")
     train_count = store.count - max(1, round(store.count * config.held_out))
     if train_count < config.batch_size:
@@ -81,13 +82,13 @@ def train_classifiers(
     parts = [slice(i, i + 1) for i in range(count)] if config.separate else [slice(0, count)]
     images = ImageReader(store, _resolution(config, store))
     with tqdm(total=round(config.kimg * 1000) * len(parts), unit="img", disable=None if progress else True) as bar:
-        networks = [_trained(config, store, images, part, train_count, device, bar) for part in parts]
+        networks = [_trained(config, store, images, attributes[:, part], train_count, device, bar) for part in parts]
 
     each = ", one network an attribute" if config.separate else ""
     notes = f"trained on {store.path.name} ({store.content_hash[:16]}), {config.kimg:g} kimg{each}"
     classifiers = AttributeClassifiers(list(store.attribute_names), networks)
     save_classifiers(path, classifiers, half=config.half, notes=notes)
-    return _accuracies(classifiers, store, images, range(train_count, store.count), device)
+    return _accuracies(classifiers, attributes, images, range(train_count, store.count), device)
 
 
 def _resolution(config: ClassifierConfig, store: Store) -> int:
@@ -99,13 +100,16 @@ def _trained(
     config: ClassifierConfig,
     store: Store,
     images: ImageReader,
-    part: slice,
+    values: np.ndarray,
     train_count: int,
     device: torch.device,
     bar: tqdm,
 ) -> Discriminator:
-    """A network that has learned some of the attributes, one output for each. images: all of the store's."""
-    attributes = torch.tensor(store.attributes[:, part])
+    """A network that has learned some of the attributes, one output for each.
+
+    images: all of the store's. values: of those attributes, bool [N, A].
+    """
+    attributes = torch.tensor(values)
     network = Discriminator(
         DiscriminatorConfig(
             resolution=_resolution(config, store),
@@ -145,11 +149,11 @@ def _batch(images: ImageReader, index: np.ndarray, device: torch.device) -> Tens
 
 @torch.no_grad()
 def _accuracies(
-    classifiers: AttributeClassifiers, store: Store, images: ImageReader, held_out: range, device: torch.device
+    classifiers: AttributeClassifiers, values: np.ndarray, images: ImageReader, held_out: range, device: torch.device
 ) -> dict[str, float]:
-    hits = torch.zeros(len(store.attribute_names))
+    hits = torch.zeros(len(classifiers.names))
     for start in range(held_out.start, held_out.stop, 100):
         index = np.arange(start, min(start + 100, held_out.stop))
         found = classifiers(_batch(images, index, device)).cpu() > 0
-        hits += (found == torch.tensor(store.attributes[index])).sum(dim=0)
-    return dict(zip(store.attribute_names, (hits / len(held_out)).tolist(), strict=True))
+        hits += (found == torch.tensor(values[index])).sum(dim=0)
+    return dict(zip(classifiers.names, (hits / len(held_out)).tolist(), strict=True))

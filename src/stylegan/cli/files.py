@@ -65,7 +65,7 @@ def import_(
     if classifiers:
         found = load_classifiers(file)
         save_classifiers(out, found, notes=f"read from {file.name}; {license_ or ''}".removesuffix("; "))
-        words = ("evaluate", "MODEL", "--metrics", "ls", "--classifiers", out)
+        words: tuple[Path | str, ...] = ("evaluate", "MODEL", "--metrics", "ls", "--classifiers", out)
     else:
         model = weights.load_model(file)
         told = {name: text for name, text in (("data", data), ("licence", license_)) if text}

@@ -100,7 +100,7 @@ def crop(image: Image.Image, square: Square, resolution: int) -> Image.Image:
     image, square = image.reduce(shrink), Square(square.center / shrink, square.right / shrink)
     low = np.floor(square.corners.min(axis=0)).astype(int) - 2
     high = np.ceil(square.corners.max(axis=0)).astype(int) + 2
-    image = _cut(image, *low, *high, blur=0.02 * square.side)
+    image = _cut(image, low, high, blur=0.02 * square.side)
 
     # turned at 4 times the resolution, bilinear, and reduced to it
     size = 4 * resolution
@@ -109,8 +109,10 @@ def crop(image: Image.Image, square: Square, resolution: int) -> Image.Image:
     return image.transform((size, size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR).reduce(4)
 
 
-def _cut(image: Image.Image, left: int, top: int, right: int, bottom: int, blur: float) -> Image.Image:
-    """A rectangle of an image. Beyond its borders it goes on mirrored, and the farther out, the more blurred."""
+def _cut(image: Image.Image, low: np.ndarray, high: np.ndarray, blur: float) -> Image.Image:
+    """The rectangle of an image between two corners (x, y), whole numbers. Beyond its borders the image goes on
+    mirrored, and the farther out, the more blurred."""
+    (left, top), (right, bottom) = low.tolist(), high.tolist()
     inside = max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height)
     beyond = (inside[0] - left, right - inside[2]), (inside[1] - top, bottom - inside[3])
     part = image.crop(inside)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -28,7 +28,7 @@ class Chosen:
     source: Source
     left_out: list[tuple[str, str]]
     """(name, reason) of the others, sorted by name."""
-    record: dict = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
     """What a store's `made` says of it."""
     remarks: list[str] = field(default_factory=list)
 
@@ -39,7 +39,8 @@ def choose(source: Source, excluded: Path | None, drop_duplicates: bool, workers
     Raises InputError for a list that is none, or is not this source's.
     """
     left_out: list[tuple[str, str]] = []
-    record, remarks = {}, []
+    record: dict[str, Any] = {}
+    remarks: list[str] = []
     if excluded is not None:
         source, taken_out, absent = exclude.apply(source, excluded)
         record["excluded"] = dict(taken_out[:MOST_RECORDED])

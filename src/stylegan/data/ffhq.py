@@ -115,7 +115,8 @@ def _in_a_line(text: str) -> str:
 
 def credits_of(source: Source, names: Iterable[str]) -> bytes:
     """The text of CREDITS.txt for some of a source's images: who took them, and what may be done with them."""
-    lines, licenses = [], Counter()
+    lines: list[str] = []
+    licenses: Counter[str] = Counter()
     for name in sorted(names):
         author, license_, license_url, title, url = source.credits.get(name, ("", "", "", "", ""))
         licenses[license_ or "not known"] += 1

@@ -145,8 +145,8 @@ def _padding(image: Image.Image, resolution: int, pad: str | None) -> Image.Imag
         return Image.fromarray(np.pad(pixels, beside + ((0, 0),) * (pixels.ndim - 2), mode="edge"))
     if pad == "blur":
         side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
+        x, y = (image.width - side) / 2, (image.height - side) / 2
+        box = (x, y, x + side, y + side)
         ground = image.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box)
         return ground.filter(ImageFilter.GaussianBlur(resolution / 20))
     return Image.new(image.mode, (resolution, resolution), ImageColor.getcolor(pad, image.mode))

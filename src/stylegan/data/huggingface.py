@@ -83,7 +83,7 @@ def fetch(
             else:
                 if file.tell() + len(data) > most:
                     raise InputError(
-                        f"{source} unpacks to more than {most >> 20} MiB, far more than its size: leave it out"
+                        f"{source} unpacks to more than {most / 2**20:.0f} MiB, far more than its size: leave it out"
                     )
                 items.append(SliceItem(item_name, str(path), file.tell(), len(data)))
                 labels.append(label)
@@ -113,7 +113,7 @@ def bound_memory(more: int) -> None:
     if system() == "linux" and status.exists():
         import resource
 
-        used = int(re.search(r"VmData:\s+(\d+) kB", status.read_text())[1]) * 1024
+        used = int(re.findall(r"VmData:\s+(\d+) kB", status.read_text())[0]) * 1024
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         limit = used + more if hard == resource.RLIM_INFINITY else min(used + more, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

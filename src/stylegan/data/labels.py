@@ -42,24 +42,28 @@ def with_labels(
     `others` are labels of images that are not there; theirs are classes too. Raises InputError for labels that are no
     classes.
     """
-    values = set()
+    of_numbers, of_names = set(), set()
     for label in (*labels, *others):
-        if isinstance(label, bool) or not isinstance(label, int | str | None):
+        if isinstance(label, int) and not isinstance(label, bool):
+            of_numbers.add(label)
+        elif isinstance(label, str):
+            of_names.add(label)
+        elif label is not None:
             raise InputError(f"{where} gives an image the label {label!r:.100}; labels are class numbers or names")
-        if label is not None:
-            values.add(label)
-    if all(isinstance(value, int) for value in values):
-        worst = min(values, default=0) if min(values, default=0) < 0 else max(values, default=0)
-        if not 0 <= worst <= MAX_CLASS_NUMBER:
-            raise InputError(f"{where} has the class number {worst}; they go from 0 to {MAX_CLASS_NUMBER}")
-        first = 1 if values and min(values) == 1 else 0  # counted from 1: there is no class 0
-        names = tuple(str(number) for number in range(first, worst + 1))
-        numbers = {number: number - first for number in values}
-    elif all(isinstance(value, str) for value in values):
-        names = tuple(sorted(values, key=_in_order))
+    if of_numbers and of_names:
+        raise InputError(f"{where} mixes class numbers and class names; use one of the two")
+    numbers: dict[object, int]
+    if of_names:
+        names = tuple(sorted(of_names, key=_in_order))
         numbers = {name: number for number, name in enumerate(names)}
     else:
-        raise InputError(f"{where} mixes class numbers and class names; use one of the two")
+        lowest, highest = min(of_numbers, default=0), max(of_numbers, default=0)
+        if not 0 <= lowest <= highest <= MAX_CLASS_NUMBER:
+            worst = lowest if lowest < 0 else highest
+            raise InputError(f"{where} has the class number {worst}; they go from 0 to {MAX_CLASS_NUMBER}")
+        first = 1 if lowest == 1 else 0  # counted from 1: there is no class 0
+        names = tuple(str(number) for number in range(first, highest + 1))
+        numbers = {number: number - first for number in of_numbers}
     pairs = list(zip(source.items, labels, strict=True))
     return replace(
         source,
@@ -278,10 +282,11 @@ def with_attributes(source: Source, *, every_column: bool = True) -> Source:
         keys = {PurePosixPath(item.name): PurePosixPath(item.name).stem for item in source.items}
     else:
         originals = _index_table(index, f"{index_path} in {source.name}")
-        keys = {PurePosixPath(item.name): originals.get(_number(item.name)) for item in source.items}
+        keys = {PurePosixPath(item.name): originals.get(_number(item.name), "") for item in source.items}
 
     aligned = {name for name in keys if any(part.startswith("img_align_celeba") for part in name.parts)}
-    kept, found, rejected, seen = [], [], [], {}
+    kept, found, rejected = [], [], []
+    seen: dict[int, str] = {}
     for i, item in enumerate(source.items):
         name = PurePosixPath(item.name)
         if aligned and name not in aligned:
@@ -379,7 +384,7 @@ def _attribute_table(content: bytes, where: str) -> tuple[tuple[str, ...], dict[
         del lines[0]
     names = tuple(name for name in lines[0].split() if name != "image_id") if lines else ()
     rows: dict[str, int] = {}
-    values = []
+    values: list[np.ndarray] = []
     for line in filter(str.strip, lines[1:]):
         image, *signs = line.split()
         if len(signs) != len(names) or not {"1", "-1", "0"}.issuperset(signs):
@@ -403,7 +408,7 @@ def _index_table(content: bytes, where: str) -> dict[int, str]:
         raise InputError(f"{where} is no table with the columns idx and orig_file; fetch it again") from error
 
 
-def _number(name: str) -> int | None:
-    """The number at the end of a file's name: 7 of images/imgHQ00007.png."""
+def _number(name: str) -> int:
+    """The number at the end of a file's name: 7 of images/imgHQ00007.png; -1 where there is none."""
     digits = re.search(r"[0-9]{1,9}$", PurePosixPath(name).stem)
-    return int(digits[0]) if digits else None
+    return int(digits[0]) if digits else -1

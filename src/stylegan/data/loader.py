@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from functools import lru_cache
 from typing import TypeVar
 
@@ -67,7 +67,7 @@ def to_reals(images: Tensor, fade: ops.Fade = 0.0) -> Tensor:
     return reals
 
 
-def prefetch(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     """Iterate in a background thread, `depth` items ahead; errors arrive where the item would have."""
     ready: queue.Queue = queue.Queue(maxsize=depth)
     stop = threading.Event()

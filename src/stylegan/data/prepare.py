@@ -109,7 +109,7 @@ def prepare(
             align.check()
         chosen = choose(listing, config.exclude, config.drop_duplicates, config.workers, progress)
         resolution, why = _resolution(chosen.source, config)
-        written = _write_store(chosen, source, store, replace(config, resolution=resolution), progress)
+        written = _write_store(chosen, source, store, config, resolution, progress)
     skipped = sorted(written.skipped)
     total = written.count + written.held_out_count + len(skipped)
     remarks = [*why, *chosen.remarks, *summary(skipped, total, resolution, config.fit)]
@@ -142,10 +142,10 @@ def _opened(source: Path | str, store: Path | str, config: PrepareConfig, progre
     place = next(folder for folder in Path(store).resolve().parents if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".stylegan-fetch-", dir=place) as scratch:
         fetch = _Fetch(Path(scratch), classes == "auto", config.limit, config.seed, progress)
-        listing = fetch(source) if huggingface.is_on_hub(source) else _fetch_apart(fetch, source)
-        if isinstance(listing, str):
-            raise InputError(listing)
-        yield _labeled(listing, source, config) if from_table else labels.described(listing)
+        fetched = fetch(source) if huggingface.is_on_hub(source) else _fetch_apart(fetch, source)
+        if isinstance(fetched, str):
+            raise InputError(fetched)
+        yield _labeled(fetched, source, config) if from_table else labels.described(fetched)
 
 
 def _labeled(listing: Source, source: Path | str, config: PrepareConfig) -> Source:
@@ -191,7 +191,7 @@ class _Written:
 
 
 def _write_store(
-    chosen: Chosen, source: Path | str, store: Path | str, config: PrepareConfig, progress: bool
+    chosen: Chosen, source: Path | str, store: Path | str, config: PrepareConfig, resolution: int, progress: bool
 ) -> _Written:
     """Decode the images and write the store."""
     listing = chosen.source
@@ -210,7 +210,7 @@ def _write_store(
         **chosen.record,
         "stylegan_version": __version__,
     }
-    order = np.random.RandomState(config.seed).permutation(len(listing.items))
+    order = np.random.RandomState(config.seed).permutation(len(listing.items)).tolist()
     held_out = _held_out(config.hold_out, [item.name for item in listing.items], source)
     if config.own_split:
         if not listing.validation:
@@ -221,19 +221,20 @@ def _write_store(
         order = sorted(order, key=lambda i: i not in held_out)  # first, as a limit ends the rest
     items = [listing.items[i] for i in order]
     workers = worker_count(config.workers, len(items))
-    image_bytes = config.resolution**2 * config.channels
+    image_bytes = resolution**2 * config.channels
     total = len(items) if config.limit is None else min(len(items), len(held_out) + config.limit)
+    fitting = Fitting(resolution, config.fit, config.channels, config.allow_upscale, config.pad)
     kept = Kept()
     with (
         StoreWriter(
             store,
-            config.resolution,
+            resolution,
             config.channels,
             made=made,
             label_names=listing.label_names,
             attribute_names=listing.attribute_names,
         ) as writer,
-        contextlib.closing(in_order(_Prepare(_fitting(config)), items, workers, image_bytes)) as results,
+        contextlib.closing(in_order(_Prepare(fitting), items, workers, image_bytes)) as results,
         tqdm(total=total, unit="image", desc="prepare", disable=None if progress else True) as bar,
     ):
         for i, item, result in zip(order, items, results, strict=False):
@@ -259,7 +260,7 @@ def _write_store(
         if config.strict and skipped:
             raise _refusal(source, skipped)
         if writer.count == 0:
-            ways = " ".join(summary(skipped, len(skipped), config.resolution, config.fit))
+            ways = " ".join(summary(skipped, len(skipped), resolution, config.fit))
             raise InputError(f"{source} holds no usable image: {_list(skipped)}; {ways.rstrip('.')}")
         if held_out and not writer.held_out_count:
             raise InputError(f"none of the images to hold out can be used ({_list(skipped)}); hold out more")
@@ -321,10 +322,6 @@ def prepare_portraits(
     seconds = time.perf_counter() - start
     held_out_count = writer.held_out_count
     return PrepareReport(Path(store), resolution, writer.count, [], seconds, held_out_count=held_out_count)
-
-
-def _fitting(config: PrepareConfig) -> Fitting:
-    return Fitting(config.resolution, config.fit, config.channels, config.allow_upscale, config.pad)
 
 
 def _check_config(config: PrepareConfig) -> None:

@@ -15,11 +15,6 @@ from typing import Any
 
 import numpy as np
 
-try:
-    import google_crc32c
-except ImportError:
-    google_crc32c = None
-
 from stylegan.data.items import MAX_FILE_BYTES, Source, Unusable, first_reasons, too_large
 from stylegan.errors import InputError
 
@@ -43,7 +38,8 @@ def read(paths: Sequence[Path], *, with_labels: bool) -> Source:
     path = files[max(files)]
     rejected: list[tuple[str, str]] = []
     items = list(_list_records(path, rejected))
-    labels, label_names = None, ()
+    labels: list[int] | None = None
+    label_names: tuple[str, ...] = ()
     label_file = path.with_name(f"{name}-rxx.labels")
     if with_labels and items and label_file.is_file():
         one_hot = _read_labels(label_file)
@@ -193,6 +189,7 @@ def _integers(feature: memoryview) -> list[int]:
 def _fields(message: memoryview, wanted: int) -> Iterator[tuple[int, Any]]:
     """(wire type, value) of a protocol buffer message's fields of one number. Raises ValueError or IndexError."""
     position = 0
+    value: int | memoryview
     while position < len(message):
         tag, position = _varint(message, position)
         wire_type = tag & 7
@@ -245,7 +242,11 @@ def crc32c_reference(data: bytes) -> int:
 
 def crc32c(data: bytes) -> int:
     """CRC-32C, by google-crc32c where it is installed (`stylegan[data]`), which is far faster."""
-    return crc32c_in_parts(data) if google_crc32c is None else google_crc32c.value(data)
+    try:
+        import google_crc32c
+    except ImportError:
+        return crc32c_in_parts(data)
+    return google_crc32c.value(data)
 
 
 def crc32c_in_parts(data: bytes) -> int:

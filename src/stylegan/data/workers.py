@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 Task = TypeVar("Task")
@@ -24,7 +24,9 @@ def worker_count(requested: int | None, tasks: int) -> int:
     return max(1, min(requested, tasks // 16))
 
 
-def in_order(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, result_bytes: int) -> Iterator[Result]:
+def in_order(
+    job: Callable[[Task], Result], tasks: Sequence[Task], workers: int, result_bytes: int
+) -> Generator[Result, None, None]:
     """Yield job(task) for every task, in order, computed by `workers` processes (1: by this one).
 
     Only a bounded number of tasks is begun before their results are wanted, so memory stays bounded too:
@@ -46,9 +48,8 @@ def in_order(job: Callable[[Task], Result], tasks: Sequence[Task], workers: int,
                 connection.send(chunks[begun])
                 running[connection] = begun
                 begun += 1
-            for connection in multiprocessing.connection.wait(
-                list(running), timeout=0 if yielded in finished else None
-            ):
+            ready = multiprocessing.connection.wait(list(running), timeout=0 if yielded in finished else None)
+            for connection in running.keys() & ready:
                 finished[running.pop(connection)] = connection.recv()
                 idle.append(connection)
             if yielded in finished:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -102,7 +102,7 @@ class _Array(pickles.Built):
                 raise InputError("it has an array that does not consist of shape, type and numbers")
 
 
-def _array_of(data: bytes | str, dtype: _DType, shape: tuple, order: str) -> np.ndarray:
+def _array_of(data: bytes | str, dtype: _DType, shape: tuple, order: Literal["C", "F"]) -> np.ndarray:
     """The array, in place. Its shape must be that of the data, so none is larger than the file."""
     data = data.encode("latin1") if isinstance(data, str) else data  # Python 2's
     if len(shape) > 8 or not all(type(size) is int and size >= 0 for size in shape):

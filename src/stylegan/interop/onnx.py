@@ -57,8 +57,8 @@ def export(
         import onnx
         import onnxruntime  # noqa: F401  (for _tried)
         import onnxscript.optimizer  # noqa: F401  (for _onnx_model)
-    except ImportError as error:
-        raise InputError(f"ONNX files need {error.name}: pip install 'stylegan[onnx]'") from None
+    except ImportError as missing:
+        raise InputError(f"ONNX files need {missing.name}: pip install 'stylegan[onnx]'") from None
     if part not in get_args(Part):
         raise InputError(f"part is {part}; use one of: {', '.join(get_args(Part))}")
     if cutoff is not None and (cutoff < 0 or part == "synthesis"):

@@ -4,13 +4,13 @@ Inception-v3 and the VGG16 distance are torch-fidelity's. Their weights are file
 cache; those of MobileNetV2 come with the package. Nothing here downloads anything.
 """
 
-import contextlib
 import json
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
@@ -136,25 +136,35 @@ def load_extractor(text: str) -> Extractor:
                 stacklevel=2,
             )
     architecture, _, file = text.partition("=")
-    if text == "mobilenet-v2":
-        file = str(MOBILENET)
-    if architecture == "inception" and not file:
-        (path,) = fetched("inception")
-        return InceptionV3(torch.load(path, map_location="cpu", weights_only=True), checksum_of([path])).eval()
-    if architecture not in ("inception", "mobilenet-v2") or not file:
+    if architecture == "mobilenet-v2":
+        return load_mobilenet(Path(file) if file else MOBILENET)
+    if architecture != "inception":
         raise InputError(
             f"the extractor {text!r} is unknown; use auto, inception, mobilenet-v2, inception=FILE.safetensors or "
             "mobilenet-v2=FILE.safetensors"
         )
-    path = Path(file)
-    try:
-        header, weights = read_tensors(path, f"a file with the weights of {architecture}")
-        checksum = checksum_of([path])
-        if architecture == "inception":
-            return InceptionV3(weights, checksum).eval()
-        network = MobileNetV2(weights, json.loads(header["ops"]), checksum).eval()
+    if not file:
+        (path,) = fetched("inception")
+        return InceptionV3(torch.load(path, map_location="cpu", weights_only=True), checksum_of([path])).eval()
+    with _reading(Path(file), architecture):
+        weights = read_tensors(Path(file), f"a file with the weights of {architecture}")[1]
+        return InceptionV3(weights, checksum_of([Path(file)])).eval()
+
+
+def load_mobilenet(path: Path = MOBILENET) -> MobileNetV2:
+    """The MobileNetV2 of a file, by default the bundled one. Raises InputError as `load_extractor`."""
+    with _reading(path, "mobilenet-v2"):
+        header, weights = read_tensors(path, "a file with the weights of mobilenet-v2")
+        network = MobileNetV2(weights, json.loads(header["ops"]), checksum_of([path])).eval()
         network.features(torch.zeros(1, 3, 224, 224))  # fails here where operations and weights do not fit
         return network
+
+
+@contextmanager
+def _reading(path: Path, architecture: str) -> Iterator[None]:
+    """Inside, what goes wrong because of a file's content is an InputError."""
+    try:
+        yield
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError) or "allocate memory" in str(error):  # which says nothing about the file
             raise
@@ -220,10 +230,11 @@ def load_distance(text: str, *, side: int = 224) -> Distance:
     """
     if text == "lpips":
         paths = fetched("lpips")
-        states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
-        return LPIPS(*states, checksum_of(paths)).eval()
-    if text.partition("=")[0] == "mobilenet-v2":
-        return FeatureDistance(load_extractor(text), side).eval()
+        vgg16, linear = (torch.load(path, map_location="cpu", weights_only=True) for path in paths)
+        return LPIPS(vgg16, linear, checksum_of(paths)).eval()
+    name, _, file = text.partition("=")
+    if name == "mobilenet-v2":
+        return FeatureDistance(load_mobilenet(Path(file) if file else MOBILENET), side).eval()
     raise InputError(f"the distance {text!r} is unknown; use lpips, mobilenet-v2 or mobilenet-v2=FILE.safetensors")
 
 
@@ -239,7 +250,7 @@ def _import_fidelity(module: Literal["feature_extractor_inceptionv3", "sample_si
         ) from None
 
 
-@contextlib.contextmanager
+@contextmanager
 def _hub_files(states: dict[str, dict[str, Tensor]]) -> Iterator[None]:
     """Let torch.hub find these weights as if it had downloaded them, and nothing else."""
     before, folder = torch.hub.get_dir(), Path(tempfile.mkdtemp())

@@ -6,7 +6,7 @@ A new metric is one function beside the others and one entry of `METRICS`.
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +27,7 @@ from stylegan.metrics.path_length import EPSILON, mean_without_outliers, path_le
 from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Images, Sampler
 from stylegan.metrics.subject import Pictures, Which, is_store, open_images
-from stylegan.networks.generator import Generator
+from stylegan.networks.generator import Generator, NoiseInput
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ class Evaluation:
         """generator or images: what is measured. data: the reals, a store (or other images)."""
         self.config, self.device, self.generator, self.progress = config, device, generator, progress
         self.data = data
-        self._fakes, self._features = images, {}
+        self._fakes = images
+        self._features: dict[tuple[str, int], Any] = {}
         self.wants_hyperplanes = False
         """Measure separability even where the record has its score, for the sake of `separability`."""
         self.pictures: dict[str, Image.Image] = {}
@@ -140,15 +141,13 @@ class Evaluation:
     @cached_property
     def reals(self) -> Images:
         """A store's at the size of what is measured, where it has that."""
-        size = self.size
-        level = size[0] if size and size[0] == size[1] else None
-        return open_images(self._need_data(), self.config.reals, mirror=bool(self.config.mirror), resolution=level)
+        mirror = bool(self.config.mirror)
+        return open_images(self._need_data(), self.config.reals, mirror=mirror, resolution=self._level)
 
     @cached_property
     def training(self) -> Images:
         """The images that were trained on, as they are."""
-        level = self.size[0] if self.size and self.size[0] == self.size[1] else None
-        return open_images(self._need_data(), "training", resolution=level)
+        return open_images(self._need_data(), "training", resolution=self._level)
 
     @cached_property
     def held_out(self) -> Images | None:
@@ -156,15 +155,20 @@ class Evaluation:
         data = self._need_data()
         if not isinstance(data, Path | str) or not is_store(data) or not open_store(data).held_out_count:
             return None
-        level = self.size[0] if self.size and self.size[0] == self.size[1] else None
-        return open_images(data, "held-out", resolution=level)
+        return open_images(data, "held-out", resolution=self._level)
 
     @property
-    def size(self) -> tuple[int, int] | None:
+    def size(self) -> tuple[int, int]:
         """Height and width of what is measured."""
         if self.generator is None:
             return self.fakes.size
         return (self.generator.config.resolution, self.generator.config.resolution)
+
+    @property
+    def _level(self) -> int | None:
+        """The resolution at which a store's images are compared with what is measured; None for the store's own."""
+        height, width = self.size
+        return height if height == width else None
 
     @property
     def draws_labels_of_data(self) -> bool:
@@ -273,6 +277,9 @@ def perceptual_path_length(
     """Perceptual path length (section 4.1): eq. 2 in Z, eq. 3 in W; along the whole path, or at its start alone."""
     sampler, config = evaluation.sampler, evaluation.config
 
+    def images_of(w: Tensor, noise: NoiseInput) -> Tensor:
+        return stream.to_rgb(sampler.synthesize(w, noise))
+
     def parts() -> Iterator[tuple[np.ndarray, Tensor]]:
         for numbers in evaluation.in_batches(count, f"ppl_{space}{sampling}"):
             label, noise = sampler.label(numbers), sampler.noise(numbers) if config.noise == "random" else "const"
@@ -282,8 +289,8 @@ def perceptual_path_length(
             if sampling == "full":
                 t = sampler.uniform(numbers, "t")
             found = path_length(
-                lambda z, label=label: sampler.generator.mapping(z, label),
-                lambda w, noise=noise: stream.to_rgb(sampler.synthesize(w, noise)),
+                partial(sampler.generator.mapping, labels=label),
+                partial(images_of, noise=noise),
                 evaluation.distance,
                 sampler.z(numbers, "first z"),
                 sampler.z(numbers, "second z"),
@@ -321,7 +328,7 @@ def latents_and_logits(
 
     batches: the numbers that this process draws.
     """
-    config, channels = sampler.generator.config, classifiers.networks[0].config.channels
+    config, channels = sampler.generator.config, classifiers.channels
     widths = [config.z_dim, config.w_dim, len(classifiers.names)]
 
     def parts() -> Iterator[tuple[np.ndarray, Tensor]]:

@@ -37,8 +37,8 @@ class Images:
     count: int | None
     """Number of images; None for a generator, which has no end."""
     batch: Callable[[np.ndarray], Tensor]
-    size: tuple[int, int] | None = None
-    """Height and width in pixels, of the first of them where they differ; None for a generator."""
+    size: tuple[int, int]
+    """Height and width in pixels, of the first of them where they differ."""
 
 
 class Sampler:
@@ -105,7 +105,8 @@ class Sampler:
 
 def images_of_generator(sampler: Sampler) -> Images:
     """Images of a generator, without end."""
-    return Images("generator", "", None, lambda numbers: to_uint8(sampler.draw(numbers)))
+    side = sampler.generator.config.resolution
+    return Images("generator", "", None, lambda numbers: to_uint8(sampler.draw(numbers)), (side, side))
 
 
 def to_rgb(images: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
@@ -150,6 +150,14 @@ class Discriminator(nn.Module):
         self.compute_dtype: torch.dtype | None = None
         """Type of the activations from fromRGB to 8 x 8, bfloat16 say; None for that of the weights."""
 
+    def block(self, resolution: int) -> DiscriminatorBlock:
+        """The block of a resolution from 8 x 8 on."""
+        return cast(DiscriminatorBlock, self.blocks[str(resolution)])
+
+    def from_rgb(self, resolution: int) -> Conv:
+        """The fromRGB of a resolution."""
+        return cast(DiscriminatorBlock | DiscriminatorEpilogue, self.blocks[str(resolution)]).from_rgb
+
     def forward(self, images: Tensor, labels: Tensor | None = None, *, fade: ops.Fade = 0.0) -> Tensor:
         """Score images.
 
@@ -174,17 +182,17 @@ class Discriminator(nn.Module):
         images = images.detach().to(self.compute_dtype or exact, memory_format=torch.channels_last)
 
         # forward, as in `outputs`; what the way back needs is kept
-        x = y = activate(self.blocks[str(resolution)].from_rgb(images), activation)
+        x = y = activate(self.from_rgb(resolution)(images), activation)
         kept: list[tuple[Tensor, ...]] = []
         for r in reversed(resolutions(resolution, 8)):
             if r >= self.recompute_from:
                 kept.append((x,))
-                x = run_block(self.blocks[str(r)], True, x)
+                x = run_block(self.block(r), True, x)
             else:
-                x, *activations = self.blocks[str(r)].layers(x)
+                x, *activations = self.block(r).layers(x)
                 kept.append(tuple(activations))
             if r == resolution and ops.is_fading(fade):
-                coarse = activate(self.blocks[str(r // 2)].from_rgb(ops.downsample(images)), activation)
+                coarse = activate(self.from_rgb(r // 2)(ops.downsample(images)), activation)
                 x = ops.fade_in(x, coarse, fade)
 
         # the epilogue, small and not piecewise linear, is left to autograd
@@ -196,14 +204,14 @@ class Discriminator(nn.Module):
         # back
         through_coarse = None
         for r in resolutions(resolution, 8):
-            block, of_block = self.blocks[str(r)], kept.pop()
+            block, of_block = self.block(r), kept.pop()
             if r == resolution and ops.is_fading(fade):
                 below = through_activation(ops.times(g, fade), coarse, activation)
-                below = self.blocks[str(r // 2)].from_rgb.gradient(below)
+                below = self.from_rgb(r // 2).gradient(below)
                 through_coarse, g = ops.upsample(below) / 4, ops.times(g, 1 - fade)
             recompute = r >= self.recompute_from
             g = run_block(block.gradient_from, True, *of_block, g) if recompute else block.gradient(g, *of_block)
-        g = self.blocks[str(resolution)].from_rgb.gradient(through_activation(g, y, activation))
+        g = self.from_rgb(resolution).gradient(through_activation(g, y, activation))
         return scores, (g if through_coarse is None else g + through_coarse).to(exact)
 
     def scores_and_gradients_reference(
@@ -223,11 +231,11 @@ class Discriminator(nn.Module):
         images = images.to(self.compute_dtype or exact, memory_format=torch.channels_last)
         resolution, activation = images.shape[3], self.config.activation
 
-        x = activate(self.blocks[str(resolution)].from_rgb(images), activation)
+        x = activate(self.from_rgb(resolution)(images), activation)
         for r in reversed(resolutions(resolution, 8)):
-            x = run_block(self.blocks[str(r)], r >= self.recompute_from, x)
+            x = run_block(self.block(r), r >= self.recompute_from, x)
             if r == resolution and ops.is_fading(fade):
-                coarse = self.blocks[str(r // 2)].from_rgb(ops.downsample(images))
+                coarse = self.from_rgb(r // 2)(ops.downsample(images))
                 x = ops.fade_in(x, activate(coarse, activation), fade)
         return self.blocks["4"](x.to(exact))
 

@@ -8,7 +8,7 @@ layers the "traditional 8" of table 4.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -191,17 +191,19 @@ class LayerEpilogue(nn.Module):
     def __init__(self, config: GeneratorConfig, maps: int) -> None:
         super().__init__()
         self.config = config
-        self.noise = Noise(maps) if config.use_noise else None
+        if config.use_noise:
+            self.noise = Noise(maps)
         self.bias = nn.Parameter(torch.zeros(maps))
-        self.style = Style(config.w_dim, maps, equalized=config.equalized) if config.use_styles else None
+        if config.use_styles:
+            self.style = Style(config.w_dim, maps, equalized=config.equalized)
 
     def forward(self, x: Tensor, w: Tensor, plane: Tensor | None) -> Tensor:
         """x [N, C, H, W], which is overwritten, w [N, w_dim], plane [N or 1, 1, H, W] or None -> [N, C, H, W]"""
-        plane, strength = (None, None) if self.noise is None else (plane, self.noise.strength)
-        x = activate(ops.add_noise_and_bias(x, plane, strength, self.bias), self.config.activation)
+        noise = None if plane is None else (plane, self.noise.strength)
+        x = activate(ops.add_noise_and_bias(x, noise, self.bias), self.config.activation)
         if self.config.use_pixel_norm:
             x = ops.pixel_norm(x)
-        if self.style is None:
+        if not self.config.use_styles:
             return ops.instance_norm(x, self.config.norm_epsilon) if self.config.use_instance_norm else x
         scale, bias = self.style(w)
         if self.config.use_instance_norm:
@@ -280,6 +282,10 @@ class SynthesisNetwork(nn.Module):
             for layer, resolution in enumerate(self.layer_resolutions()):
                 self.register_buffer(f"noise{layer}", torch.randn(1, 1, resolution, resolution))
 
+    def block(self, resolution: int) -> SynthesisBlock:
+        """The block of a resolution."""
+        return cast(SynthesisBlock, self.blocks[str(resolution)])
+
     def layer_resolutions(self, resolution: int | None = None) -> list[int]:
         """Resolution of each layer, in order, up to `resolution`: [4, 4, 8, 8, ...]."""
         return [r for r in resolutions(self.config.resolution if resolution is None else resolution) for _ in range(2)]
@@ -324,7 +330,7 @@ class SynthesisNetwork(nn.Module):
         x = scale = maps = None
         images: list[Tensor] = []
         for i, r in enumerate(resolutions(resolution)):
-            block, layers = self.blocks[str(r)], slice(2 * i, 2 * i + 2)
+            block, layers = self.block(r), slice(2 * i, 2 * i + 2)
             inputs = (x, scale, w[:, layers], planes[layers], self.compute_dtype or w.dtype)
             x = run_block(block, r >= self.recompute_from, *inputs)
             scale = block.layer1.scale(w[:, 2 * i + 1])

@@ -110,8 +110,8 @@ def compile_blocks(*blocks: nn.Module, backend: str = "inductor") -> None:
     torch.compiler.config.recompile_limit = 256  # of one piece of code: all blocks share it, at all their shapes
     for block in blocks:
         if hasattr(block, "gradient"):  # a block of the discriminator, which R1 goes through in both directions
-            block.layers = torch.compile(block.layers, dynamic=False, backend=backend)
-            block.gradient = torch.compile(block.gradient, dynamic=False, backend=backend)
+            for name in ("layers", "gradient"):
+                setattr(block, name, torch.compile(getattr(block, name), dynamic=False, backend=backend))
         else:
             block.compile(dynamic=False, backend=backend)
 

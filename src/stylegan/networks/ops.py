@@ -145,20 +145,22 @@ def _exact(x: Tensor) -> torch.dtype:
     return torch.float32 if x.dtype == torch.bfloat16 else x.dtype
 
 
-def add_noise_and_bias(x: Tensor, plane: Tensor | None, strength: Tensor | None, bias: Tensor) -> Tensor:
+def add_noise_and_bias(x: Tensor, noise: tuple[Tensor, Tensor] | None, bias: Tensor) -> Tensor:
     """x + strength * plane + bias. **x is overwritten**, unless it is being compiled.
 
-    x: [N, C, H, W]. plane: noise [N or 1, 1, H, W], or None for none. strength, bias: [C]. The derivative of both
-    comes from one product instead of two sums, one of them over a tensor as large as x.
+    x: [N, C, H, W]. noise: a plane [N or 1, 1, H, W] and its strength [C], or None for none. bias: [C]. The derivative
+    of both comes from one product instead of two sums, one of them over a tensor as large as x.
     """
     if torch.compiler.is_compiling() or _twice.get():
-        return add_noise_and_bias_reference(x, plane, strength, bias)
+        return add_noise_and_bias_reference(x, noise, bias)
+    plane, strength = noise or (None, None)
     return _AddNoiseAndBias.apply(x, plane, strength, bias)
 
 
-def add_noise_and_bias_reference(x: Tensor, plane: Tensor | None, strength: Tensor | None, bias: Tensor) -> Tensor:
+def add_noise_and_bias_reference(x: Tensor, noise: tuple[Tensor, Tensor] | None, bias: Tensor) -> Tensor:
     """`add_noise_and_bias`, as figure 1b reads."""
-    if plane is not None:
+    if noise is not None:
+        plane, strength = noise
         x = torch.addcmul(x, plane.to(x.dtype), strength[:, None, None].to(x.dtype))
     return x + bias[:, None, None].to(x.dtype)
 

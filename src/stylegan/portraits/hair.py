@@ -74,11 +74,11 @@ def paint_back_hair(scene: Scene) -> None:
     end, spread = hair_end(f), 0.18 * curls(f) + 0.08 * f.hair_volume
     arc = skull_arc(scene, 95)
     if f.hair_length > 0.6:
-        right = [(rx + 0.06 + spread, 0.7), (rx + 0.12 + spread, 1.3), (rx + 0.08 + spread, end - 0.15)]
-        right += [(rx - 0.25, end + 0.08), (0.45, end)]
+        half = [(rx + 0.06 + spread, 0.7), (rx + 0.12 + spread, 1.3), (rx + 0.08 + spread, end - 0.15)]
+        half += [(rx - 0.25, end + 0.08), (0.45, end)]
     else:
-        right = [(rx + 0.3 * spread, mix(0.2, end, 0.5)), (rx - 0.12, end), (0.62, end + 0.22)]
-    left, right = mirrored(right)
+        half = [(rx + 0.3 * spread, mix(0.2, end, 0.5)), (rx - 0.12, end), (0.62, end + 0.22)]
+    left, right = mirrored(half)
     points = np.concatenate([arc, right, left[::-1]])
     outline = hair_edge(scene, smooth(head.place(points, -0.3)))
     tones = hair_tones(f)

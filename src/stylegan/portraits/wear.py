@@ -28,8 +28,8 @@ def paint_clothes(scene: Scene) -> None:
     tones = cloth_tones(lightness, 0.055 if dark else 0.105 - 0.06 * ramp(lightness, 0.7, 0.92), f.clothes_hue)
     depth = {"crew": 2.18, "v_neck": 2.62, "turtleneck": 1.9, "shirt": 2.5}[f.clothes]
     neck = 0.70 if f.clothes != "shirt" else 0.62
-    right = [(neck, 1.80), (1.05, 1.98), (1.75, 2.16), (2.25, 2.50), (2.55, 3.2), (2.6, 4.2)]
-    left, right = mirrored(right)
+    half = [(neck, 1.80), (1.05, 1.98), (1.75, 2.16), (2.25, 2.50), (2.55, 3.2), (2.6, 4.2)]
+    left, right = mirrored(half)
     shoulders = np.concatenate([smooth(right, closed=False), smooth(left, closed=False)[::-1]])
     dip = np.array(
         [(-0.52, 1.98), (-0.28, mix(1.98, depth, 0.62)), (0, depth), (0.28, mix(1.98, depth, 0.62)), (0.52, 1.98)]
@@ -261,8 +261,8 @@ def paint_beanie(scene: Scene, tones: Tones) -> None:
     canvas, head, f = scene.canvas, scene.head, scene.f
     dome = crown_outline(scene, -0.72, 0.12)
     drop_shadow(scene, dome, 0.13)
-    top = head.place(np.array([(0.0, -0.25 - skull_radii(scene)[1] - 0.18 - 0.08 * curls(f))]), -0.12)[0]
-    bobble = ruffle(ellipse(*top, 0.23 * head.unit, 0.22 * head.unit), 0.03 * head.unit, 0.11 * head.unit)
+    x, y = head.place(np.array([(0.0, -0.25 - skull_radii(scene)[1] - 0.18 - 0.08 * curls(f))]), -0.12)[0]
+    bobble = ruffle(ellipse(x, y, 0.23 * head.unit, 0.22 * head.unit), 0.03 * head.unit, 0.11 * head.unit)
     shade_cloth(scene, canvas.fill(bobble), Tones(tones.base, tones.light, mix(tones.light, 1.0, 0.5)))
     mask = canvas.fill(dome)
     shade_cloth(scene, mask, tones)

@@ -4,6 +4,7 @@ Each looks at the last ticks of one kind of trouble and returns a sentence, or "
 no number that changes from tick to tick, so that each is said once.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean as mean
@@ -89,9 +90,9 @@ def memorizing(stats: Sequence[Record], about: About) -> str:
     stage = _this_stage(stats)
     what = ""
     real, fake, held_out = (_late(stage, f"score_{name}") for name in ("real", "fake", "held_out"))
-    if None not in (real, fake, held_out) and real - fake > 0.5 and (real - held_out) / (real - fake) > 0.5:
+    if real - fake > 0.5 and (real - held_out) / (real - fake) > 0.5:
         what = "D scores held-out images more like fakes than like training images"
-    elif (sign := _late(stage, "sign_real", 2 * WINDOW)) is not None and sign > 0.9 and about.loss == "logistic":
+    elif _late(stage, "sign_real", 2 * WINDOW) > 0.9 and about.loss == "logistic":
         what = "D is sure of nearly every training image"
     if not what:
         return ""
@@ -165,7 +166,7 @@ def _backwards(stats: Sequence[Record]) -> Iterator[Record]:
     return (stats[i] for i in range(len(stats) - 1, -1, -1))
 
 
-def _late(stage: Sequence[Record], name: str, window: int = WINDOW) -> float | None:
-    """The mean of the last ticks; None where there are fewer."""
+def _late(stage: Sequence[Record], name: str, window: int = WINDOW) -> float:
+    """The mean of the last ticks; NaN, which is neither more nor less than anything, where there are fewer."""
     values = [line[name] for line in stage[-window:] if name in line]
-    return mean(values) if len(values) == window else None
+    return mean(values) if len(values) == window else math.nan

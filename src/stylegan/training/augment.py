@@ -160,10 +160,14 @@ _COINS = (
     "color",
     "translation",
 )
-_UNIFORM = ("mirror", "quarter_turn", "x", "y", "turn", "turn before", "luma_flip", "hue", "cut x", "cut y")
-_UNIFORM += ("brightness", "saturation", "contrast")
-_NORMAL = ("scale", "stretch", "x", "y", "brightness", "contrast", "saturation", "noise")
-_NORMAL += tuple(f"filter {band}" for band in range(transforms.BANDS))
+_UNIFORM = (
+    *("mirror", "quarter_turn", "x", "y", "turn", "turn before", "luma_flip", "hue", "cut x", "cut y"),
+    *("brightness", "saturation", "contrast"),
+)
+_NORMAL = (
+    *("scale", "stretch", "x", "y", "brightness", "contrast", "saturation", "noise"),
+    *(f"filter {band}" for band in range(transforms.BANDS)),
+)
 
 
 class _Chances:

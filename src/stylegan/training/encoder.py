@@ -279,7 +279,7 @@ def _judged(store: Store, generator: Generator) -> Tensor:
 def _prepare(config: EncoderTrainingConfig, generator: Generator, store: Store, path: Path) -> EncoderState:
     """The state of a new training, or that of the file. Raises InputError where it is of another one."""
     network = encoders.config_for(generator, config.network)
-    header, tensors = {}, {}
+    tensors: dict[str, Tensor] = {}
     if path.exists():
         header, tensors = read_tensors(path, "a training state of an encoder", kind=KIND, version=FORMAT_VERSION)
         try:

@@ -22,7 +22,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from stylegan import processes
 from stylegan.config import above, at_least, between, check
 from stylegan.errors import InputError
-from stylegan.metrics.extractors import load_extractor
+from stylegan.metrics.extractors import load_mobilenet
 from stylegan.training.optimizer import Adam
 
 STAGES = {73: (24, 6.6), 93: (32, 6.2), 140: (96, 5.6), 166: (320, 1.95)}
@@ -60,7 +60,7 @@ class FeatureCritic(nn.Module):
     def __init__(self, config: FeaturesConfig) -> None:
         super().__init__()
         self.config = config
-        self.frozen = load_extractor("mobilenet-v2")
+        self.frozen = load_mobilenet()
         for number, (channels, deviation) in enumerate(STAGES.values()):
             projection = torch.randn(config.width, channels, 1, 1) / (deviation * channels**0.5)
             self.register_buffer(f"projection{number}", projection)

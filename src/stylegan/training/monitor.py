@@ -53,7 +53,7 @@ class Means:
             return cls(shares[processes.rank()])
         first = processes.rank() == 0
         names = shares[0] if shares else {}
-        return cls({name: sum(share[name] for share in shares) * first for name in names})
+        return cls({name: torch.stack([share[name] for share in shares]).sum(dim=0) * first for name in names})
 
     def sums(self) -> Sums:
         """What this process has counted since the last reading."""

@@ -86,7 +86,7 @@ def refuse_changes(run_dir: Path | str, began: dict[str, Any], now: dict[str, An
 
 def options(config: Any, prefix: str = "") -> dict[str, Any]:
     """All values of a configuration, by the names of their options: {"generator.z_dim": 512, ...}."""
-    table = {}
+    table: dict[str, Any] = {}
     for field in fields(config):
         value = getattr(config, field.name)
         if is_dataclass(value):

@@ -88,7 +88,7 @@ def status(run: Path | str) -> Status:
         idle=time.time() - max(written) if written else None,
         scores=best_scores(record),
         warnings=advise(stats, record, about),
-        last_warning=(history(stats, record, about) or [None])[-1],
+        last_warning=next(reversed(history(stats, record, about)), None),
         models=[path.name for path in models],
         states=[path.name for path in states],
         grids=[path.name for path in grids],

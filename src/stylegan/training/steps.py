@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from stylegan import processes, randomness, sampling
 from stylegan.data.loader import to_reals
 from stylegan.networks import ops
-from stylegan.networks.generator import Growth
+from stylegan.networks.generator import Growth, NoiseInput
 from stylegan.networks.layers import weights_scaled_once
 from stylegan.randomness import draw_of_key, draw_uniform_of_key
 from stylegan.training import ema, graphs, losses, path_length
@@ -258,7 +258,7 @@ def crossovers(coin: Tensor, place: Tensor, probability: float, layers: int) -> 
 def _synthesize(state: TrainState, w: Tensor, now: State, step: str, keys: graphs.Keys, index: Tensor) -> Tensor:
     """Fakes [n, C, R, R] with fresh noise for every sample and layer."""
     sizes = state.g.synthesis.layer_resolutions(now.resolution)
-    noise = "none"
+    noise: NoiseInput = "none"
     if state.config.generator.use_noise:
         areas = [r * r for r in sizes]
         numbers = draw_of_key((sum(areas),), keys(f"noise of {step}"), index)

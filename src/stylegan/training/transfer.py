@@ -16,7 +16,8 @@ from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.discriminator import Discriminator
 from stylegan.networks.generator import Generator, GeneratorConfig
-from stylegan.networks.layers import SLOPES, activate
+from stylegan.networks.layers import SLOPES, Dense, activate
+from stylegan.resolutions import resolutions
 from stylegan.training.config import TrainingConfig
 from stylegan.weights import Model
 
@@ -131,20 +132,20 @@ def _of_images(tensors: Tensors, old: Generator, network: Generator) -> None:
     """
     new, drawn = network.config, old.synthesis.grown.resolution
     matrix, offset = channel_map(old.config.channels, new.channels)
-    for r, block in network.synthesis.blocks.items():
+    for r in resolutions(new.resolution):
         names = [f"synthesis.blocks.{r}.to_rgb.{part}" for part in ("weight", "bias")]
         if names[0] in tensors:
             weight, bias = (tensors[name] for name in names)
         elif new.sum_rgb:
-            maps = block.to_rgb.weight.shape[1]
+            maps = network.synthesis.block(r).to_rgb.weight.shape[1]
             weight, bias = torch.zeros(old.config.channels, maps, 1, 1), torch.zeros(old.config.channels)
         else:
             continue
-        if new.sum_rgb and (block.resolution > drawn or (not old.config.sum_rgb and block.resolution < drawn)):
+        if new.sum_rgb and (r > drawn or (not old.config.sum_rgb and r < drawn)):
             weight, bias = torch.zeros_like(weight), torch.zeros_like(bias)
         if old.config.channels != new.channels:
             weight, bias = torch.einsum("no,oihw->nihw", matrix, weight), matrix @ bias
-            if not new.sum_rgb or block.resolution == new.resolution:
+            if not new.sum_rgb or r == new.resolution:
                 bias = bias + offset
         tensors |= dict(zip(names, (weight, bias), strict=True))
 
@@ -159,7 +160,7 @@ def _of_images(tensors: Tensors, old: Generator, network: Generator) -> None:
 def to_rgb_of(generator: Generator, resolution: int) -> tuple[Tensor, Tensor]:
     """Weights and biases of a toRGB that draws the generator's images, made smaller, as well as it can."""
     features: list[Tensor] = []
-    block = generator.synthesis.blocks[str(resolution)]
+    block = generator.synthesis.block(resolution)
     keep = block.register_forward_hook(lambda module, inputs, result: features.append(result))
     weight, bias = _least_squares((features.pop(), _smaller(x, resolution)) for x in _images(generator, resolution))
     keep.remove()
@@ -174,13 +175,13 @@ def from_rgb_of(critic: Discriminator, generator: Generator, resolution: int) ->
 
     def pairs() -> Iterable[tuple[Tensor, Tensor]]:
         for images in _images(generator, resolution):
-            x = activate(critic.blocks[str(images.shape[3])].from_rgb(images), critic.config.activation)
+            x = activate(critic.from_rgb(images.shape[3])(images), critic.config.activation)
             while x.shape[3] > resolution:
-                x = critic.blocks[str(x.shape[3])](x)
+                x = critic.block(x.shape[3])(x)
             yield _smaller(images, resolution), torch.where(x > 0, x, x / slope)
 
     weight, bias = _least_squares(pairs())
-    return weight / critic.blocks[str(resolution)].from_rgb.scale, bias
+    return weight / critic.from_rgb(resolution).scale, bias
 
 
 def _images(generator: Generator, resolution: int) -> Iterable[Tensor]:
@@ -255,10 +256,11 @@ def _of_classes(tensors: Tensors, old: Generator, network: Generator, shares: Te
     square = vectors.square().sum(dim=1).mean().item() if before.label_count else 0.0
     factor = _norm_factor(before, square)
     change = factor / _norm_factor(now, 0.0 if now.embed_labels or not now.label_count else 1.0)
-    for name in _behind_z(now):
-        if f"{name}.weight" not in tensors:
+    layers = _behind_z(old)
+    for name, new_layer in _behind_z(network).items():
+        if name not in layers:
             continue  # a new block
-        layer, new_layer = old.get_submodule(name), network.get_submodule(name)
+        layer = layers[name]
         of_z, of_class = tensors[f"{name}.weight"].split([before.z_dim, before.label_width], dim=1)
         rate = layer.scale / new_layer.scale * change
         new_columns = torch.zeros(len(of_z), now.label_width)
@@ -280,15 +282,10 @@ def _norm_factor(config: GeneratorConfig, square: float) -> float:
     return ((config.z_dim + config.label_width) / (config.z_dim + square)) ** 0.5
 
 
-def _behind_z(config: GeneratorConfig) -> list[str]:
-    """Names of the dense layers that see z and the class vector: without mapping layers, those that see w."""
-    if config.mapping_layers:
-        return ["mapping.layers.0"]
-    r, names = 4, [] if config.const_input else ["synthesis.blocks.4.dense"]
-    while config.use_styles and r <= config.resolution:
-        names += [f"synthesis.blocks.{r}.layer{i}.style.affine" for i in (0, 1)]
-        r *= 2
-    return names
+def _behind_z(network: Generator) -> dict[str, Dense]:
+    """The dense layers that see z and the class vector, by name: the first, or without mapping layers all."""
+    dense = {name: layer for name, layer in network.named_modules() if isinstance(layer, Dense)}
+    return {name: dense[name] for name in ["mapping.layers.0"]} if network.config.mapping_layers else dense
 
 
 # --- a network's tensors, changed to fit
@@ -315,14 +312,14 @@ def critic_tensors_for(network: Discriminator, old: Discriminator, shares: Tenso
     if top < generator.synthesis.grown.resolution:
         _replace(tensors, f"blocks.{top}.from_rgb", processes.on_first(lambda: from_rgb_of(old, generator, top)))
     matrix, offset = channel_map(network.config.channels, old.config.channels)  # [old, new]: the other way round
-    for r, block in network.blocks.items():
-        if old.config.channels == network.config.channels or r not in old.blocks:
+    for r in resolutions(min(network.config.resolution, old.config.resolution)):
+        if old.config.channels == network.config.channels:
             continue
-        of_old = old.blocks[r].from_rgb
+        of_old, of_new = old.from_rgb(r), network.from_rgb(r)
         weight, bias = tensors[f"blocks.{r}.from_rgb.weight"], tensors[f"blocks.{r}.from_rgb.bias"]
         tensors[f"blocks.{r}.from_rgb.bias"] = bias + (weight[:, :, 0, 0] * of_old.scale) @ offset
         mixed = torch.einsum("mohw,on->mnhw", weight, matrix)
-        tensors[f"blocks.{r}.from_rgb.weight"] = mixed * (of_old.scale / block.from_rgb.scale)
+        tensors[f"blocks.{r}.from_rgb.weight"] = mixed * (of_old.scale / of_new.scale)
     counts = old.config.label_count, network.config.label_count
     if any(counts):
         shares = shares if shares.shape == (max(counts[1], 1), max(counts[0], 1)) else class_shares(*counts)
