@@ -86,7 +86,7 @@ def read(pairs: Iterable[tuple[str, str]], explorer: Explorer, found: Found) -> 
     values: dict[str, Any] = {
         "seed": _whole(said, "seed", 0),
         "label": _whole(said, "class", 0 if explorer.generator.config.label_count else None),
-        "psi": _number(said, "psi", None),
+        "psi": _number(said, "psi", 1.0) if "psi" in said else None,
         "cutoff": _whole(said, "cutoff", None),
         "noise": NOISES[noise],
         "noise_seed": _whole(said, "nseed", 0) if noise == "seed" else None,
@@ -114,7 +114,7 @@ def _strengths(said: Mapping[str, str], explorer: Explorer) -> tuple[float, ...]
     return tuple(max(-LARGEST_STRENGTH, min(LARGEST_STRENGTH, strength)) for strength in strengths)
 
 
-def _number(said: Mapping[str, str], name: str, default: float | None) -> float | None:
+def _number(said: Mapping[str, str], name: str, default: float) -> float:
     if name not in said:
         return default
     try:

@@ -107,7 +107,8 @@ class Writing(threading.Thread):
     def __init__(self, folder: str, frames: Iterator[videos.Frame], fps: float, made: dict[str, Any]) -> None:
         super().__init__(daemon=True)
         self.folder, self.frames, self.fps, self.made = folder, frames, fps, made
-        self.step, self.stopped, self.error, self.video = 0, False, None, b""
+        self.step, self.stopped, self.video = 0, False, b""
+        self.error: Exception | None = None
         self.start()
 
     def run(self) -> None:

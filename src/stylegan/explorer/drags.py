@@ -172,7 +172,7 @@ def frames_of(ways: Sequence[Way]) -> int:
 def film(explorer: Explorer, recipe: Recipe, ways: Sequence[Way]) -> Iterator[videos.Frame]:
     """The ways, with their points and targets, as `stylegan drag --video` shows them. recipe: whose noise is drawn."""
     generator = explorer.generator
-    noise, frame = noise_of(generator, recipe), None
+    noise = noise_of(generator, recipe)
     for way in ways:
         targets = torch.tensor([[p.to_x, p.to_y] for p in way.drag.points])
         for step, (w, points) in enumerate(zip(way.ws, way.points, strict=True)):

@@ -210,8 +210,8 @@ def noise_of(generator: Generator, recipe: Recipe) -> NoiseInput:
         if noise == "none" or not generator.config.use_noise or all(factor == 1 for factor in factors):
             return noise
         noise = [getattr(generator.synthesis, f"noise{layer}") for layer in range(len(sizes))]
-    factors = [*factors, *[1.0] * len(sizes)]
-    return [plane if factor == 1 else plane * factor for plane, factor, _ in zip(noise, factors, sizes, strict=False)]
+    every = [*factors, *[1.0] * len(sizes)]
+    return [plane if factor == 1 else plane * factor for plane, factor, _ in zip(noise, every, sizes, strict=False)]
 
 
 def _has_own_noise(recipe: Recipe) -> bool:
@@ -250,8 +250,9 @@ def describe(explorer: Explorer, recipe: Recipe) -> str:
     resolution = generator.synthesis.grown.resolution
     if recipe.found is None:
         names = explorer.label_names or range(generator.config.label_count)
-        known = recipe.label is not None and recipe.label in range(len(names))
-        parts.append(f"seed {recipe.seed}" + (f" of class {names[recipe.label]}" if known else ""))
+        parts.append(f"seed {recipe.seed}")
+        if recipe.label is not None and recipe.label in range(len(names)):
+            parts[-1] += f" of class {names[recipe.label]}"
         psi = generator.truncation.psi if recipe.psi is None else recipe.psi
         parts += [f"ψ {psi:g}"] if generator.has_w else []
     else:
@@ -268,7 +269,8 @@ def describe(explorer: Explorer, recipe: Recipe) -> str:
 
 def made(explorer: Explorer, recipe: Recipe) -> dict[str, Any]:
     """How the picture was made, as `stylegan generate` writes it into its files."""
-    w, noise = w_of(explorer, recipe), noise_of(explorer.generator, recipe)
+    w: Tensor | None = w_of(explorer, recipe)
+    noise = noise_of(explorer.generator, recipe)
     scaled = any(factor != 1 for factor in recipe.noise_strengths)
     own = noise if isinstance(noise, str) or scaled or _has_own_noise(recipe) else None  # what no seed gives
     if recipe.found is not None or scaled:
