@@ -3,12 +3,17 @@
 import other_system  # noqa: F401, I001  (first: it may hide what other systems lack)
 
 import json
+import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import sys
+import tempfile
 import types
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +144,45 @@ def finished(store, tmp_path_factory):
     """An uninterrupted run, and its folder."""
     run = tmp_path_factory.mktemp("finished") / "run"
     return train(tiny_config(store), run, progress=False), run
+
+
+# --- several processes
+
+FORKS = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+FORKS.set_forkserver_preload(["stylegan.training.loop", "stylegan.metrics.evaluate"])  # imported once for all
+
+
+def in_two_processes(function: Callable, *inputs: object) -> str:
+    """Call a function of a test module in two processes that are one group, as under torchrun; what they print."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    group = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with tempfile.NamedTemporaryFile() as said:
+        members = [
+            FORKS.Process(target=_member, args=(said.name, group | {"RANK": str(rank)}, function, inputs))
+            for rank in range(2)
+        ]
+        for member in members:
+            member.start()
+        for member in members:
+            member.join()
+        text = said.read().decode()
+    assert [member.exitcode for member in members] == [0, 0], text
+    return text
+
+
+def _member(said: str, environment: dict[str, str], function: Callable, inputs: tuple) -> None:
+    with open(said, "ab", buffering=0) as file:  # noqa: PTH123
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    function(*inputs)
+
+
+def train_in_two_processes(config: TrainingConfig | None, run: Path) -> None:
+    in_two_processes(partial(train, progress=False), config, run)
 
 
 # --- files of other programs, made from ours by the names and layouts that are documented

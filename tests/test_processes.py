@@ -1,9 +1,6 @@
 """Devices by name, and torchrun's group: joined for the work, and left."""
 
-import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -11,7 +8,7 @@ from datetime import timedelta
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import tiny_config
+from conftest import in_two_processes, tiny_config
 
 from stylegan import processes
 from stylegan.device import pick_device
@@ -72,25 +69,17 @@ def test_gloo_where_nccl_is_missing(monkeypatch, nccl, backend):
     assert processes._backend(CPU) == processes._backend(torch.device("mps")) == "gloo"
 
 
-SUMS = """
-import torch
-from stylegan import processes
-
-with processes.joined(torch.device("cpu")):
-    a, b = torch.ones(2) * (processes.rank() + 1), torch.ones(1, 3)
-    processes.all_reduce_sum([a, b])
-    assert a.tolist() == [3, 3] and b.tolist() == [[2, 2, 2]]
-    assert processes.largest(15 * processes.rank(), a.device) == 15 and processes.largest(0, a.device) == 0
-    assert processes.on_first(lambda: {"rank": processes.rank()}) == {"rank": 0}
-"""
+def test_sums_over_two_processes():
+    in_two_processes(sums)
 
 
-def test_sums_over_two_processes(tmp_path):
-    script = tmp_path / "sums.py"
-    script.write_text(SUMS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=os.environ)
-    assert done.returncode == 0, done.stderr
+def sums() -> None:
+    with processes.joined(CPU):
+        a, b = torch.ones(2) * (processes.rank() + 1), torch.ones(1, 3)
+        processes.all_reduce_sum([a, b])
+        assert a.tolist() == [3, 3] and b.tolist() == [[2, 2, 2]]
+        assert processes.largest(15 * processes.rank(), a.device) == 15 and processes.largest(0, a.device) == 0
+        assert processes.on_first(lambda: {"rank": processes.rank()}) == {"rank": 0}
 
 
 def test_only_those_who_meet_now_meet():

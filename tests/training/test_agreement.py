@@ -1,21 +1,19 @@
 """Two processes agree on what they train, report the whole batch, and stop and start together.
 
-All that they do is done in one start of torchrun, each scenario after the other; what came of them is looked at here.
+All that they do is done in one start, each scenario after the other; what came of them is looked at here.
 """
 
 import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import same, tiny_config, write_store
+from conftest import in_two_processes, same, tiny_config, write_store
 from safetensors.torch import load_file
 
 from stylegan import processes
@@ -28,12 +26,6 @@ from stylegan.training.loop import Outcome, train
 from stylegan.training.signals import StopSignals
 from stylegan.training.state import TrainState, new_state
 
-SCRIPT = """
-import sys
-sys.path[:0] = [{tests!r}, {here!r}]
-import test_agreement
-test_agreement.in_each_process({folder!r})
-"""
 SCENARIOS: dict[str, Callable[[int, Path], object]] = {}
 
 
@@ -43,37 +35,27 @@ def scenario(function):
     return function
 
 
-def in_each_process(folder: str) -> None:
+def in_each_process(folder: Path) -> None:
     rank, results = int(os.environ["RANK"]), {}
     with processes.joined(torch.device("cpu")):
         for name, function in SCENARIOS.items():
             try:
-                results[name] = function(rank, Path(folder))
+                results[name] = function(rank, folder)
             except InputError as error:
                 results[name] = [type(error).__name__, str(error)]
             processes.barrier()
-    Path(folder, f"results-{rank}.json").write_text(json.dumps(results))
+    (folder / f"results-{rank}.json").write_text(json.dumps(results))
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory) -> tuple[Path, list[dict], str]:
     """The folder, what came of the scenarios in each process, and what both have printed."""
-    folder, here = tmp_path_factory.mktemp("two"), Path(__file__).parent
+    folder = tmp_path_factory.mktemp("two")
     write_store(folder / "store")
     write_store(folder / "other", count=12)
     train(short(folder, 0.048), folder / "begun-0", progress=False)
-    script = folder / "script.py"
-    script.write_text(SCRIPT.format(tests=str(here.parent), here=str(here), folder=str(folder)))
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)],
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.returncode == 0, done.stderr
-    return folder, [json.loads((folder / f"results-{rank}.json").read_text()) for rank in (0, 1)], done.stdout
+    said = in_two_processes(in_each_process, folder)
+    return folder, [json.loads((folder / f"results-{rank}.json").read_text()) for rank in (0, 1)], said
 
 
 def short(folder: Path, kimg: float = 0.1) -> TrainingConfig:

@@ -1,8 +1,5 @@
 """Augmentation in training: what it draws, what it leaves alone, how its strength follows D."""
 
-import os
-import subprocess
-import sys
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import same, tensors_of, tiny_config, write_store
+from conftest import same, tensors_of, tiny_config, train_in_two_processes, write_store
 from safetensors.torch import load_file
 
 from stylegan import presets, randomness
@@ -185,27 +182,10 @@ def test_micro_batches_see_the_same_images(store, tmp_path, name):
     begin_alike(tmp_path / "parts", tmp_path / "whole")
 
 
-TWO = """
-import sys
-sys.path[:0] = {paths!r}
-from pathlib import Path
-from test_augment import FIXED, at_16
-from stylegan.training.loop import train
-train(at_16(Path({store!r}), augment=FIXED["adaptive"]), {run!r}, progress=False)
-"""
-
-
 def test_two_processes_agree_on_the_strength(store, tmp_path):
     config = at_16(store, augment=FIXED["adaptive"])
     train(config, tmp_path / "one", progress=False)
-    here = Path(__file__).parent
-    script = tmp_path / "script.py"
-    paths = [str(here), str(here.parent)]
-    script.write_text(TWO.format(paths=paths, store=str(store), run=str(tmp_path / "two")), encoding="utf-8")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment, check=False)
-    assert result.returncode == 0, result.stderr
+    train_in_two_processes(config, tmp_path / "two")
     start = new_state(config, CPU).d.state_dict()
     one, two = (load_file(max((tmp_path / name).glob("model-*.safetensors"))) for name in ("one", "two"))
     moved = sum((one[f"d.{name}"] - value).square().sum() for name, value in start.items())

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import same, tensors_of, tiny_config, write_store
+from conftest import same, tensors_of, tiny_config, train_in_two_processes, write_store
 from safetensors.torch import load_file
 
 from stylegan import presets, recipe, weights
@@ -191,21 +191,8 @@ def test_two_processes_equal_one(store, tmp_path):
     config = tiny_config(store)
     config = replace(config, schedule=replace(config.schedule, total_kimg=0.08))
     one = tensors_of(train(config, tmp_path / "one", progress=False))
-    code = KILLED.replace(
-        "train(tiny_config(Path({store!r}))",
-        "c = tiny_config(Path({store!r}))\n"
-        "from dataclasses import replace\n"
-        "train(replace(c, schedule=replace(c.schedule, total_kimg=0.08))",
-    ).format(tests=str(Path(__file__).parents[1]), store=str(store), run=str(tmp_path / "two"))
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    result = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert result.returncode == 0, result.stderr
-    two = load_file(max((tmp_path / "two").glob("model-*.safetensors")))
-    assert_alike(one, two, config)
+    train_in_two_processes(config, tmp_path / "two")
+    assert_alike(one, load_file(max((tmp_path / "two").glob("model-*.safetensors"))), config)
 
 
 def test_conditional_training(tmp_path):

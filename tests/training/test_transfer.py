@@ -1,10 +1,7 @@
 """Runs that start from a model of another shape: they begin with its images, they train, they resume exactly."""
 
 import json
-import os
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from conftest import (
     tiny_config,
     tiny_discriminator,
     tiny_generator,
+    train_in_two_processes,
     write_store,
 )
 from safetensors.torch import load_file
@@ -32,7 +30,7 @@ from stylegan.describe import describe
 from stylegan.errors import InputError
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator
-from stylegan.training import run_folder, transfer
+from stylegan.training import transfer
 from stylegan.training.loop import train
 from stylegan.training.state import TrainState, new_state
 
@@ -388,15 +386,7 @@ def test_two_processes_freeze_as_one(tmp_path):
     config = config_for(write_store(tmp_path / "store", 16, 16), model)
     config = replace(config, freeze_d=1, schedule=replace(config.schedule, total_kimg=0.032))
     one = tensors_of(train(config, tmp_path / "one", progress=False))
-    run_folder.begin(config, tmp_path / "two")
-    script = tmp_path / "script.py"
-    script.write_text(
-        f"from stylegan.training.loop import train\ntrain(None, {str(tmp_path / 'two')!r}, progress=False)"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert result.returncode == 0, result.stderr
+    train_in_two_processes(config, tmp_path / "two")
     two = load_file(max((tmp_path / "two").glob("model-*.safetensors")))
     for name, start in begun(config, model).d.named_parameters():
         ours, theirs = one[f"d.{name}"], two[f"d.{name}"]
