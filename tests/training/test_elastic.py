@@ -1,4 +1,7 @@
-"""torchrun starts processes again that have died, and the run ends with the bits of one that was never interrupted."""
+"""torchrun starts processes again that have died, and the run ends with the bits of one that was never interrupted.
+
+On one machine: tests/test_kills.py. Here: on two.
+"""
 
 import os
 import signal
@@ -10,105 +13,61 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import same, tiny_config
+from conftest import same, tiny_config, train_in_two_processes
 from safetensors.torch import load_file
 
-from stylegan.training import steps
+from stylegan.training import run_folder
 from stylegan.training.config import TrainingConfig
-from stylegan.training.loop import train
 
 MANY_MACHINES = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # see runs/slurm.sh
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal on Windows")
 
-SCRIPT = """
-import sys
-sys.path[:0] = [{tests!r}, {here!r}]
-from test_elastic import *
-worker({store!r}, {folder!r}, {dying!r})
-"""
 
-
-def config_of(store: str) -> TrainingConfig:
-    config = tiny_config(Path(store), report=False)
+def config_of(store: Path) -> TrainingConfig:
+    config = tiny_config(store, report=False)
     return replace(config, schedule=replace(config.schedule, total_kimg=0.2))
 
 
-def worker(store: str, folder: str, dying: list[int]) -> None:
-    """Train. At each start one process, the next of `dying`, is killed after a state has been saved."""
-    config, start, taken = config_of(store), int(os.environ["TORCHELASTIC_RESTART_COUNT"]), []
-    true_step = steps.step_generator
-
-    def mortal(*inputs):
-        taken.append(None)
-        if len(taken) == 8 and dying[start : start + 1] == [int(os.environ["RANK"])]:
-            os.kill(os.getpid(), signal.SIGKILL)
-        true_step(*inputs)
-
-    steps.step_generator = mortal
-    outcome = train(config, f"{folder}/run", progress=False)
-    if outcome.stopped_by is not None:
-        sys.exit(128 + outcome.stopped_by)
-
-
-def torchrun(tmp_path: Path, store: Path, dying: list[int], *options: str, **environment: str) -> subprocess.Popen:
-    here = Path(__file__).parent
-    script = tmp_path / "script.py"
-    names = {"tests": str(here.parent), "here": str(here), "store": str(store), "folder": str(tmp_path)}
-    script.write_text(SCRIPT.format(**names, dying=dying))
-    path = os.pathsep.join([str(here), str(here.parent), *sys.path])
-    with (tmp_path / "stderr").open("ab") as stderr:
+def torchrun(run: Path, stderr: Path, *options: str) -> subprocess.Popen:
+    """Train as the run's folder says."""
+    code = f"import sys; from stylegan.training.loop import train; sys.exit(train(None, {str(run)!r}).stopped_by)"
+    script = run.parent / "script.py"
+    script.write_text(code)
+    with stderr.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", *options, str(script)],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path} | environment,
-            stderr=stderr,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)} | MANY_MACHINES,
+            stderr=file,
             start_new_session=True,
         )
 
 
-def model(run: Path) -> dict:
-    return load_file(max(run.glob("model-*.safetensors")))
-
-
-@pytest.fixture(scope="module")
-def whole(store, tmp_path_factory) -> dict:
-    """What the same training comes to where nobody dies."""
-    folder = tmp_path_factory.mktemp("whole")
-    process = torchrun(folder, store, [], "--standalone", "--nproc-per-node", "2")
-    assert process.wait(300) == 0, (folder / "stderr").read_text()
-    return model(folder / "run")
-
-
-def test_any_process_may_die(store, whole, tmp_path):
-    dying = [0, 1]
-    process = torchrun(tmp_path, store, dying, "--standalone", "--nproc-per-node", "2", "--max-restarts", "2")
-    assert process.wait(300) == 0, (tmp_path / "stderr").read_text()
-    assert same(model(tmp_path / "run"), whole)
-    assert "resuming" in (tmp_path / "stderr").read_text()
-
-
-def test_a_machine_is_lost_and_comes_back(store, whole, tmp_path):
+def test_a_machine_is_lost_and_comes_back(store, tmp_path):
+    run, stderr = tmp_path / "run", tmp_path / "stderr"
+    run_folder.begin(config_of(store), run)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{probe.getsockname()[1]}"
     together = ["--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint, "--rdzv-id", "two", "--local-addr", "127.0.0.1"]
     together += ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "3"]
-    first = torchrun(tmp_path, store, [], *together, "--rdzv-conf", "is_host=1", **MANY_MACHINES)
+    first = torchrun(run, stderr, *together, "--rdzv-conf", "is_host=1")
     together += ["--rdzv-conf", "is_host=0"]
-    second = torchrun(tmp_path, store, [], *together, **MANY_MACHINES)
+    second = torchrun(run, stderr, *together)
     try:
         deadline = time.monotonic() + 300
-        while len(list((tmp_path / "run").glob("state-*.pt"))) < 2:
-            assert time.monotonic() < deadline and first.poll() is None, (tmp_path / "stderr").read_text()
+        while len(list(run.glob("state-*.pt"))) < 2:
+            assert time.monotonic() < deadline and first.poll() is None, stderr.read_text()
             time.sleep(0.02)
         kill_machine(second)
-        second = torchrun(tmp_path, store, [], *together, **MANY_MACHINES)
-        assert [first.wait(300), second.wait(60)] == [0, 0], (tmp_path / "stderr").read_text()
+        second = torchrun(run, stderr, *together)
+        assert [first.wait(300), second.wait(60)] == [0, 0], stderr.read_text()
     finally:
         for process in (first, second):
             kill_machine(process)
-    assert same(model(tmp_path / "run"), whole)
-    assert "resuming" in (tmp_path / "stderr").read_text()
+    train_in_two_processes(config_of(store), tmp_path / "whole")
+    ours, whole = (load_file(max((tmp_path / name).glob("model-*.safetensors"))) for name in ("run", "whole"))
+    assert same(ours, whole) and "resuming" in stderr.read_text()
 
 
 def kill_machine(process: subprocess.Popen) -> None:

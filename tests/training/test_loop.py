@@ -242,9 +242,7 @@ def test_overfit_sixteen_images(tmp_path):
         config,
         generator=replace(config.generator, resolution=8),
         discriminator=replace(config.discriminator, resolution=8),
-        schedule=replace(
-            config.schedule, batch_size={4: 16}, learning_rate={4: 0.005}, total_kimg=16, tick_kimg={4: 16}
-        ),
+        schedule=replace(config.schedule, batch_size={4: 16}, learning_rate={4: 0.005}, total_kimg=4, tick_kimg={4: 4}),
         loss=LossConfig(r1_gamma=0.1),
         mirror=False,
         mixing_probability=0.0,
@@ -261,4 +259,4 @@ def test_overfit_sixteen_images(tmp_path):
     start = train(replace(config, schedule=replace(config.schedule, total_kimg=0.02)), tmp_path / "run", progress=False)
     before = distances(start.model)
     after = distances(train(config, tmp_path / "run", progress=False).model)
-    assert after[0] < 0.3 * before[0] and after[1] < 0.5 * before[1], (before, after)
+    assert after[0] < 0.1 * before[0] and after[1] < 0.2 * before[1], (before, after)
