@@ -15,7 +15,8 @@ from stylegan.data.store import open_store
 TINY = (
     "--generator.feature-maps.base 64 --generator.feature-maps.maximum 8 "
     "--discriminator.feature-maps.base 64 --discriminator.feature-maps.maximum 8 "
-    "--generator.z-dim 8 --generator.w-dim 8 --generator.mapping-width 8 --device cpu --precision float32 --threads 1 --features.weight 0"
+    "--generator.z-dim 8 --generator.w-dim 8 --generator.mapping-width 8 "
+    "--features.weight 0 --device cpu --precision float32 --threads 1"
 )
 
 
