@@ -140,7 +140,7 @@ def work(config: TrainingConfig, run: Path, notes: Notes) -> None:
         (outputs, "draw_fakes", "drawing"),
         (weights, "save", "saving the model"),
         (state_file, "save", "saving the state"),
-        (outputs, "measure_if_due", "measuring"),
+        (outputs, "add_scores", "measuring"),
         (Reporter, "renew", "reporting"),
         (loop, "_outcome", "ending"),
     ]
@@ -148,7 +148,9 @@ def work(config: TrainingConfig, run: Path, notes: Notes) -> None:
         mock.patch.object(owner, name, telling(phase, getattr(owner, name))).start()
     for name in SIGNALS[1:]:  # whoever began this in the background may have had them ignored
         signal.signal(getattr(signal, name), signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL)
-    loop.train(config, run, progress=False)
+    outcome = loop.train(config, run, progress=False)
+    if outcome.stopped_by is not None:
+        sys.exit(128 + outcome.stopped_by)
 
 
 def under_torchrun(config: TrainingConfig, run: Path, notes: Notes, processes: int, restarts: int) -> None:
@@ -184,6 +186,8 @@ def begin(processes: int, config: TrainingConfig, run: Path, notes: Notes, log: 
     except InputError as error:
         print(f"InputError: {error}", file=sys.stderr)
         code = 2
+    except SystemExit as end:
+        code = int(end.code or 0)
     except BaseException:
         traceback.print_exc()
     finally:

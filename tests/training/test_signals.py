@@ -11,7 +11,7 @@ import pytest
 from conftest import same, tensors_of, tiny_config
 
 from stylegan.metrics.metric import EvaluateConfig
-from stylegan.training import monitor, outputs, run_folder, signals, steps
+from stylegan.training import lock, monitor, outputs, run_folder, signals, steps
 from stylegan.training.loop import train
 from stylegan.training.signals import StopSignals
 
@@ -109,6 +109,33 @@ def test_a_measuring_is_cut_short_and_made_up_for(store, tmp_path, monkeypatch):
     lines = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     ticks = [line["images_seen"] for line in lines]
     assert sorted(set(measured)) == ticks and between not in ticks and cut[0] in ticks
+
+
+@pytest.mark.parametrize("when", ["in the last iteration", "while the last scores are measured"])
+def test_a_run_without_its_last_scores_is_not_finished(finished, store, tmp_path, monkeypatch, when):
+    measured = []
+
+    def measure(evaluation, record, provenance):
+        if "scores" in when and not measured:
+            measured.append(0)
+            send(signal.SIGTERM)
+            time.sleep(60)
+        measured.append(provenance["images_seen"])
+        return [{"metric": "fid50k", "values": {"fid": 1.0}}]
+
+    monkeypatch.setattr(outputs, "measure", measure)
+    monkeypatch.setattr("stylegan.training.loop.check", lambda evaluation: None)
+    config = tiny_config(store, evaluation=EvaluateConfig(metrics=("fid50k",)), evaluation_ticks=100)
+    with monkeypatch.context() as patch:
+        if "iteration" in when:
+            signalled(patch, 50, signal.SIGTERM)
+        outcome = train(config, tmp_path, progress=False)
+    assert outcome.images_seen == 400 and outcome.stopped_by == signal.SIGTERM
+    assert lock.run_state(tmp_path).state == "stopped" and 400 not in measured
+    outcome = train(config, tmp_path, progress=False)
+    assert outcome.stopped_by is None and measured[-1] == 400
+    assert lock.run_state(tmp_path).state == "finished"
+    assert same(tensors_of(outcome), tensors_of(finished[0]))
 
 
 @posix

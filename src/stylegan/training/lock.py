@@ -320,7 +320,7 @@ def run_state(run_dir: Path | str) -> RunState:
     seen = run_files.images_seen_of(whole[-1]) if whole else 0
     if not whole and (states or (record is not None and record.images_seen > 0)):
         return state("damaged", "no training state is whole" if states else "there is no training state", 0, total)
-    if seen >= total:
+    if seen >= total and (record is None or record.activity == "finished"):  # else the last scores may be missing
         return state("finished", "all images were seen", seen, total)
     ended = "" if record is None or record.has_ended else "; it was killed"
     failed = "; it ended with an error" if record is not None and record.activity == "failed" else ""

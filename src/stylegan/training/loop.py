@@ -76,11 +76,23 @@ def _train(
     saver = Saver(run_dir, store, monitor.say)
     groups = prefetch(batches(config, store, state.images_seen, device))
     reals_of_grid = outputs.first_reals(config, store)
+    stopping = 0
     with closing(monitor), closing(groups), StopSignals() as stop:
+
+        def measure() -> bool:
+            """Measure what is due; whether nothing is left, which a signal may have cut short."""
+            if not outputs.measuring_is_due(state, evaluation):
+                return True
+            if not stopping:
+                with stop.interrupting:
+                    outputs.add_scores(state, store, evaluation, run_dir, monitor.say)
+                    return True
+            return False
+
+        measured = True
         if resumed:
             _say_what_goes_on(state, run_dir, monitor)
-            with stop.interrupting:  # measure, in case that was cut short
-                outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
+            measured = measure()  # in case that was cut short
         else:
             _say_what_begins(state, reals_of_grid, monitor)
             processes.in_first(partial(saver.save, state, model=False, patience=0.0))
@@ -137,10 +149,9 @@ def _train(
             processes.in_first(partial(save, patience=saving.PATIENCE if last else None))
 
             # measure, now that nothing can be lost by it
-            if tick and not stopping:
+            if tick:
                 trainer.moved(state.images_seen, "measuring")
-                with stop.interrupting:
-                    outputs.measure_if_due(state, store, evaluation, run_dir, monitor.say)
+                measured = measure()
                 stopping = processes.largest(stop.signal or 0, device)
             reporter.renew(record, last=done or stopping > 0)
             pace.pause(state.tick, clock.lap(state.images_seen)[1])
@@ -148,8 +159,9 @@ def _train(
             if stopping:
                 break
 
-        trainer.ends("finished" if state.images_seen >= total_images else "stopped")
-        return _outcome(state, run_dir, saver, stopping or None, monitor.say)
+        finished = state.images_seen >= total_images and measured
+        trainer.ends("finished" if finished else "stopped")
+        return _outcome(state, run_dir, saver, None if finished else stopping or None, monitor.say)
 
 
 def _prepare(
@@ -224,8 +236,6 @@ def _outcome(
     if processes.rank() == 0 and not run_files.own(run_dir, "model"):  # a finished run's were taken away
         saver.save(state, model=True, patience=saving.PATIENCE)
     processes.barrier()
-    if state.images_seen >= state.config.schedule.total_kimg * 1000:
-        stopped_by = None
     if stopped_by is not None:
         say(f"stopped at {state.images_seen / 1000:.1f} kimg, all saved; run the same command to go on")
     return Outcome(state.images_seen, weights.find(run_dir), stopped_by)

@@ -97,19 +97,22 @@ def model_of(state: TrainState, store: Store) -> weights.Model:
     return weights.Model(state.g_ema, provenance, state.g, state.d, names)
 
 
-def measure_if_due(
+def measuring_is_due(state: TrainState, evaluation: Evaluation) -> bool:
+    """Whether the tick is one for that: at the end, and after every so many."""
+    done = state.images_seen >= state.config.schedule.total_kimg * 1000
+    if not done and (state.images_seen != state.tick_start or state.tick == 0):
+        return False  # a signal has stopped the run between two ticks, or before the first
+    return bool(evaluation.config.metrics) and (done or state.tick % state.config.evaluation_ticks == 0)
+
+
+def add_scores(
     state: TrainState, store: Store, evaluation: Evaluation, run_dir: Path, say: Callable[[str], None]
 ) -> None:
-    """If the tick is one for that, add the moving average's scores to metrics.jsonl.
+    """Add the moving average's scores to metrics.jsonl.
 
     The model is kept as best.safetensors if the first of them is the best so far. What has been measured already is not
     measured again.
     """
-    done = state.images_seen >= state.config.schedule.total_kimg * 1000
-    if not done and (state.images_seen != state.tick_start or state.tick == 0):
-        return  # a signal has stopped the run between two ticks, or before the first
-    if not evaluation.config.metrics or not (done or state.tick % state.config.evaluation_ticks == 0):
-        return
     record = run_dir / "metrics.jsonl"
     evaluation.forget_fakes()
     try:
