@@ -26,7 +26,8 @@ def test_the_page_runs(tmp_path, monkeypatch):
     assert not torch.distributed.is_initialized()
     for name in ("prepare_portraits", "open_store", "preset", "train", "load", "draw", "evaluate", "find_directions"):
         assert f"stylegan.{name}(" in text
-    assert "stylegan.edit(" in text and "stylegan.project(" in text and "stylegan.Recipe(" in text
+    for name in ("edit", "project", "Recipe", "tune", "dragging.dragging", "train_encoder", "encoders.encode"):
+        assert f"stylegan.{name}(" in text
 
 
 def test_the_page_of_directions_runs(tmp_path, monkeypatch):

@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what type checkers and editors see of the table below
-    from stylegan import directions, figures, images, presets, projection, recipe, sampling, videos, weights
+    from stylegan import (
+        directions,
+        dragging,
+        encoders,
+        figures,
+        images,
+        presets,
+        projection,
+        recipe,
+        sampling,
+        videos,
+        weights,
+    )
     from stylegan.allocator import keep_freed_memory
     from stylegan.blending import BlendConfig, blend
     from stylegan.data.look import LookConfig
@@ -36,7 +48,9 @@ if TYPE_CHECKING:  # what type checkers and editors see of the table below
     from stylegan.recipe import Recipe, draw
     from stylegan.threads import limit_spinning
     from stylegan.training.config import TrainingConfig
+    from stylegan.training.encoder import EncoderTrainingConfig, train_encoder
     from stylegan.training.loop import train
+    from stylegan.tuning import TuneConfig, tune
     from stylegan.weights import load, load_model
 
 _HOME = {
@@ -70,8 +84,15 @@ _HOME = {
     "edit": "stylegan.directions",
     "ProjectConfig": "stylegan.projection",
     "project": "stylegan.projection",
+    "TuneConfig": "stylegan.tuning",
+    "tune": "stylegan.tuning",
+    "EncoderTrainingConfig": "stylegan.training.encoder",
+    "train_encoder": "stylegan.training.encoder",
 }
-_MODULES = ("directions", "figures", "images", "presets", "projection", "recipe", "sampling", "videos", "weights")
+_MODULES = (
+    *("directions", "dragging", "encoders", "figures", "images", "presets", "projection", "recipe", "sampling"),
+    *("videos", "weights"),
+)
 __all__ = [*_HOME, *_MODULES]
 
 
