@@ -464,7 +464,8 @@ def test_full_disk(model, store, tmp_path, capsys, monkeypatch):
         )
 
     monkeypatch.setattr(images.Path, "open", full)
-    assert "No space left" in refused(capsys, "generate", model, "--out", tmp_path / "out")
+    said = refused(capsys, "generate", model, "--out", tmp_path / "out")
+    assert "No space left" in said and "seed0000.png" in said
     assert not list((tmp_path / "out").glob("*.png"))
     with pytest.raises(OSError, match=r"space|written"):
         state_file.save(tmp_path / "state-1.pt", {"g": {}})

@@ -3,6 +3,7 @@
 What only writes files must not pay for torch, so nothing here imports it before tensors are asked for.
 """
 
+import errno
 import json
 import os
 import re
@@ -45,6 +46,10 @@ def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         _replace(temporary, path)
         _flush_folder(path.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) and error.filename is None:  # a write names no file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
