@@ -226,7 +226,7 @@ def load(path: Path | str, generator: Generator | None = None) -> Directions:
         "a file of directions",
         kind=KIND,
         version=FORMAT_VERSION,
-        hint="find directions with: stylegan directions find MODEL FILE",
+        hint="find directions with: stylegan directions find MODEL FILE --method pca",
     )
     try:
         vectors, scales, offsets = (tensors[name] for name in ("vectors", "scales", "offsets"))
