@@ -1,7 +1,6 @@
 """Editing directions against numpy's linear algebra, planes that are known, and pictures that must change."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -141,7 +140,7 @@ def test_labels_give_the_normal_of_their_plane():
 class Brightness(torch.nn.Module):
     """A classifier of images: lighter than `threshold`; and one that says yes to all."""
 
-    names, networks = ("light", "all"), (SimpleNamespace(config=SimpleNamespace(channels=3)),)
+    names, channels = ("light", "all"), 3
     threshold = 0.0
 
     def check(self, config):

@@ -658,7 +658,7 @@ class Brightness(torch.nn.Module):
     """A classifier that looks at how light an image is."""
 
     names, name, checksum, resolution = ["light"], "brightness", "x", 16
-    networks = [types.SimpleNamespace(config=types.SimpleNamespace(channels=3))]  # noqa: RUF012
+    channels = 3
 
     def check(self, generator):
         pass

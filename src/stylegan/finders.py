@@ -104,7 +104,12 @@ def find_directions(
     name = "" if isinstance(model, Generator) else Path(model).name
     generator = model if isinstance(model, Generator) else weights.load(model, device)
     if config.method == "svm":
-        judge = load_classifiers(config.classifiers or Path(name).stem).to(generator.w_avg.device)
+        try:
+            judge = load_classifiers(config.classifiers or Path(name).stem).to(generator.w_avg.device)
+        except InputError as error:
+            if config.classifiers:
+                raise
+            raise InputError(f"{error}; or find directions without any: --method pca") from None
         found = by_svm(generator, judge, count=config.count or 20_000, seed=config.seed)
     elif config.method == "labels":
         found = by_labels(generator, *_labelled_w(generator, config))

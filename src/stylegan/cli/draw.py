@@ -84,7 +84,8 @@ def generate(
     also = {} if precision == "float32" else {"precision": precision}
     shown = recipe.write_images(generator, drawn, out, batch=batch, columns=columns, metadata=metadata, also=also)
     first = f" of the first {shown}" if shown < len(drawn) else ""
-    print(f"{len(drawn)} images and grid.png{first} in {out}")
+    images = "the image" if len(drawn) == 1 else f"{len(drawn)} images"
+    print(f"{images} and grid.png{first} in {out}")
 
 
 @command

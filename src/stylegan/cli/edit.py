@@ -115,7 +115,8 @@ def edit(
     made = list(records(edited, generator, w=result.w, also=also)) if metadata else None
     whole = record_of_sheet(edited, generator, also) if metadata else None
     library.write_edited(out, result, generator, titles, made, whole)
-    print(f"{len(result.images)} images, comparison.png and latents.safetensors in {out}")
+    images = "the image" if len(result.images) == 1 else f"{len(result.images)} images"
+    print(f"{images}, comparison.png and latents.safetensors in {out}")
 
 
 @command

@@ -25,6 +25,7 @@ from stylegan.training.config import TrainingConfig
 from stylegan.training.lock import run_state
 from stylegan.training.loop import Outcome
 from stylegan.training.loop import train as start
+from stylegan.training.run_folder import read_run
 from stylegan.training.status import status as stand_of
 
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
@@ -98,7 +99,9 @@ def _chooses(chosen: Training) -> bool:
     run = Path(chosen.run)
     if (run / "run.json").exists():
         if chosen.hours is not None:
-            print("the run goes on as it began, without --hours; --kimg changes its length", file=_where(chosen))
+            kimg = read_run(run).schedule.total_kimg
+            longer = f"it ends at {kimg:g} kimg, and --kimg {2 * kimg:g} makes it longer"
+            print(f"the run goes on as it began, without --hours; {longer}", file=_where(chosen))
         return False
     if os.environ.get("WORLD_SIZE", "1") != "1":  # each process would measure something else
         if chosen.hours is not None:

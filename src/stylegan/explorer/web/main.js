@@ -68,7 +68,7 @@ class Explorer extends HTMLElement {
     this.shadowRoot.append(h("div", { class: "app" }, this.header(), this.stage.element, h("section", { class: "side" }, this.tabs, this.panel)), this.message)
     this.state.addEventListener("change", (event) => this.changed(event.detail.live))
     addEventListener("keydown", (event) => this.key(event))
-    addEventListener("hashchange", () => this.follow(location.hash.slice(1)))
+    addEventListener("hashchange", ({ newURL }) => this.follow(new URL(newURL).hash.slice(1)))
     try {
       const { first, models } = await askJson("models")
       this.models = models

@@ -447,10 +447,10 @@ document.onkeydown = event => {
   const id = { r: "another", w: "walk", s: "save" }[event.key.toLowerCase()];
   if (id) by(id).click();
 };
-addEventListener("hashchange", async () => {
+addEventListener("hashchange", async ({ newURL }) => {
   if (!model) return; // it will begin with this address
   stop();
-  await goTo(location.hash);
+  await goTo(new URL(newURL).hash); // by now the page may have written its own over it
   changed();
   redrawStrip();
 });
