@@ -10,7 +10,8 @@ from conftest import tiny_generator, write_store
 from PIL import Image
 from test_cli import run
 
-from stylegan import weights
+from stylegan import directions, weights
+from stylegan.finders import FindConfig, find_directions
 
 PAGE = (Path(__file__).parents[1] / "docs" / "photograph.md").read_text(encoding="utf-8")
 SHORTER = {"--steps": "2", "--tune": "2", "--seconds": "0.2"}  # of what a command says
@@ -38,6 +39,8 @@ def test_the_page_as_it_is_written(tmp_path, monkeypatch, capsys):
     pytest.importorskip("imageio_ffmpeg")
     monkeypatch.chdir(tmp_path)
     weights.save("faces.safetensors", weights.Model(tiny_generator(64)))
+    found = find_directions("faces.safetensors", FindConfig("pca", components=3))
+    directions.save("named.safetensors", directions.renamed(found, directions.load("faces").names))
     write_store(tmp_path / "store", 64, count=12)
     pixels = np.random.RandomState(0).randint(0, 256, (80, 70, 3)).astype(np.uint8)
     Image.fromarray(pixels).save("photograph.png")
@@ -51,8 +54,9 @@ def test_the_page_as_it_is_written(tmp_path, monkeypatch, capsys):
             assert program == "stylegan"
             commands.append(words[0])
             if words[0] != "prepare":  # the store is there already
-                assert run(*shortened([word if word != "faces" else "faces.safetensors" for word in words])) == 0, line
-    assert " ".join(commands) == "project drag directions directions edit video prepare encoder project"
+                faces = "named.safetensors" if words[0] in ("directions", "edit") else "faces.safetensors"
+                assert run(*shortened([word if word != "faces" else faces for word in words])) == 0, line
+    assert " ".join(commands) == "project drag directions edit video prepare encoder project"
     for name in (
         "photograph/tuned.safetensors",
         "photograph/photograph-projected.png",
