@@ -45,6 +45,11 @@ def renamed(arguments: Sequence[str]) -> list[str]:
     return [f"{ALIASES.get(option, option)}{equals}{value}" for option, equals, value in parts]
 
 
+def images_of(count: int) -> str:
+    """What a command has written, in words."""
+    return "the image" if count == 1 else f"{count} images"
+
+
 def say_next(*words: Path | str) -> str:
     """The command to run next, which can be pasted into a shell."""
     return printable(shlex.join(["stylegan", *map(str, words)]))

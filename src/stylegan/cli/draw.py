@@ -8,7 +8,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from stylegan import again, figures, marks, recipe, videos, weights
-from stylegan.cli.arguments import Device, Flat, Metadata, Model, ModelOrBundled, command
+from stylegan.cli.arguments import Device, Flat, Metadata, Model, ModelOrBundled, command, images_of
 from stylegan.device import Precision, pick_device, pick_precision, set_precision
 from stylegan.errors import InputError
 from stylegan.files import check_output, check_output_folder
@@ -84,8 +84,7 @@ def generate(
     also = {} if precision == "float32" else {"precision": precision}
     shown = recipe.write_images(generator, drawn, out, batch=batch, columns=columns, metadata=metadata, also=also)
     first = f" of the first {shown}" if shown < len(drawn) else ""
-    images = "the image" if len(drawn) == 1 else f"{len(drawn)} images"
-    print(f"{images} and grid.png{first} in {out}")
+    print(f"{images_of(len(drawn))} and grid.png{first} in {out}")
 
 
 @command

@@ -10,7 +10,18 @@ from tyro.extras import subcommand_cli_from_dict
 
 from stylegan import directions as library
 from stylegan import dragging, finders, projection, tuning, videos, weights
-from stylegan.cli.arguments import Device, Flat, Metadata, Model, ModelOrBundled, Store, command, renamed, say_next
+from stylegan.cli.arguments import (
+    Device,
+    Flat,
+    Metadata,
+    Model,
+    ModelOrBundled,
+    Store,
+    command,
+    images_of,
+    renamed,
+    say_next,
+)
 from stylegan.data.fitting import Fit
 from stylegan.device import pick_device
 from stylegan.errors import InputError
@@ -115,8 +126,7 @@ def edit(
     made = list(records(edited, generator, w=result.w, also=also)) if metadata else None
     whole = record_of_sheet(edited, generator, also) if metadata else None
     library.write_edited(out, result, generator, titles, made, whole)
-    images = "the image" if len(result.images) == 1 else f"{len(result.images)} images"
-    print(f"{images}, comparison.png and latents.safetensors in {out}")
+    print(f"{images_of(len(result.images))}, comparison.png and latents.safetensors in {out}")
 
 
 @command
