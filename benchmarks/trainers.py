@@ -39,6 +39,7 @@ from stylegan.training.augment import AugmentConfig
 from stylegan.training.config import TrainingConfig
 from stylegan.training.report import Reporter
 from stylegan.training.schedule import ScheduleConfig
+from stylegan.training.scores import Scores
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 PHASES = ("starting", "training", "drawing", "saving the model", "saving the state", "measuring", "reporting", "ending")
@@ -140,7 +141,7 @@ def work(config: TrainingConfig, run: Path, notes: Notes) -> None:
         (outputs, "draw_fakes", "drawing"),
         (weights, "save", "saving the model"),
         (state_file, "save", "saving the state"),
-        (outputs, "add_scores", "measuring"),
+        (Scores, "add", "measuring"),
         (Reporter, "renew", "reporting"),
         (loop, "_outcome", "ending"),
     ]

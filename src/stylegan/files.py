@@ -54,6 +54,18 @@ def atomic_file(path: Path | str) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+def append(path: Path, content: bytes) -> None:
+    """Add to a file, all of it or, where the disk is full, nothing."""
+    with path.open("ab", buffering=0) as file:
+        length = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(length)
+            raise
+
+
 def remove_abandoned(folder: Path, is_ours: Callable[[str], bool]) -> None:
     """Remove what processes that were killed have left of files which they were writing.
 

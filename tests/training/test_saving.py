@@ -7,9 +7,14 @@ import os
 import pytest
 from conftest import same, tensors_of, tiny_config
 
+from stylegan import files, weights
+from stylegan.errors import InputWarning
+from stylegan.files import append
+from stylegan.metrics import record
+from stylegan.metrics.metric import EvaluateConfig
 from stylegan.training import saving, state_file
 from stylegan.training.loop import train
-from stylegan.training.monitor import append
+from stylegan.training.monitor import Monitor
 
 
 def full(monkeypatch, when) -> list:
@@ -95,3 +100,40 @@ def test_a_small_disk(store, tmp_path):
         assert train(tiny_config(store, keep=1, report=False), disk / "run", progress=False).images_seen
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+@pytest.mark.parametrize("last", [3, 5, 9])
+def test_scores_and_the_best_model_wait_for_room(store, tmp_path, monkeypatch, capfd, last):
+    """last: the tick after which there is room again; scores are due at ticks 3, 6 and 9, the end of the run."""
+    scores = EvaluateConfig(metrics=("fid50k",), count=8, extractor="mobilenet-v2")
+    config = tiny_config(store, evaluation=scores, evaluation_ticks=3, report=False)
+    train(config, tmp_path / "whole", progress=False)
+    true_append, true_save, true_report, ticks = files.append, weights.save, Monitor.report, [0]
+    monkeypatch.setattr(saving, "PAUSE", 0.0)
+    monkeypatch.setattr(Monitor, "report", lambda self, line: (ticks.append(line["tick"]), true_report(self, line)))
+    refused = []
+
+    def full(path) -> bool:
+        waits_at_the_end = ticks[-1] == 9 and len(refused) >= 20
+        if path.name in ("metrics.jsonl", "best.safetensors") and ticks[-1] <= last and not waits_at_the_end:
+            refused.append(path.name)
+            return True
+        return False
+
+    def if_there_is_room(write, path, *inputs):
+        if full(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, *inputs)
+
+    monkeypatch.setattr(record, "append", lambda path, content: if_there_is_room(true_append, path, content))
+    monkeypatch.setattr(weights, "save", lambda path, model: if_there_is_room(true_save, path, model))
+    with pytest.warns(InputWarning, match="scores are not recorded"):
+        train(config, tmp_path / "run", progress=False)
+    assert "metrics.jsonl cannot be written (No space left on device): it needs" in capfd.readouterr().err
+
+    def lines(name):
+        return [line | {"seconds": 0} for line in record.read_record(tmp_path / name / "metrics.jsonl")]
+
+    assert lines("run") == lines("whole") and len(lines("run")) == 3
+    best = [(tmp_path / name / "best.safetensors").read_bytes() for name in ("run", "whole")]
+    assert best[0] == best[1] and set(refused) == {"metrics.jsonl", "best.safetensors"}

@@ -11,7 +11,7 @@ import pytest
 from conftest import same, tensors_of, tiny_config
 
 from stylegan.metrics.metric import EvaluateConfig
-from stylegan.training import lock, monitor, outputs, run_folder, signals, steps
+from stylegan.training import lock, monitor, run_folder, scores, signals, steps
 from stylegan.training.loop import train
 from stylegan.training.signals import StopSignals
 
@@ -95,7 +95,7 @@ def test_a_measuring_is_cut_short_and_made_up_for(store, tmp_path, monkeypatch):
         return [{"metric": "fid50k", "values": {"fid": 1.0}}]
 
     def patched() -> None:
-        monkeypatch.setattr(outputs, "measure", measure)
+        monkeypatch.setattr(scores, "measure", measure)
         monkeypatch.setattr("stylegan.training.loop.check", lambda evaluation: None)
 
     config = tiny_config(store, evaluation=EvaluateConfig(metrics=("fid50k",)), evaluation_ticks=1)
@@ -123,7 +123,7 @@ def test_a_run_without_its_last_scores_is_not_finished(finished, store, tmp_path
         measured.append(provenance["images_seen"])
         return [{"metric": "fid50k", "values": {"fid": 1.0}}]
 
-    monkeypatch.setattr(outputs, "measure", measure)
+    monkeypatch.setattr(scores, "measure", measure)
     monkeypatch.setattr("stylegan.training.loop.check", lambda evaluation: None)
     config = tiny_config(store, evaluation=EvaluateConfig(metrics=("fid50k",)), evaluation_ticks=100)
     with monkeypatch.context() as patch:

@@ -93,7 +93,7 @@ def measure(evaluation: Evaluation, record: Path | None, provenance: dict[str, A
                 values = metric.measure(evaluation, evaluation.config.count or metric.count)
                 line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
                 if record:
-                    processes.in_first(partial(add_to_record, record, line))
+                    processes.in_first(partial(_record, record, line))
                     processes.in_first(partial(_keep_pictures, evaluation, record.parent))
             lines.append(line)
     return lines
@@ -128,6 +128,15 @@ def check(evaluation: Evaluation) -> list[str]:
             stacklevel=2,
         )
     return names
+
+
+def _record(record: Path, line: dict[str, Any]) -> None:
+    """Add a line to the record; where that cannot be, nothing that was measured is lost by it."""
+    try:
+        add_to_record(record, line)
+    except OSError as error:
+        reason = error.strerror or error
+        warnings.warn(f"the scores are not recorded: {record} cannot be written ({reason})", InputWarning, stacklevel=2)
 
 
 def _keep_pictures(evaluation: Evaluation, folder: Path) -> None:

@@ -2,11 +2,10 @@
 
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-from stylegan.errors import InputWarning
+from stylegan.files import append
 
 USUAL_NETWORKS = ("inception-v3", "vgg16-lpips")  # those that the names of metrics mean
 # what lines of one kind may differ in: the model and the outcome
@@ -37,16 +36,11 @@ def _are_scores(values: Any) -> bool:
 
 
 def add_to_record(path: Path | str, line: dict[str, Any]) -> None:
-    """Add a line to a metrics.jsonl, and its folder where there is none. A file that cannot be written is warned of."""
+    """Add a line to a metrics.jsonl, and its folder where there is none. Raises OSError where it cannot be written."""
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cut_short = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
-        with path.open("a", encoding="utf-8") as file:
-            file.write("\n" * cut_short + json.dumps(line) + "\n")
-    except OSError as error:
-        reason = error.strerror or error
-        warnings.warn(f"the scores are not recorded: {path} cannot be written ({reason})", InputWarning, stacklevel=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cut_short = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
+    append(path, ("\n" * cut_short + json.dumps(line) + "\n").encode())
 
 
 def find_line(record: list[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any] | None:

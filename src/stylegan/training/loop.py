@@ -27,6 +27,7 @@ from stylegan.training.monitor import Means, Monitor, read_stats
 from stylegan.training.pace import Pace
 from stylegan.training.report import Reporter
 from stylegan.training.saving import Saver
+from stylegan.training.scores import Scores
 from stylegan.training.signals import StopSignals
 from stylegan.training.state import TrainState, new_state
 from stylegan.training.steps import iteration
@@ -74,6 +75,7 @@ def _train(
     monitor = Monitor(run_dir, total_images, state.images_seen, **shown)
     reporter = Reporter(config, store, run_dir, monitor.say, active=first_rank)
     saver = Saver(run_dir, store, monitor.say)
+    scores = Scores(run_dir, store, evaluation, saver, monitor.say)
     groups = prefetch(batches(config, store, state.images_seen, device))
     reals_of_grid = outputs.first_reals(config, store)
     stopping = 0
@@ -81,11 +83,11 @@ def _train(
 
         def measure() -> bool:
             """Measure what is due; whether nothing is left, which a signal may have cut short."""
-            if not outputs.measuring_is_due(state, evaluation):
+            if not scores.are_due(state):
                 return True
             if not stopping:
                 with stop.interrupting:
-                    outputs.add_scores(state, store, evaluation, run_dir, monitor.say)
+                    scores.add(state)
                     return True
             return False
 
@@ -159,6 +161,7 @@ def _train(
             if stopping:
                 break
 
+        processes.in_first(saver.settle)
         finished = state.images_seen >= total_images and measured
         trainer.ends("finished" if finished else "stopped")
         return _outcome(state, run_dir, saver, None if finished else stopping or None, monitor.say)

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from stylegan import processes, run_files
 from stylegan.errors import InputWarning
-from stylegan.files import atomic_file
+from stylegan.files import append, atomic_file
 from stylegan.images import save_image
 from stylegan.system import peak_memory_bytes
 from stylegan.threads import Crowd
@@ -218,18 +217,6 @@ def read_stats(run_dir: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
     except (OSError, ValueError, RecursionError):
         return []
-
-
-def append(path: Path, content: bytes) -> None:
-    """Add to a file, all of it or, where the disk is full, nothing."""
-    with path.open("ab", buffering=0) as file:
-        length = file.seek(0, os.SEEK_END)
-        try:
-            if file.write(content) < len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        except OSError:
-            file.truncate(length)
-            raise
 
 
 def _truncate(path: Path, images_seen: int) -> None:

@@ -1,7 +1,5 @@
-"""What a run gives along the way: statistics, sheets of images, models, scores."""
+"""What a run gives along the way: statistics, sheets of images, models."""
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stylegan import processes, weights
+from stylegan import weights
 from stylegan.data.loader import Loader
 from stylegan.data.store import Store
-from stylegan.errors import InputError, InputWarning, SharedError
 from stylegan.images import crop_padding, enlarge, grid, to_uint8
-from stylegan.metrics.evaluate import measure
-from stylegan.metrics.metric import METRICS, Evaluation
-from stylegan.metrics.record import is_best, named_values, read_record
 from stylegan.networks import ops
 from stylegan.recipe import Recipe, batches
 from stylegan.training import health
@@ -95,38 +89,3 @@ def model_of(state: TrainState, store: Store) -> weights.Model:
     provenance = weights.Provenance(store.path.name, config.preset, state.images_seen, notes=begun, fit=fit)
     names = store.label_names if config.generator.label_count else ()
     return weights.Model(state.g_ema, provenance, state.g, state.d, names)
-
-
-def measuring_is_due(state: TrainState, evaluation: Evaluation) -> bool:
-    """Whether the tick is one for that: at the end, and after every so many."""
-    done = state.images_seen >= state.config.schedule.total_kimg * 1000
-    if not done and (state.images_seen != state.tick_start or state.tick == 0):
-        return False  # a signal has stopped the run between two ticks, or before the first
-    return bool(evaluation.config.metrics) and (done or state.tick % state.config.evaluation_ticks == 0)
-
-
-def add_scores(
-    state: TrainState, store: Store, evaluation: Evaluation, run_dir: Path, say: Callable[[str], None]
-) -> None:
-    """Add the moving average's scores to metrics.jsonl.
-
-    The model is kept as best.safetensors if the first of them is the best so far. What has been measured already is not
-    measured again.
-    """
-    record = run_dir / "metrics.jsonl"
-    evaluation.forget_fakes()
-    try:
-        lines = measure(evaluation, record, {"images_seen": state.images_seen})
-    except (InputError, OSError) as error:
-        if processes.world_size() > 1 and not isinstance(error, SharedError):
-            raise  # the other processes may be waiting for this one
-        warnings.warn(f"measuring has failed ({error}); training goes on without", InputWarning, stacklevel=2)
-        return
-    for line in lines:
-        say(", ".join(f"{name} {value:.4g}" for name, value in named_values(line).items()))
-    better = METRICS[lines[0]["metric"]].better
-    if processes.rank() == 0 and is_best(lines[0], read_record(record), better):
-        try:
-            weights.save(run_dir / "best.safetensors", model_of(state, store))
-        except OSError as error:
-            warnings.warn(f"best.safetensors cannot be written ({error.strerror})", InputWarning, stacklevel=2)

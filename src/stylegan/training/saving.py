@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,22 @@ PATIENCE = 300.0  # seconds for which the end of a training waits for room: less
 PAUSE = 5.0  # seconds between two tries
 
 
+@dataclass(frozen=True)
+class Owed:
+    """A file that is to be written, by `write`, and the bytes that this needs."""
+
+    path: Path
+    write: Callable[[], None]
+    size: int
+
+
 class Saver:
     """Saves a run. What cannot be written is said, and tried again at the next tick."""
 
     def __init__(self, run_dir: Path, store: Store, say: Callable[[str], None]) -> None:
         self._run_dir, self._store, self._say = run_dir, store, say
         self._owes_model = False
+        self._owed: dict[str, Owed] = {}
 
     def save(
         self, state: TrainState, *, model: bool, healthy_before: int | None = None, patience: float | None = None
@@ -34,8 +45,25 @@ class Saver:
         again; None where it can wait for the next tick. Raises OSError where they are over.
         """
         self._owes_model |= model
+        self._keep_trying(lambda: [*self._try_owed(), *self._try(state, healthy_before)], patience)
+
+    def add(self, name: str, owed: Owed) -> None:
+        """Write something else, in place of what was to be written under that name, now or before the next state."""
+        self._owed[name] = owed
+        for reason in self._try_owed():
+            self._say(f"warning: {reason}; training goes on, and tries again at the next tick")
+
+    def forget(self, name: str) -> None:
+        """Do not write any more what was to be written under that name."""
+        self._owed.pop(name, None)
+
+    def settle(self) -> None:
+        """Write, at the end of a run, what was added and could not be written. Raises OSError as `save` does."""
+        self._keep_trying(self._try_owed, PATIENCE)
+
+    def _keep_trying(self, attempt: Callable[[], list[str]], patience: float | None) -> None:
         start, waits = time.monotonic(), False
-        while reasons := self._try(state, healthy_before):
+        while reasons := attempt():
             if patience is None:
                 self._say(f"warning: {'; '.join(reasons)}; training goes on, and tries again at the next tick")
                 return
@@ -45,6 +73,18 @@ class Saver:
                 self._say(f"warning: {'; '.join(reasons)}; trying again for {patience / 60:g} minutes")
             waits = True
             time.sleep(min(PAUSE, patience))
+
+    def _try_owed(self) -> list[str]:
+        """What was added and could not be written, and why: sentences without an end."""
+        reasons = []
+        for name, owed in list(self._owed.items()):
+            try:
+                owed.write()
+            except OSError as error:
+                reasons.append(_reason(owed.path, error, owed.size))
+            else:
+                del self._owed[name]
+        return reasons
 
     def _try(self, state: TrainState, healthy_before: int | None) -> list[str]:
         """What could not be written, and why: sentences without an end."""
