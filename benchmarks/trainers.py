@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -154,6 +155,19 @@ def work(config: TrainingConfig, run: Path, notes: Notes) -> None:
         sys.exit(128 + outcome.stopped_by)
 
 
+def work_under_torchrun(config: TrainingConfig, run: Path, notes: Notes) -> None:
+    """The same; a process that has done its work does not wait for ever until a torchrun that is dead hears of it."""
+    parent = os.getppid()
+    work(config, run, notes)
+
+    def leave() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.1)
+        os._exit(0)
+
+    threading.Thread(target=leave, daemon=True).start()
+
+
 def under_torchrun(config: TrainingConfig, run: Path, notes: Notes, processes: int, restarts: int) -> None:
     """The same as processes of torchrun, whose part this process plays."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -161,7 +175,7 @@ def under_torchrun(config: TrainingConfig, run: Path, notes: Notes, processes: i
     meeting = {"run_id": "kills", "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
     launch = LaunchConfig(1, 1, processes, **meeting, max_restarts=restarts)
     launch.start_method = "fork"
-    elastic_launch(launch, work)(config, run, notes)
+    elastic_launch(launch, work_under_torchrun)(config, run, notes)
 
 
 def begin(processes: int, config: TrainingConfig, run: Path, notes: Notes, log: Path, restarts: int = 0) -> int:
