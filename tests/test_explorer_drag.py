@@ -221,6 +221,8 @@ def test_a_drag_line_by_line(served, explorer, tmp_path):
     assert ffmpeg.count_frames_and_secs(str(tmp_path / "way.mp4"))[0] == told[-1]["of"]
     assert marks.read(tmp_path / "way.mp4")["drag"][0] == "6,8:8,8"
     assert "not here any more" in lines_of(ask(served, f"/explorer/film?{query}&ways=none", "POST"))["error"]
+    many = ",".join([last["way"]] * 51)
+    assert "50 drags at most" in lines_of(ask(served, f"/explorer/film?{query}&ways={many}", "POST"))["error"]
 
 
 def lines_of(answer) -> dict:

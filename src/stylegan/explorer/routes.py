@@ -244,7 +244,9 @@ class Service:
     def film(self, request: Request) -> Response:
         """A video of the ways of drags, one after the other."""
         explorer, wanted = self.asked(request)
-        names = request.query_params.get("ways", "").split(",")[: drags.MOST_WAYS]
+        names = request.query_params.get("ways", "").split(",")
+        if len(names) > drags.MOST_WAYS:
+            raise InputError(f"a video shows {drags.MOST_WAYS} drags at most, these are {len(names)}; Keep begins anew")
         ways = [self.drags.way(name, explorer) for name in names]
         frames, made = drags.film(explorer, wanted, ways), _made(explorer, wanted)
         made["drag"] = [dragging.text_of(point) for way in ways for point in way.drag.points]

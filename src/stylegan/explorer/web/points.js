@@ -2,16 +2,17 @@
 import { h } from "./dom.js"
 
 const MOST = 20 // pairs
+const LONGEST = 4000 // characters of a mask in an address
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }
 const VEIL = 0xa87a7676 // over what must stay: alpha, blue, green, red
 
 /**
  * Pairs are {x, y, to: {x, y} or null}, in pixels of the picture, (0, 0) the middle of the first one; the last pair may
- * still want its target. changed() is called after each change by the user.
+ * still want its target. changed() is called after each change by the user, full(most) where there are too many pairs.
  */
 export class Points {
-  constructor({ width, height, changed }) {
-    Object.assign(this, { width, height, changed })
+  constructor({ width, height, changed, full }) {
+    Object.assign(this, { width, height, changed, full })
     this.pairs = []
     this.mode = "points"
     this.brush = Math.max(1, width / 10) // radius
@@ -57,6 +58,30 @@ export class Points {
       }
     }
     return runs
+  }
+
+  /** The mask for an address: how many pixels in a row are not painted, then are, then are not, ...; "" where that is long. */
+  get maskText() {
+    const { painted } = this
+    const lengths = []
+    for (let i = 0, value = 0; i < painted.length; value = 1 - value) {
+      const start = i
+      while (i < painted.length && painted[i] === value) i++
+      lengths.push((i - start).toString(36))
+    }
+    const text = this.hasMask ? lengths.join(".") : ""
+    return text.length <= LONGEST ? text : ""
+  }
+
+  /** Replace the mask by that of a text. */
+  readMask(text) {
+    this.painted.fill(0)
+    let i = 0
+    for (const [number, length] of text.split(".").map((each) => parseInt(each, 36) || 0).entries()) {
+      if (number % 2) this.painted.fill(1, i, i + length)
+      i += length
+    }
+    this.showMask()
   }
 
   /** The pairs that have a target, as `stylegan drag` takes them: "20,30:26,30 8,8:9,9". */
@@ -136,7 +161,10 @@ export class Points {
       this.show()
       return (to) => Object.assign(open.to, to)
     }
-    if (this.pairs.length >= MOST) return null
+    if (this.pairs.length >= MOST) {
+      this.full(MOST)
+      return null
+    }
     const pair = { ...start, to: null }
     this.pairs.push(pair)
     this.show()

@@ -73,7 +73,7 @@ export class State extends EventTarget {
   constructor() {
     super()
     this.about = null
-    this.view = { tab: "seeds", a: "", split: 0.5, points: "" }
+    this.view = { tab: "seeds", a: "", split: 0.5, points: "", mask: "" }
     this.past = []
     this.future = []
   }
@@ -136,6 +136,7 @@ export class State extends EventTarget {
     const query = new URLSearchParams(toQuery(this.settled, this.about))
     if (this.view.tab !== "seeds") query.set("tab", this.view.tab)
     if (this.view.points) query.set("points", this.view.points)
+    if (this.view.mask) query.set("mask", this.view.mask)
     if (this.view.a) {
       query.set("A", this.view.a)
       query.set("split", short(this.view.split))
@@ -157,6 +158,7 @@ export class State extends EventTarget {
       a: query.get("A") || "",
       split: split >= 0 && split <= 1 ? split : 0.5,
       points: query.get("points") || "",
+      mask: query.get("mask") || "",
     }
   }
 }

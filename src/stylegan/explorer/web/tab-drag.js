@@ -17,7 +17,8 @@ const far = ({ x, y, to }) => Math.hypot(to.x - x, to.y - y)
 export function drag(app) {
   const { state, stage } = app
   const { about } = state
-  const points = new Points({ width: about.width, height: about.height, changed: () => (note(), show()) })
+  const points = new Points({ width: about.width, height: about.height, changed: () => (note(), show()),
+    full: (most) => app.say(new Sentence(`${most} points are dragged at most; take one away, or drag these first and press Keep`)) })
   const gone = new AbortController() // this tab, with its model
   const known = new Map() // by the picture's address: the points, and the ways that led there from `first`
   let now = { first: "", ways: [] } // first: the picture that Reset goes back to
@@ -136,9 +137,10 @@ export function drag(app) {
     if (known.size > SOME) known.delete(known.keys().next().value)
   }
 
-  /** Put the points into the address. */
+  /** Put the points and the mask into the address. */
   function note() {
-    if (state.view.points !== points.text) state.see({ points: points.text })
+    const { text, maskText } = points
+    if (state.view.points !== text || state.view.mask !== maskText) state.see({ points: text, mask: maskText })
   }
 
   /** Drag no further, and keep nothing of it. */
@@ -231,6 +233,10 @@ export function drag(app) {
       }
       if (!running && state.view.points !== points.text) {
         points.read(state.view.points) // the address is a new one
+        note()
+      }
+      if (!running && state.view.mask !== points.maskText) {
+        points.readMask(state.view.mask)
         note()
       }
       show()
