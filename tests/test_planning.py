@@ -25,11 +25,12 @@ def speed(monkeypatch):
     """Sets images a second at 64 x 64 with thin networks; other sizes and widths take as long as their networks let
     expect."""
 
-    def at(images_a_second: float) -> None:
+    def at(images_a_second: float, scores: tuple[float, float] = (0.0, 0.0)) -> None:
         def measure(config):
             top, thin = config.generator.resolution, presets.small(presets.Shape(64))
             cost = _cost(config) / _cost(thin)
-            pace = Pace(config.generator, config.discriminator)
+            pace = Pace.of(config, "cpu")
+            pace.foretell_scores(*scores)
             for r in {min(64, top), top}:
                 pace.add(State(r, 0.0, 16, 0.0, 0.0), 1, cost * (r / min(64, top)) ** 2 / images_a_second)
             return pace
@@ -98,6 +99,26 @@ def test_time_left_over_goes_into_width(stores, speed, monkeypatch):
         assert config.schedule.total_kimg <= planning.LONGEST
         widths.append(config.generator.feature_maps)
     assert widths == [presets.WIDTHS[name] for name in ("thin", "small", "paper")]
+
+
+@pytest.mark.parametrize("hours", [0.1, 0.5, 2.0])
+def test_scores_along_the_way_are_part_of_the_time(stores, speed, hours):
+    speed(20, scores=(20.0, 15.0))
+    config = choose(stores(64, 50), Choice(), CPU, hours).config
+    reports = -(-config.schedule.total_kimg // config.schedule.tick_kimg[4])
+    measuring = 20 * -(-reports // config.evaluation_ticks) + 15
+    training = planning.OVERHEAD * config.schedule.total_kimg * 1000 / 20
+    assert 0.85 * 3600 * hours < training + measuring <= 1.02 * 3600 * hours
+    end = choose(stores(64, 50), Choice(), CPU, hours).seconds(config)[1]
+    assert end == pytest.approx(training + measuring, rel=0.02)
+
+
+def test_what_scores_take_is_measured(store):
+    config = planning.unfitted(str(store), Choice(), CPU)
+    each, first = planning.seconds_of_scores(config)
+    assert each > first > 0  # 500 samples, and fewer images of the store
+    without = replace(config, evaluation=replace(config.evaluation, metrics=()))
+    assert planning.seconds_of_scores(without) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("hours", [0.5, 2.0, 8.0])

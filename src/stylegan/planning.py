@@ -16,7 +16,7 @@ from stylegan import bench, presets
 from stylegan.data.store import Store, open_store
 from stylegan.device import Precision, pick_device, pick_precision
 from stylegan.errors import InputError
-from stylegan.metrics.metric import EvaluateConfig
+from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation
 from stylegan.presets import Choice, Width
 from stylegan.resolutions import resolutions
 from stylegan.training import run_folder
@@ -35,6 +35,7 @@ SMALLEST = 32  # resolution of a run that begins with it
 FROZEN = 2  # blocks of D then
 JUDGES = 50  # held-out images, with fewer of which samples are compared with the training images
 SAMPLES = 500  # that are measured along the way
+PROBE = 16  # of them, by which that is timed
 EXTRACTOR = "mobilenet-v2"  # quick, and there on every machine
 LONGEST = 25_000  # kimg, the paper's
 LONGEST_OF_FEW = 1_000
@@ -75,7 +76,7 @@ class Plan:
         top = config.generator.resolution
         parts = [(now, images * self.pace.seconds_per_image(now)) for images, now in stages(config.schedule, top)]
         first = sum(seconds for now, seconds in parts if now.resolution < top)
-        return OVERHEAD * first, OVERHEAD * sum(seconds for _, seconds in parts)
+        return OVERHEAD * first, self.pace.seconds_left(config.schedule, top)
 
 
 def plan(data: str, choice: Choice, here: Machine, hours: float | None = None) -> Plan:
@@ -155,10 +156,28 @@ def measure(config: TrainingConfig) -> Pace:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     pace = Pace.of(config, device.type)
+    pace.foretell_scores(*seconds_of_scores(config))
     for resolution in sorted({min(config.schedule.initial_resolution, top), top}):
         now = whole(config.schedule, top, resolution)
         pace.foretell(now, seconds_of_iteration(config, now, SECONDS) / now.batch_size)
     return pace
+
+
+def seconds_of_scores(config: TrainingConfig) -> tuple[float, float]:
+    """Estimate of the time that the scores along the way take, each time and beyond that the first time, when the
+    store's images are looked at too; 0 where there are none."""
+    if not config.evaluation.metrics:
+        return 0.0, 0.0
+    device = pick_device(config.device)
+    generator = new_state(config, device).g_ema
+    evaluation = Evaluation(config.evaluation, device, generator=generator, data=config.data, progress=False)
+    evaluation.features("fakes", PROBE // 2)  # memory is taken, networks are read
+    start = time.perf_counter()
+    evaluation.features("fakes", PROBE)
+    per_image = (time.perf_counter() - start) / PROBE
+    samples = config.evaluation.count or max(METRICS[name].count for name in config.evaluation.metrics)
+    store = open_store(config.data)
+    return samples * per_image, (store.count + min(store.held_out_count, samples)) * per_image
 
 
 def whole(schedule: ScheduleConfig, top: int, resolution: int) -> State:
@@ -212,17 +231,20 @@ def _fitted(
         schedule = replace(
             schedule, stable_kimg=_rounded(share * schedule.stable_kimg), fade_kimg=_rounded(share * schedule.fade_kimg)
         )
-    if kimg is None:
-        schedule = replace(schedule, total_kimg=_kimg_in(schedule, top, pace, seconds, longest))
-    if config.preset not in presets.PAPER:
-        schedule = replace(schedule, tick_kimg=_ticks(schedule))
+    left = seconds
+    for _ in range(2):  # the scores take their share, and how many there are depends on the length
+        if kimg is None:
+            schedule = replace(schedule, total_kimg=_kimg_in(schedule, top, pace, left, longest))
+        if config.preset not in presets.PAPER:
+            schedule = replace(schedule, tick_kimg=_ticks(schedule, config.schedule))
+        left = max(seconds - pace.seconds_of_scores(schedule, top) / OVERHEAD, seconds / 2)
     return replace(config, schedule=schedule)
 
 
-def _ticks(schedule: ScheduleConfig) -> dict[int, float]:
-    """Reports as often as the schedule says, but at least fifteen in a run, so that pictures come early."""
+def _ticks(schedule: ScheduleConfig, usual: ScheduleConfig) -> dict[int, float]:
+    """Reports as often as usual, but at least fifteen in a run, so that pictures come early."""
     most = max(schedule.total_kimg / 15, 0.1)
-    return {resolution: min(kimg, _rounded(most)) for resolution, kimg in schedule.tick_kimg.items()}
+    return {resolution: min(kimg, _rounded(most)) for resolution, kimg in usual.tick_kimg.items()}
 
 
 def _kimg_in(schedule: ScheduleConfig, top: int, pace: Pace, seconds: float, longest: float) -> float:

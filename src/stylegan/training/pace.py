@@ -98,6 +98,7 @@ class Pace:
         self._foretold: dict[State, float] = {}  # seconds an image, measured before this training
         self._slower = 1.0  # so many times as slow as foretold it is
         self._pauses: dict[bool, tuple[int, float]] = {}  # with scores and without: how many, and how long they are
+        self._scores = 0.0, 0.0  # seconds, until that is measured: each time, and the first time beyond that
 
     @classmethod
     def of(cls, config: TrainingConfig, device_type: str) -> "Pace":
@@ -125,6 +126,10 @@ class Pace:
     def foretell(self, now: State, per_image: float) -> None:
         """Take over how many seconds an image of a stage took before this training."""
         self._foretold[_key(now)] = per_image
+
+    def foretell_scores(self, each: float, first: float) -> None:
+        """Take over how many seconds scores take each time, and the first time beyond that."""
+        self._scores = each, first
 
     def recall(self, records: Iterable[dict[str, Any]]) -> None:
         """Take over the lines of stats.jsonl, the newest of each stage; those that span two stages where there is no
@@ -164,15 +169,28 @@ class Pace:
 
     def seconds_left(self, schedule: ScheduleConfig, resolution: int, images_seen: int = 0) -> float:
         """Estimate of the time that a training still takes, its reports with it."""
-        training = reports = 0.0
-        for images, now in stages(schedule, resolution, images_seen):
-            training += images * self.seconds_per_image(now)
-            reports += images / now.tick_images
-        scored = math.ceil(reports / self._scored_every) if self._scored_every else 0
-        counts = {kind: count for kind, count in ((True, scored), (False, math.ceil(reports) - scored)) if count}
+        parts = list(stages(schedule, resolution, images_seen))
+        training = sum(images * self.seconds_per_image(now) for images, now in parts)
+        reports, scored = self._reports(parts)
+        counts = {kind: count for kind, count in ((True, scored), (False, reports - scored)) if count}
         if counts.keys() <= self._pauses.keys():
             return training + sum(count * self._pauses[kind][1] for kind, count in counts.items())
-        return training * OVERHEAD
+        return training * OVERHEAD + self._seconds_of_scores(scored)
+
+    def seconds_of_scores(self, schedule: ScheduleConfig, resolution: int) -> float:
+        """How much of a whole training's time its scores take."""
+        return self._seconds_of_scores(self._reports(list(stages(schedule, resolution)))[1])
+
+    def _seconds_of_scores(self, count: int) -> float:
+        if True in self._pauses:
+            return count * self._pauses[True][1]
+        each, first = self._scores
+        return count * each + first if count else 0.0
+
+    def _reports(self, parts: list[tuple[int, State]]) -> tuple[int, int]:
+        """How many reports these images of stages have, and how many of those scores."""
+        reports = math.ceil(sum(images / now.tick_images for images, now in parts))
+        return reports, math.ceil(reports / self._scored_every) if self._scored_every else 0
 
     def _known(self) -> dict[State, float]:
         """Seconds an image of each stage that has been measured, or was foretold."""
