@@ -204,6 +204,9 @@ def compete(run: Run, folder: Path, config: TrainingConfig, length: float) -> No
     for trainer, own, code in zip(trainers, notes, codes, strict=True):
         if code is None:
             end_by_force(trainer, own)
+    if codes == [0, 0] and f"at {config.schedule.total_kimg:.1f} kimg" in logs[1].read_text(errors="replace"):
+        run.survived += 1  # the first had ended already, and nothing was left to do
+        return
     if codes.count(0) != 1:
         run.differences.append(f"ended with {codes}")
         return

@@ -140,7 +140,7 @@ def train(entry: Entry, store: Path, out: Path, length: Length, threads: int | N
         except BaseException:
             process.terminate()
             raise
-    if process.returncode not in (0, 128 + signal.SIGTERM):
+    if process.returncode not in (0, 128 + signal.SIGTERM, -signal.SIGTERM):  # the last: it was ending already
         raise SystemExit(f"{entry.folder} has failed, see above")
     if process.returncode == 0:
         (folder / "done").touch()

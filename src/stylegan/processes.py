@@ -92,13 +92,13 @@ def stop() -> None:
 def joined(device: torch.device, patience: timedelta | None = None) -> Iterator[None]:
     """Inside, this process is in torchrun's group, as by `start`; afterwards it is where it was before."""
     before = dist.is_initialized()
-    start(device, patience)
-    try:
-        with _stopped_with_torchrun():
+    with _stopped_with_torchrun():  # from the start, where the store of a dead torchrun is waited for
+        try:
+            start(device, patience)
             yield
-    finally:
-        if not before:
-            stop()
+        finally:
+            if not before:
+                stop()
 
 
 @contextmanager

@@ -202,6 +202,9 @@ import torch
 from stylegan import processes
 
 processes.ORPHANS_LAST = 0.5
+if sys.argv[2] == "starting":  # they wait for a store that is not there
+    os.environ["MASTER_PORT"] = "9"
+    Path(sys.argv[1], f"{os.getpid()}.pid").touch()
 with processes.joined(torch.device("cpu")):
     if sys.argv[2] == "deaf":
         import signal
@@ -212,7 +215,7 @@ with processes.joined(torch.device("cpu")):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends them itself")
-@pytest.mark.parametrize("kind", ["listening", "deaf"])
+@pytest.mark.parametrize("kind", ["listening", "deaf", "starting"])
 def test_the_workers_of_a_killed_torchrun_stop(tmp_path, kind):
     (tmp_path / "orphan.py").write_text(ORPHAN)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
