@@ -67,6 +67,26 @@ def test_the_losses_are_hinges_of_the_scores(critic):
         assert torch.allclose(critic.loss_g(fakes), -sum(s.mean(dim=(1, 2)) for s in of_fakes), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("pack", "group_size"), [(2, 4), (3, 4), (2, 2)])
+def test_a_packed_image_is_seen_with_the_next_ones_of_its_group(pack, group_size):
+    """Groups are strided, as the discriminator's: of 8 images in groups of 4, places 0, 2, 4, 6 and 1, 3, 5, 7."""
+    critic = new_critic(replace(ON, pack=pack), CPU, seed=1, group_size=group_size).critic
+    images = photographs(8, 64)
+    with torch.no_grad():
+        scores = critic(images)
+        for i in range(8):
+            group = list(range(i % (8 // group_size), 8, 8 // group_size))
+            places = [group[(group.index(i) + number) % group_size] for number in range(pack)]
+            for head, features, packed in zip(critic.heads, critic.features(images), scores, strict=True):
+                alone = head(features[places].flatten(0, 1)[None])
+                torch.testing.assert_close(alone[0, 0], packed[i], rtol=1e-4, atol=1e-4)
+
+
+def test_a_pack_is_of_one_group(store):
+    with pytest.raises(InputError, match=r"features.pack is 8, but groups are of 4"):
+        tiny_config(store, features=replace(ON, pack=8))
+
+
 def test_layers_are_divided_by_their_largest_singular_value():
     critic = new_critic(ON, CPU, seed=3).critic
     for _ in range(50):
@@ -137,16 +157,20 @@ def test_it_is_trained_and_changes_the_generator(whole, store, tmp_path):
     assert "features" not in state_file.load(max((tmp_path / "plain").glob("state-*.pt")))
 
 
-def test_resuming_is_exact(whole, store, tmp_path):
-    config = tiny_config(store, features=ON)
+@pytest.mark.parametrize("pack", [1, 2])
+def test_resuming_is_exact(whole, store, tmp_path, pack):
+    config = tiny_config(store, features=replace(ON, pack=pack))
+    if pack > 1:
+        whole = (train(config, tmp_path / "whole", progress=False),)
     for kimg in (0.16, 0.25, 0.4):
         part = replace(config, schedule=replace(config.schedule, total_kimg=kimg))
         outcome = train(part, tmp_path / "run", progress=False)
     assert same(tensors_of(outcome), tensors_of(whole[0]))
 
 
-def test_micro_batches_see_the_same_critic(whole, store, tmp_path):
-    config = tiny_config(store, features=ON, micro_batch=4)
+@pytest.mark.parametrize("pack", [1, 2])
+def test_micro_batches_see_the_same_critic(store, tmp_path, pack):
+    config = tiny_config(store, features=replace(ON, pack=pack), micro_batch=4)
     config = replace(config, schedule=replace(config.schedule, total_kimg=0.016))
     train(config, tmp_path / "parts", progress=False)
     train(replace(config, micro_batch=0), tmp_path / "run", progress=False)

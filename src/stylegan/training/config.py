@@ -128,6 +128,11 @@ class TrainingConfig:
             raise InputError(
                 f"micro_batch is {self.micro_batch}; give at least discriminator.group_size, {d.group_size}"
             )
+        if self.features.pack > d.group_size:
+            raise InputError(
+                f"features.pack is {self.features.pack}, but groups are of {d.group_size} images; give at most that, "
+                "or raise discriminator.group_size"
+            )
         if len(self.grid) != 2:
             raise InputError(f"grid has {len(self.grid)} numbers; give two, columns and rows")
 

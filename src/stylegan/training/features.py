@@ -6,6 +6,10 @@ Zhu, 2022, "Ensembling off-the-shelf models for GAN training", put such critics 
 the features here (a random projection of several stages, a small network on each, hinge losses of its patches) is from
 Sauer, Chitta, Mueller and Geiger, 2021, "Projected GANs converge faster".
 
+Where `pack` is above 1, that small network looks at several images at once, all real or all generated, so that samples
+which are too much alike give themselves away: Lin, Khetan, Fanti and Oh, 2018, "PacGAN: The power of two samples in
+generative adversarial networks".
+
 The frozen network is the bundled MobileNetV2, the one that `mobilenet-v2` scores are made with. A run that has been
 taught by it looks better to it than it is: compare such runs with others by another extractor, and by eye.
 """
@@ -42,6 +46,9 @@ class FeaturesConfig:
     """Feature maps of its trained layers."""
     learning_rate: Annotated[float, above(0)] = 0.002
     """Adam's learning rate of its trained layers, for the whole run."""
+    pack: Annotated[int, at_least(1)] = 1
+    """Images that its trained layers see at once, of one group of discriminator.group_size: 2 or more help against
+    samples that are all of one kind."""
 
     def __post_init__(self) -> None:
         check(self, "features.")
@@ -57,14 +64,15 @@ class FeatureCritic(nn.Module):
     """As for the networks; None is float32. Where an image's gradient passes the frozen network, that stays in float32:
     CPUs have no fast derivative of depthwise convolutions in bfloat16."""
 
-    def __init__(self, config: FeaturesConfig) -> None:
+    def __init__(self, config: FeaturesConfig, group_size: int = 1) -> None:
+        """group_size: images of a group, in the order of the minibatch standard deviation, as few as `config.pack`."""
         super().__init__()
-        self.config = config
+        self.config, self.group_size = config, group_size
         self.frozen = load_mobilenet()
         for number, (channels, deviation) in enumerate(STAGES.values()):
             projection = torch.randn(config.width, channels, 1, 1) / (deviation * channels**0.5)
             self.register_buffer(f"projection{number}", projection)
-        self.heads = nn.ModuleList(_head(config.width) for _ in STAGES).eval()
+        self.heads = nn.ModuleList(_head(config.width * config.pack, config.width) for _ in STAGES).eval()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images [N, C, R, R], in about [-1, 1] -> for each stage its patches' scores [N, r, r]."""
@@ -72,13 +80,20 @@ class FeatureCritic(nn.Module):
 
     def _scores(self, head: nn.Sequential, features: Tensor) -> Tensor:
         """[N, width, r, r] -> [N, r, r], float32."""
-        x = features.to(self.compute_dtype or torch.float32)
+        x = self._packed(features.to(self.compute_dtype or torch.float32))
         for layer in head:
             if isinstance(layer, nn.Conv2d):
                 x = F.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)
             else:
                 x = layer(x)
         return x[:, 0].float()
+
+    def _packed(self, x: Tensor) -> Tensor:
+        """Append to each image's maps those of the next ones of its group: [N, C, r, r] -> [N, pack * C, r, r]."""
+        if self.config.pack == 1:
+            return x
+        groups = x.unflatten(0, (min(self.group_size, len(x)), -1))
+        return torch.cat([groups.roll(-number, 0) for number in range(self.config.pack)], dim=2).flatten(0, 1)
 
     def features(self, images: Tensor) -> Iterator[Tensor]:
         """[N, C, R, R] -> of each stage, projected at random: [N, width, r, r], of about unit variance."""
@@ -108,7 +123,7 @@ class FeatureCritic(nn.Module):
             features = list(self.features(torch.cat([reals, fakes])))
         loss = reals.new_zeros(len(reals))
         for head, stage in zip(self.heads, features, strict=True):
-            of_reals, of_fakes = self._scores(head, stage).chunk(2)
+            of_reals, of_fakes = (self._scores(head, each) for each in stage.chunk(2))
             loss = loss + (F.relu(1 - of_reals) + F.relu(1 + of_fakes)).mean(dim=(1, 2))
         return loss
 
@@ -120,8 +135,8 @@ class FeatureCritic(nn.Module):
 class TrainedCritic:
     """A run's critic and its optimizer: what the state file holds under "features"."""
 
-    def __init__(self, config: FeaturesConfig, device: torch.device) -> None:
-        self.critic = FeatureCritic(config).to(device)
+    def __init__(self, config: FeaturesConfig, device: torch.device, group_size: int = 1) -> None:
+        self.critic = FeatureCritic(config, group_size).to(device)
         fused = device.type != "mps"
         self.adam = Adam(self.critic.parameters(), lr=config.learning_rate, betas=(0.0, 0.99), fused=fused)
 
@@ -149,21 +164,25 @@ class TrainedCritic:
 
 
 def new_critic(
-    config: FeaturesConfig, device: torch.device, seed: int, compute_dtype: torch.dtype | None = None
+    config: FeaturesConfig,
+    device: torch.device,
+    seed: int,
+    compute_dtype: torch.dtype | None = None,
+    group_size: int = 1,
 ) -> TrainedCritic | None:
     """The critic of a new run, the same for the same seed; None where its weight is 0."""
     if config.weight == 0:
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trained = TrainedCritic(config, device)
+        trained = TrainedCritic(config, device, group_size)
     trained.critic.compute_dtype = compute_dtype
     return trained
 
 
-def _head(width: int) -> nn.Module:
+def _head(maps: int, width: int) -> nn.Module:
     return nn.Sequential(
-        spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
+        spectral_norm(nn.Conv2d(maps, width, 3, padding=1)),
         nn.LeakyReLU(0.2),
         spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
         nn.LeakyReLU(0.2),

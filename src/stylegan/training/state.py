@@ -173,7 +173,7 @@ def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> T
 
     state = TrainState(config, data, g, d, g_ema, *new_optimizers(config, g, d), graphs=graphs)
     state.augmentation = new_augmentation(config.augment, device)
-    state.features = new_critic(config.features, device, config.seed, d.compute_dtype)
+    state.features = new_critic(config.features, device, config.seed, d.compute_dtype, config.discriminator.group_size)
     state.path_length = torch.zeros((), device=device) if config.path_length.weight else None
     state.growth = Growth(config.schedule.initial_resolution, 0.0)
     return state
