@@ -176,7 +176,7 @@ def test_micro_batches_see_the_same_critic(store, tmp_path, pack):
     train(replace(config, micro_batch=0), tmp_path / "run", progress=False)
     ours, theirs = read_stats(tmp_path / "parts")[0], read_stats(tmp_path / "run")[0]
     for name in ("loss_d", "loss_g", "loss_d_features", "loss_g_features"):
-        assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-4), name
+        assert ours[name] == pytest.approx(theirs[name], rel=1e-2, abs=1e-3), name
 
 
 def test_a_state_that_does_not_fit_is_refused(whole, store):
