@@ -1,7 +1,9 @@
 """States and models of a run, written even where the disk is full at times: `Saver`."""
 
+import errno
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,13 @@ from torch import Tensor
 
 from stylegan import run_files, weights
 from stylegan.data.store import Store
+from stylegan.errors import InputWarning
 from stylegan.training import outputs, run_folder, state_file
 from stylegan.training.state import TrainState
 
 PATIENCE = 300.0  # seconds for which the end of a training waits for room: less than other processes wait for the first
 PAUSE = 5.0  # seconds between two tries
+FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,11 @@ class Saver:
         self._owed.pop(name, None)
 
     def settle(self) -> None:
-        """Write, at the end of a run, what was added and could not be written. Raises OSError as `save` does."""
-        self._keep_trying(self._try_owed, PATIENCE)
+        """Write, at the end of a run, what was added and could not be written; it ends without what finds no room."""
+        try:
+            self._keep_trying(self._try_owed, PATIENCE)
+        except OSError as error:
+            warnings.warn(f"{error.strerror}; the run ends without", InputWarning, stacklevel=2)
 
     def _keep_trying(self, attempt: Callable[[], list[str]], patience: float | None) -> None:
         start, waits = time.monotonic(), False
@@ -81,9 +88,12 @@ class Saver:
             try:
                 owed.write()
             except OSError as error:
-                reasons.append(_reason(owed.path, error, owed.size))
-            else:
-                del self._owed[name]
+                if error.errno in FULL:
+                    reasons.append(_reason(owed.path, error, owed.size))
+                    continue
+                sentence = f"{owed.path} cannot be written ({error.strerror or error}); training goes on without"
+                warnings.warn(sentence, InputWarning, stacklevel=3)
+            del self._owed[name]
         return reasons
 
     def _try(self, state: TrainState, healthy_before: int | None) -> list[str]:
