@@ -144,7 +144,7 @@ def small(shape: Shape) -> TrainingConfig:
             tick_kimg={4: 4},
         ),
         loss=LossConfig(r1_gamma=0.5, penalty_at="current", penalty_interval=8),
-        features=FeaturesConfig(weight=1.0),
+        features=FeaturesConfig(weight=1.0, stddev_features=4),
         ema_kimg=500,  # the share of the images seen decides, not this
         noise_lr_multiplier=0.01,  # at 0.1 the samples of the first 20,000 images are covered with grain
         model_ticks=2,

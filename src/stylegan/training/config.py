@@ -128,10 +128,10 @@ class TrainingConfig:
             raise InputError(
                 f"micro_batch is {self.micro_batch}; give at least discriminator.group_size, {d.group_size}"
             )
-        if self.features.pack > d.group_size:
+        if self.features.stddev_features and d.group_size == 1:
             raise InputError(
-                f"features.pack is {self.features.pack}, but groups are of {d.group_size} images; give at most that, "
-                "or raise discriminator.group_size"
+                "features.stddev_features compares the images of a group: set discriminator.group_size above 1, or "
+                "leave it out"
             )
         if len(self.grid) != 2:
             raise InputError(f"grid has {len(self.grid)} numbers; give two, columns and rows")

@@ -6,9 +6,9 @@ Zhu, 2022, "Ensembling off-the-shelf models for GAN training", put such critics 
 the features here (a random projection of several stages, a small network on each, hinge losses of its patches) is from
 Sauer, Chitta, Mueller and Geiger, 2021, "Projected GANs converge faster".
 
-Where `pack` is above 1, that small network looks at several images at once, all real or all generated, so that samples
-which are too much alike give themselves away: Lin, Khetan, Fanti and Oh, 2018, "PacGAN: The power of two samples in
-generative adversarial networks".
+So that samples which are too much alike give themselves away, that small network is also told how much the images of
+a group differ at each place: the minibatch standard deviation of Karras, Aila, Laine and Lehtinen, 2018, "Progressive
+growing of GANs", but not averaged over the places.
 
 The frozen network is the bundled MobileNetV2, the one that `mobilenet-v2` scores are made with. A run that has been
 taught by it looks better to it than it is: compare such runs with others by another extractor, and by eye.
@@ -32,6 +32,8 @@ from stylegan.training.optimizer import Adam
 STAGES = {73: (24, 6.6), 93: (32, 6.2), 140: (96, 5.6), 166: (320, 1.95)}
 """The numbers of the operations whose results are looked at, 4, 8, 16 and 32 times smaller than the image: their
 channels, and their standard deviation over 256 photographs, mean of 64 x 64 and 128 x 128 pixels."""
+USUAL_DEVIATION = 0.8
+"""Of four numbers of unit variance."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,16 @@ class FeaturesConfig:
     """Feature maps of its trained layers."""
     learning_rate: Annotated[float, above(0)] = 0.002
     """Adam's learning rate of its trained layers, for the whole run."""
-    pack: Annotated[int, at_least(1)] = 1
-    """Images that its trained layers see at once, of one group of discriminator.group_size: 2 or more help against
-    samples that are all of one kind."""
+    stddev_features: Annotated[int, at_least(0)] = 0
+    """Maps that tell its trained layers how much the images of a group (of discriminator.group_size) differ: against
+    samples that are all of one kind. 0 leaves them out (4 suits)."""
 
     def __post_init__(self) -> None:
         check(self, "features.")
+        if self.stddev_features and self.width % self.stddev_features:
+            raise InputError(
+                f"features.stddev_features is {self.stddev_features}; it must divide features.width, {self.width}"
+            )
 
 
 class FeatureCritic(nn.Module):
@@ -65,14 +71,14 @@ class FeatureCritic(nn.Module):
     CPUs have no fast derivative of depthwise convolutions in bfloat16."""
 
     def __init__(self, config: FeaturesConfig, group_size: int = 1) -> None:
-        """group_size: images of a group, in the order of the minibatch standard deviation, as few as `config.pack`."""
+        """group_size: images of a group of the minibatch standard deviation."""
         super().__init__()
         self.config, self.group_size = config, group_size
         self.frozen = load_mobilenet()
         for number, (channels, deviation) in enumerate(STAGES.values()):
             projection = torch.randn(config.width, channels, 1, 1) / (deviation * channels**0.5)
             self.register_buffer(f"projection{number}", projection)
-        self.heads = nn.ModuleList(_head(config.width * config.pack, config.width) for _ in STAGES).eval()
+        self.heads = nn.ModuleList(_head(config.width, config.stddev_features) for _ in STAGES).eval()
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images [N, C, R, R], in about [-1, 1] -> for each stage its patches' scores [N, r, r]."""
@@ -80,7 +86,7 @@ class FeatureCritic(nn.Module):
 
     def _scores(self, head: nn.Sequential, features: Tensor) -> Tensor:
         """[N, width, r, r] -> [N, r, r], float32."""
-        x = self._packed(features.to(self.compute_dtype or torch.float32))
+        x = self._with_deviations(features).to(self.compute_dtype or torch.float32)
         for layer in head:
             if isinstance(layer, nn.Conv2d):
                 x = F.conv2d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), padding=layer.padding)
@@ -88,12 +94,19 @@ class FeatureCritic(nn.Module):
                 x = layer(x)
         return x[:, 0].float()
 
-    def _packed(self, x: Tensor) -> Tensor:
-        """Append to each image's maps those of the next ones of its group: [N, C, r, r] -> [N, pack * C, r, r]."""
-        if self.config.pack == 1:
+    def _with_deviations(self, x: Tensor) -> Tensor:
+        """Append the maps of the minibatch standard deviation: [N, C, r, r] -> [N, C + stddev_features, r, r].
+
+        Groups are those of `ops.minibatch_stddev`. Each map is a mean over a share of the channels, brought to about
+        the mean and variance of the others.
+        """
+        count = self.config.stddev_features
+        if count == 0:
             return x
-        groups = x.unflatten(0, (min(self.group_size, len(x)), -1))
-        return torch.cat([groups.roll(-number, 0) for number in range(self.config.pack)], dim=2).flatten(0, 1)
+        groups = x.float().unflatten(0, (min(self.group_size, len(x)), -1))
+        deviation = (groups.var(dim=0, correction=0) + 1e-8).sqrt().unflatten(1, (count, -1)).mean(dim=2)
+        maps = (x.shape[1] / count) ** 0.5 * (deviation - USUAL_DEVIATION)  # [M, count, r, r]
+        return torch.cat([x, maps.repeat(len(groups), 1, 1, 1).to(x.dtype)], dim=1)
 
     def features(self, images: Tensor) -> Iterator[Tensor]:
         """[N, C, R, R] -> of each stage, projected at random: [N, width, r, r], of about unit variance."""
@@ -180,9 +193,9 @@ def new_critic(
     return trained
 
 
-def _head(maps: int, width: int) -> nn.Module:
+def _head(width: int, more: int) -> nn.Module:
     return nn.Sequential(
-        spectral_norm(nn.Conv2d(maps, width, 3, padding=1)),
+        spectral_norm(nn.Conv2d(width + more, width, 3, padding=1)),
         nn.LeakyReLU(0.2),
         spectral_norm(nn.Conv2d(width, width, 3, padding=1)),
         nn.LeakyReLU(0.2),
