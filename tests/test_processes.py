@@ -1,6 +1,9 @@
 """Devices by name, and torchrun's group: joined for the work, and left."""
 
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from datetime import timedelta
@@ -161,3 +164,13 @@ def test_devices_that_are_not_there(monkeypatch, name):
     available(monkeypatch, cuda=2 if name.startswith("cuda:") else 0)
     with pytest.raises(InputError, match="is not available here; use auto or one of"):
         pick_device(name)
+
+
+def test_a_process_that_hangs_while_it_joins_the_others_ends(tmp_path):
+    """Even where it holds the interpreter; and one that has joined goes on."""
+    stuck = "import ctypes\nctypes.PyDLL(None).sleep(60)" if sys.platform != "win32" else "import time\ntime.sleep(60)"
+    for seconds, inside, code in ((1, stuck, 1), (1, "pass", 0)):
+        program = "from stylegan import processes\nimport time\n"
+        program += f"with processes._ended_after({seconds}):\n" + textwrap.indent(inside, "    ") + "\ntime.sleep(2)"
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+        assert ended.returncode == code and ("Timeout" in ended.stderr) == bool(code)

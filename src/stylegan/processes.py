@@ -4,9 +4,11 @@ Gradients are averaged by one flat all-reduce after the backward passes: hooks t
 runs give wrong gradients where a penalty differentiates twice.
 """
 
+import faulthandler
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -24,6 +26,7 @@ from stylegan.errors import InputError, SharedError
 T = TypeVar("T")
 ORPHANS_LAST = 120.0  # seconds, to save what they have
 MEET = timedelta(minutes=30)  # at most, to wait for all at the start
+JOIN = 120.0  # seconds, at most, to become a group when all are there
 
 
 def start(device: torch.device, patience: timedelta | None = None) -> None:
@@ -46,7 +49,21 @@ def start(device: torch.device, patience: timedelta | None = None) -> None:
         number, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         store: dist.Store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         store = dist.PrefixStore(meeting(store, number, world, patience or MEET), store)
-        dist.init_process_group(_backend(device), timeout=patience, store=store, rank=number, world_size=world)
+        with _ended_after(JOIN):  # all are there; but where memory runs out now, gloo may wait for itself
+            dist.init_process_group(_backend(device), timeout=patience, store=store, rank=number, world_size=world)
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[None]:
+    """Inside, this process is ended, with its traceback, if it takes longer, even where it hangs outside of Python."""
+    if sys.__stderr__ is None:  # a window without a console
+        yield
+        return
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def meeting(store: dist.Store, number: int, world: int, patience: timedelta = MEET) -> str:
