@@ -142,7 +142,7 @@ def test_demo(tmp_path, capsys, monkeypatch):
     """Everything the demo leaves, with a training of a moment."""
     from dataclasses import replace
 
-    from stylegan import presets
+    from stylegan import demo, presets
 
     def moment(*shape):
         config = presets.demo(*shape)
@@ -150,6 +150,9 @@ def test_demo(tmp_path, capsys, monkeypatch):
         return replace(config, schedule=brief)
 
     monkeypatch.setitem(presets.PRESETS, "demo", moment)
+    monkeypatch.setattr(demo, "LEAST", 0.1)
+    monkeypatch.setattr(demo, "MOST", 0.1)
+    assert "above 0" in refused(capsys, "demo", tmp_path / "demo", "--count", "40", "--minutes", "0")
     assert run("demo", tmp_path / "demo", "--count", "40") == 0
     last = capsys.readouterr().out.splitlines()[-1]
     for name in ("faces.png", "reals.png", "progress.png", "samples.png", "style-mixing.png"):

@@ -37,7 +37,7 @@ COMMANDS = {
     "push": ("files", "Publish a model on the Hugging Face Hub, with samples and a model card."),
     "bench": ("measure", "Measure how fast this machine samples and trains, and how long a training would take."),
     "info": ("files", "Describe a model, training state, store, run or picture."),
-    "demo": ("train", "Run everything once, in six to ten minutes: portraits, training, samples, style mixing."),
+    "demo": ("train", "Run everything once, in eight minutes: portraits, training, samples, style mixing."),
     "presets": ("train", "List the named run configurations."),
 }
 """By the name of each command: the module it is in, and a line of help."""

@@ -190,16 +190,18 @@ def demo(
     out: Annotated[Path, Positional, arg(metavar="FOLDER")] = Path("demo"),
     *,
     count: int = 4000,
+    minutes: float = library.MINUTES,
 ) -> int | None:
-    """Draw faces with the bundled model, then train a small StyleGAN on portraits: six to ten minutes on two CPU cores.
+    """Draw faces with the bundled model, then train a small StyleGAN on portraits: eight minutes on two CPU cores.
 
     Args:
         out: Folder for everything; repeat the command to go on after an interruption.
         count: Number of portraits to train on.
+        minutes: How long to train; at least 16,000 and at most 60,000 images.
     """
     more = say_next("generate", out / "run", "--seeds", "100-163", "--psi", "0.8", "--out", "more")
     return _end(
-        library.demo(out, count),
+        library.demo(out, count, minutes),
         f"Pictures are in {out}: faces.png (of the bundled model), reals.png (the training images), "
         f"progress.png (the same eight seeds from first to "
         f"last), samples.png, style-mixing.png (pose and shape from the column, colors from the row). "
