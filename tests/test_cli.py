@@ -152,7 +152,9 @@ def test_demo(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "demo", moment)
     monkeypatch.setattr(demo, "LEAST", 0.1)
     monkeypatch.setattr(demo, "MOST", 0.1)
-    assert "above 0" in refused(capsys, "demo", tmp_path / "demo", "--count", "40", "--minutes", "0")
+    for minutes in ("0", "nan"):
+        assert "above 0" in refused(capsys, "demo", tmp_path / "demo", "--minutes", minutes)
+    assert not (tmp_path / "demo").exists()
     assert run("demo", tmp_path / "demo", "--count", "40") == 0
     last = capsys.readouterr().out.splitlines()[-1]
     for name in ("faces.png", "reals.png", "progress.png", "samples.png", "style-mixing.png"):

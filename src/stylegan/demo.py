@@ -29,9 +29,11 @@ def demo(folder: Path, count: int = 4000, minutes: float = MINUTES) -> Outcome:
     Returns the outcome of the training.
 
     count: number of portraits. minutes: how long to train at the speed of this machine, but at least 16,000 and at
-    most 60,000 images. What an interrupted call has done is not done again. Raises InputError where the folder holds
-    another number of portraits.
+    most 60,000 images; a training that has begun keeps its length. What an interrupted call has done is not done again.
+    Raises InputError where minutes is not above 0, or the folder holds another number of portraits.
     """
+    if not minutes > 0:
+        raise InputError(f"minutes is {minutes:g}; give a number above 0")
     store, run, faces = folder / "portraits-32", folder / "run", folder / "faces.png"
     if not faces.exists():
         _draw_faces(faces)
@@ -62,8 +64,6 @@ def demo(folder: Path, count: int = 4000, minutes: float = MINUTES) -> Outcome:
 
 def _fitted(store: Path, minutes: float) -> TrainingConfig:
     """The preset, as long as the minutes allow here."""
-    if minutes <= 0:
-        raise InputError(f"minutes is {minutes:g}; give a number above 0")
     print("measuring the speed of this machine ...", flush=True)
     plan = planning.plan(str(store), presets.Choice("demo"), planning.Machine(), minutes / 60)
     kimg = min(max(plan.config.schedule.total_kimg, LEAST), MOST)

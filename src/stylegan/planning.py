@@ -17,6 +17,7 @@ from stylegan.data.store import Store, open_store
 from stylegan.device import Precision, pick_device, pick_precision
 from stylegan.errors import InputError
 from stylegan.metrics.metric import METRICS, EvaluateConfig, Evaluation
+from stylegan.networks.generator import Generator
 from stylegan.presets import Choice, Width
 from stylegan.resolutions import resolutions
 from stylegan.training import run_folder
@@ -169,7 +170,7 @@ def seconds_of_scores(config: TrainingConfig) -> tuple[float, float]:
     if not config.evaluation.metrics:
         return 0.0, 0.0
     device = pick_device(config.device)
-    generator = new_state(config, device).g_ema
+    generator = Generator(config.generator).to(device)  # one that is not trained takes as long
     evaluation = Evaluation(config.evaluation, device, generator=generator, data=config.data, progress=False)
     evaluation.features("fakes", PROBE // 2)  # memory is taken, networks are read
     start = time.perf_counter()

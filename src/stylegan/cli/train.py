@@ -197,7 +197,7 @@ def demo(
     Args:
         out: Folder for everything; repeat the command to go on after an interruption.
         count: Number of portraits to train on.
-        minutes: How long to train; at least 16,000 and at most 60,000 images.
+        minutes: How long to train, unless a training has begun; at least 16,000 and at most 60,000 images.
     """
     more = say_next("generate", out / "run", "--seeds", "100-163", "--psi", "0.8", "--out", "more")
     return _end(

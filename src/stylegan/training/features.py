@@ -27,13 +27,14 @@ from stylegan import processes
 from stylegan.config import above, at_least, between, check
 from stylegan.errors import InputError
 from stylegan.metrics.extractors import load_mobilenet
+from stylegan.networks import ops
 from stylegan.training.optimizer import Adam
 
 STAGES = {73: (24, 6.6), 93: (32, 6.2), 140: (96, 5.6), 166: (320, 1.95)}
 """The numbers of the operations whose results are looked at, 4, 8, 16 and 32 times smaller than the image: their
 channels, and their standard deviation over 256 photographs, mean of 64 x 64 and 128 x 128 pixels."""
 USUAL_DEVIATION = 0.8
-"""Of four numbers of unit variance."""
+"""Expected of four numbers of unit variance."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class FeatureCritic(nn.Module):
         if count == 0:
             return x
         groups = x.float().unflatten(0, (min(self.group_size, len(x)), -1))
-        deviation = (groups.var(dim=0, correction=0) + 1e-8).sqrt().unflatten(1, (count, -1)).mean(dim=2)
+        deviation = (groups.var(dim=0, correction=0) + ops.EPSILON).sqrt().unflatten(1, (count, -1)).mean(dim=2)
         maps = (x.shape[1] / count) ** 0.5 * (deviation - USUAL_DEVIATION)  # [M, count, r, r]
         return torch.cat([x, maps.repeat(len(groups), 1, 1, 1).to(x.dtype)], dim=1)
 

@@ -54,8 +54,7 @@ class Saver:
     def add(self, name: str, owed: Owed) -> None:
         """Write something else, in place of what was to be written under that name, now or before the next state."""
         self._owed[name] = owed
-        for reason in self._try_owed():
-            self._say(f"warning: {reason}; training goes on, and tries again at the next tick")
+        self._keep_trying(self._try_owed, None)
 
     def forget(self, name: str) -> None:
         """Do not write any more what was to be written under that name."""
@@ -69,6 +68,7 @@ class Saver:
             warnings.warn(f"{error.strerror}; the run ends without", InputWarning, stacklevel=2)
 
     def _keep_trying(self, attempt: Callable[[], list[str]], patience: float | None) -> None:
+        """Until it has no reason left why it failed. patience: as of `save`."""
         start, waits = time.monotonic(), False
         while reasons := attempt():
             if patience is None:
