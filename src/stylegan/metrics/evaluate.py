@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,7 +73,22 @@ def open_evaluation(
     return Evaluation(config, device, **of, data=data, progress=progress), opened.provenance, opened.home
 
 
-def measure(evaluation: Evaluation, record: Path | None, provenance: dict[str, Any]) -> list[dict[str, Any]]:
+def _add_or_warn(record: Path, line: dict[str, Any]) -> None:
+    """Add a line to the record; where that cannot be, nothing that was measured is lost by it."""
+    try:
+        add_to_record(record, line)
+    except OSError as error:
+        reason = error.strerror or error
+        warnings.warn(f"the scores are not recorded: {record} cannot be written ({reason})", InputWarning, stacklevel=2)
+
+
+def measure(
+    evaluation: Evaluation,
+    record: Path | None,
+    provenance: dict[str, Any],
+    *,
+    add: Callable[[Path, dict[str, Any]], None] = _add_or_warn,
+) -> list[dict[str, Any]]:
     """Measure what the configuration names: a line for each metric, added to the file `record` as soon as it is done.
 
     provenance: what else the lines say (the model's name, images_seen, ...). A metric whose line is there already, with
@@ -93,7 +108,7 @@ def measure(evaluation: Evaluation, record: Path | None, provenance: dict[str, A
                 values = metric.measure(evaluation, evaluation.config.count or metric.count)
                 line = settings | {"values": values, "seconds": round(time.perf_counter() - start, 1)}
                 if record:
-                    processes.in_first(partial(_record, record, line))
+                    processes.in_first(partial(add, record, line))
                     processes.in_first(partial(_keep_pictures, evaluation, record.parent))
             lines.append(line)
     return lines
@@ -128,15 +143,6 @@ def check(evaluation: Evaluation) -> list[str]:
             stacklevel=2,
         )
     return names
-
-
-def _record(record: Path, line: dict[str, Any]) -> None:
-    """Add a line to the record; where that cannot be, nothing that was measured is lost by it."""
-    try:
-        add_to_record(record, line)
-    except OSError as error:
-        reason = error.strerror or error
-        warnings.warn(f"the scores are not recorded: {record} cannot be written ({reason})", InputWarning, stacklevel=2)
 
 
 def _keep_pictures(evaluation: Evaluation, folder: Path) -> None:

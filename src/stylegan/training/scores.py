@@ -13,7 +13,7 @@ from stylegan.data.store import Store
 from stylegan.errors import InputError, InputWarning, SharedError
 from stylegan.metrics.evaluate import measure
 from stylegan.metrics.metric import METRICS, Evaluation
-from stylegan.metrics.record import add_to_record, find_line, is_best, named_values, read_record
+from stylegan.metrics.record import add_to_record, is_best, named_values, read_record
 from stylegan.training.outputs import model_of
 from stylegan.training.saving import Owed, Saver, size_of
 from stylegan.training.state import TrainState
@@ -44,7 +44,7 @@ class Scores:
         record = self._run_dir / "metrics.jsonl"
         self._evaluation.forget_fakes()
         try:
-            lines = measure(self._evaluation, record, {"images_seen": state.images_seen})
+            lines = measure(self._evaluation, record, {"images_seen": state.images_seen}, add=self._record)
         except (InputError, OSError) as error:
             if processes.world_size() > 1 and not isinstance(error, SharedError):
                 raise  # the other processes may be waiting for this one
@@ -52,10 +52,10 @@ class Scores:
             return
         for line in lines:
             self._say(", ".join(f"{name} {value:.4g}" for name, value in named_values(line).items()))
-        if processes.rank() == 0:
-            self._record(record, lines)
-            if is_best(lines[0], [*read_record(record), *self._unrecorded], METRICS[lines[0]["metric"]].better):
-                self._keep_best(model_of(state, self._store))
+        if processes.rank():
+            return
+        if is_best(lines[0], [*read_record(record), *self._unrecorded], METRICS[lines[0]["metric"]].better):
+            self._keep_best(model_of(state, self._store))
 
     def _keep_best(self, model: weights.Model) -> None:
         path = self._run_dir / "best.safetensors"
@@ -69,19 +69,13 @@ class Scores:
         else:
             self._saver.forget("best")
 
-    def _record(self, record: Path, lines: list[dict[str, Any]]) -> None:
-        """Have the lines written that `measure` could not add to the record."""
-        recorded, outcome = read_record(record), ("values", "seconds")
-        self._unrecorded += [
-            line
-            for line in lines
-            if not find_line(recorded, {name: value for name, value in line.items() if name not in outcome})
-        ]
+    def _record(self, record: Path, line: dict[str, Any]) -> None:
+        """Add a line to the record, and those that found no room before."""
+        self._unrecorded.append(line)
 
         def write() -> None:
             while self._unrecorded:
                 add_to_record(record, self._unrecorded[0])
                 del self._unrecorded[0]
 
-        if self._unrecorded:
-            self._saver.add("scores", Owed(record, write, len(json.dumps(self._unrecorded))))
+        self._saver.add("scores", Owed(record, write, len(json.dumps(self._unrecorded))))
