@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from stylegan import presets, randomness
 from stylegan.data.pyramid import pyramid
+from stylegan.data.store import open_store
 from stylegan.data.store_writer import StoreWriter
 from stylegan.errors import InputError
 from stylegan.training import augment, state_file
@@ -244,12 +245,28 @@ def test_the_strength_follows_the_scores_of_held_out_images():
     assert adjusted(config, 0.5, fakes, reals, (9.0,)) == pytest.approx(0.3)  # D does not tell training from fakes
 
 
-def test_a_training_judged_by_held_out_images(tmp_path):
+def store_of_noise(path, count: int, held_out: int) -> None:
     rng = np.random.RandomState(0)
-    with StoreWriter(tmp_path / "store", 16, 3, made={"source": "test"}) as writer:
-        for i in range(24):
+    with StoreWriter(path, 16, 3, made={"source": "test"}) as writer:
+        for i in range(count + held_out):
             image = rng.randint(0, 256, (16, 16, 3)).astype(np.uint8)
-            writer.add(pyramid(image), f"{i}.png", held_out=i >= 20)
+            writer.add(pyramid(image), f"{i}.png", held_out=i >= count)
+
+
+@pytest.mark.parametrize("held_out", [0, augment.FEWEST_JUDGES - 1, augment.FEWEST_JUDGES])
+def test_held_out_images_judge_where_there_are_enough(tmp_path, held_out):
+    store_of_noise(tmp_path / "store", 8, held_out)
+    store = open_store(tmp_path / "store")
+    judges = AugmentConfig(kind="ada").judges_of(store)
+    assert (judges is not None) == (held_out == augment.FEWEST_JUDGES)
+    asked = AugmentConfig(kind="ada", judge="held-out").judges_of(store)
+    assert (0 if asked is None else asked.count) == held_out
+    for config in ({"kind": "ada", "judge": "reals"}, {"kind": "ada", "strength": 0.5}, {"kind": "diff"}, {}):
+        assert AugmentConfig(**config).judges_of(store) is None
+
+
+def test_a_training_judged_by_held_out_images(tmp_path):
+    store_of_noise(tmp_path / "store", 20, 4)
     judged = AugmentConfig(kind="ada", judge="held-out", kimg=0.2, target=-1.0, interval=2)
     config = at_16(tmp_path / "store", augment=judged)
     whole = train(config, tmp_path / "whole", progress=False)

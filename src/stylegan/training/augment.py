@@ -22,12 +22,14 @@ from torch import Tensor
 
 from stylegan import processes
 from stylegan.config import above, at_least, between, check
+from stylegan.data.store import Store
 from stylegan.errors import InputError
 from stylegan.randomness import draw_of_key, draw_uniform_of_key
 from stylegan.training import transforms
 from stylegan.training.graphs import Keys
 
 LOWEST = 16  # resolution
+FEWEST_JUDGES = 20  # held-out images; the mean score of fewer says more of them than of D
 
 Group = Literal["blit", "geometry", "color", "filter", "noise", "translation", "cutout"]
 GROUPS: dict[str, tuple[Group, ...]] = {
@@ -90,9 +92,9 @@ class AugmentConfig:
     target: Annotated[float, between(-1, 1)] = 0.6
     """What the strength steers D to: with reals as judges the mean sign of their scores, with held-out images how much
     lower D scores these than the training's, relative to how much lower it scores fakes (ada)."""
-    judge: Literal["reals", "held-out"] = "reals"
-    """Images that tell how much D overfits: the reals of the training, or those that `stylegan prepare --hold-out` has
-    kept apart (ada)."""
+    judge: Literal["auto", "reals", "held-out"] = "auto"
+    """Images that tell how much D overfits: the reals of the training, those that `stylegan prepare --hold-out` has
+    kept apart, or auto, which is these where there are 20 or more (ada)."""
     kimg: Annotated[float, above(0)] = 20.0
     """Thousands of images over which the strength would go from 0 to 1 (ada). 500 in the paper, whose runs are of
     25,000; the default suits some hundreds."""
@@ -119,7 +121,7 @@ class AugmentConfig:
             raise InputError("augment.strength needs augment.kind ada or diff")
         if self.kind != "ada" and self.multipliers != Multipliers():
             raise InputError("augment.multipliers needs augment.kind ada")
-        if self.judge != "reals" and not self.adapts:
+        if self.judge == "held-out" and not self.adapts:
             raise InputError("augment.judge needs augment.kind ada without a strength, which then adapts")
 
     @property
@@ -131,6 +133,11 @@ class AugmentConfig:
     def groups(self) -> tuple[Group, ...]:
         """The groups of transforms in use."""
         return self.transforms or USUAL[self.kind]
+
+    def judges_of(self, store: Store) -> Store | None:
+        """The held-out images of a store that the strength is judged by; None where the reals of the training are."""
+        held_out = store.held_out() if self.adapts and self.judge != "reals" else None
+        return held_out if held_out and (self.judge == "held-out" or held_out.count >= FEWEST_JUDGES) else None
 
     def is_judged(self, images_seen: int, batch_size: int) -> bool:
         """Whether the strength is adjusted after the batch that follows so many images."""
@@ -326,7 +333,7 @@ class Augmentation:
         sums = self.sums.tolist()
         self.sums.zero_()
         step = sums[3] / (1000 * self.config.kimg)
-        overfitting = _overfitting(sums, self.config.judge == "held-out")
+        overfitting = _overfitting(sums)
         change = step if overfitting > self.config.target else -step if overfitting < self.config.target else 0.0
         self.strength = min(max(self.strength + change, 0.0), self.config.limit)
 
@@ -367,11 +374,11 @@ def tally(reals: Tensor, fakes: Tensor, held_out: Tensor | None, sums: Tensor) -
     return torch.stack([reals.sign().sum(), reals.sum(), fakes.sum(), counts[0], held.sum(), counts[1]])
 
 
-def _overfitting(sums: list[float], by_held_out: bool) -> float:
-    """Section 3.1, equation 1: r_t, or r_v by held-out images, from the sums of `tally`."""
+def _overfitting(sums: list[float]) -> float:
+    """Section 3.1, equation 1: r_t, or r_v where held-out images were scored, from the sums of `tally`."""
     signs, reals, fakes, count, held_out, held_out_count = sums
-    if not by_held_out:
+    if not held_out_count:
         return signs / max(count, 1)
-    if not count or not held_out_count or reals <= fakes:
+    if not count or reals <= fakes:
         return 0.0  # D does not tell the training's images from fakes
     return (reals / count - held_out / held_out_count) / ((reals - fakes) / count)

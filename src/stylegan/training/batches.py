@@ -34,8 +34,8 @@ def batches(
     For a GPU the images lie in memory that it can read from while it computes.
     """
     loader = Loader(store, seed=config.seed, mirror=config.mirror)
-    by_held_out = config.augment.judge == "held-out"
-    judges = Loader(store.held_out(), seed=config.seed, mirror=config.mirror) if by_held_out else None
+    held_out_store = config.augment.judges_of(store)
+    judges = Loader(held_out_store, seed=config.seed, mirror=config.mirror) if held_out_store else None
     all_labels = torch.tensor(store.labels) if config.generator.label_count else None
     for start, now in groups(config.schedule, config.generator.resolution, images_seen):
         group = []
