@@ -240,7 +240,8 @@ def test_the_strength_follows_the_scores_of_held_out_images():
     """How far down from the training's scores to the fakes' those of held-out images are."""
     config = AugmentConfig(kind="ada", kimg=0.1, judge="held-out")
     reals, fakes = (4.0, 2.0, 3.0, 1.0, 5.0), (-3.0, -1.0, -2.0, 0.0, -4.0)  # 3 and -2 on average
-    assert adjusted(config, 0.5, reals, fakes, (-1.0, 0.0)) == pytest.approx(0.7)
+    assert adjusted(config, 0.5, reals, fakes, (1.5, 0.6)) == pytest.approx(0.7)  # 0.39
+    assert adjusted(replace(config, target=0.6), 0.5, reals, fakes, (1.5, 0.6)) == pytest.approx(0.3)
     assert adjusted(config, 0.5, reals, fakes, (2.0, 1.0)) == pytest.approx(0.3)
     assert adjusted(config, 0.5, fakes, reals, (9.0,)) == pytest.approx(0.3)  # D does not tell training from fakes
 

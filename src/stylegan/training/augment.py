@@ -29,6 +29,8 @@ from stylegan.training import transforms
 from stylegan.training.graphs import Keys
 
 LOWEST = 16  # resolution
+TARGET = 0.6  # the paper's, of the mean sign
+TARGET_OF_HELD_OUT = 0.35  # where trainings stand whose mean sign is held at 0.6 (docs/log.md, 2026-11-28)
 FEWEST_JUDGES = 20  # held-out images; the mean score of fewer says more of them than of D
 
 Group = Literal["blit", "geometry", "color", "filter", "noise", "translation", "cutout"]
@@ -89,9 +91,10 @@ class AugmentConfig:
     strength: Annotated[float | None, between(0, 1)] = None
     """Probability with which each transform is applied, for the whole run. Default: with ada it adapts, from 0 on; 1
     with diff."""
-    target: Annotated[float, between(-1, 1)] = 0.6
-    """What the strength steers D to: with reals as judges the mean sign of their scores, with held-out images how much
-    lower D scores these than the training's, relative to how much lower it scores fakes (ada)."""
+    target: Annotated[float | None, between(-1, 1)] = None
+    """What the strength steers D to (ada): with reals as judges the mean sign of their scores, by default 0.6; with
+    held-out images how much lower D scores these than the training's, relative to how much lower it scores fakes, by
+    default 0.35."""
     judge: Literal["auto", "reals", "held-out"] = "auto"
     """Images that tell how much D overfits: the reals of the training, those that `stylegan prepare --hold-out` has
     kept apart, or auto, which is these where there are 20 or more (ada)."""
@@ -334,7 +337,10 @@ class Augmentation:
         self.sums.zero_()
         step = sums[3] / (1000 * self.config.kimg)
         overfitting = _overfitting(sums)
-        change = step if overfitting > self.config.target else -step if overfitting < self.config.target else 0.0
+        target = self.config.target
+        if target is None:
+            target = TARGET_OF_HELD_OUT if sums[5] else TARGET
+        change = step if overfitting > target else -step if overfitting < target else 0.0
         self.strength = min(max(self.strength + change, 0.0), self.config.limit)
 
     def to_dict(self) -> dict[str, Any]:
