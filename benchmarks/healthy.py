@@ -14,10 +14,10 @@ from stylegan.data.prepare import prepare_portraits
 from stylegan.errors import InputError
 from stylegan.networks.layers import FeatureMaps
 from stylegan.presets import PRESETS, preset
+from stylegan.run_files import read_stats
 from stylegan.training import health
 from stylegan.training.config import TrainingConfig
 from stylegan.training.loop import train
-from stylegan.training.monitor import read_stats
 
 
 def small(name: str, store: Path, kimg: float, seed: int) -> TrainingConfig:

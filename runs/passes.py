@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import median
 
 from stylegan.data.store import open_store
-from stylegan.training.monitor import read_stats
+from stylegan.run_files import read_stats
 from stylegan.training.run_folder import read_run
 
 for run in map(Path, sys.argv[1:]):

@@ -31,6 +31,21 @@ def test_a_row(work):
     assert len(bench.line(row, 1.5)) == len(bench.line(row)) == len(bench.HEADER) < 100
 
 
+def test_lazy_penalties_count_as_often_as_they_come():
+    def flops(interval: int) -> float:
+        config = replace(tiny(), loss=replace(tiny().loss, penalty_interval=interval))
+        row = bench.measure(config, "train", 16, 4, bench.Machine(gemm=0.5, product=0.25), seconds=0.0)
+        return row.utilisation * row.seconds
+
+    every, fourth, hardly = flops(1), flops(4), flops(10**6)
+    assert every > 1.2 * hardly and fourth == pytest.approx((every + 3 * hardly) / 4, rel=1e-4)
+
+
+def test_a_batch_that_no_training_could_have(capsys):
+    said = refused(capsys, "bench", "--preset", "small", "--resolution", "16", "--batch", "6", "--work", "train")
+    assert "a batch of 6 does not divide into groups of 4" in said
+
+
 def test_a_row_of_a_network_with_classes():
     config = tiny()
     classes = {name: replace(getattr(config, name), label_count=3) for name in ("generator", "discriminator")}

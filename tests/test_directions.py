@@ -1,5 +1,6 @@
 """Editing directions against numpy's linear algebra, planes that are known, and pictures that must change."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -303,6 +304,10 @@ def test_refusals_of_the_commands(model, tmp_path, capsys):
         (("directions", "find", model, file, "--method", "import"), "--boundaries"),
         (("directions", "find", model, file, "--method", "pca", "--components", "0"), "components is 0"),
         (("directions", "find", model, file, "--method", "sefa", "--layers", "4-6"), "0 to 5"),
+        (("directions", "find", model, file, "--method", "sefa", "--count", "10"), "sefa takes no --count"),
+        (("directions", "find", model, file, "--method", "pca", "--seed", "-1"), "seed is -1"),
+        (("directions", "show", model, file, "--strengths"), "strengths are"),
+        (("directions", "show", model, file, "--strengths", "nan"), "strengths are"),
         (("directions", "show", model, file, "--names", "hat"), "there is no direction hat"),
         (("directions", "show", model, model), "not a file of directions"),
         (("edit", model, file, "way0"), "smiling=2"),
@@ -313,6 +318,16 @@ def test_refusals_of_the_commands(model, tmp_path, capsys):
     ]:
         assert part in refused(capsys, *arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.safetensors"]
+
+
+@pytest.mark.parametrize("method", ["svm", "labels"])
+def test_what_is_missing_is_said_before_the_work(monkeypatch, method, tmp_path):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(finders, "latents_and_logits", None)
+    with pytest.raises(InputError, match=r"stylegan\[metrics\]"):
+        finders.find_directions(
+            "portraits-32", finders.FindConfig(method, labels=tmp_path if method == "labels" else None)
+        )
 
 
 def test_a_bundled_model_brings_its_directions():

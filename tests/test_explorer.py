@@ -16,13 +16,14 @@ import torch
 from conftest import tiny_generator, write_store
 from PIL import Image
 
-from stylegan import directions, finders, sampling, weights
+from stylegan import directions, finders, run_files, sampling, weights
 from stylegan import recipe as recipes
 from stylegan.data.pyramid import pyramid
 from stylegan.data.store import open_store
 from stylegan.data.store_writer import StoreWriter
 from stylegan.errors import InputError
 from stylegan.explorer import picture, sheets, space, uploads
+from stylegan.explorer.models import Shelf
 from stylegan.explorer.picture import Explorer, Recipe
 from stylegan.images import to_pil, to_uint8
 from stylegan.recipe import draw, seeds_of
@@ -119,6 +120,20 @@ def test_what_is_opened(tmp_path, store):
     grey = write_store(tmp_path / "grey", channels=1)
     with pytest.raises(InputError, match="1 channels, the model draws 3"):
         picture.open_explorer(tmp_path / "tiny.safetensors", data=grey)
+
+
+def test_models_of_one_name_stay_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a/run", "b/run"):
+        Path(folder).mkdir(parents=True)
+        weights.save(run_files.claim(run_files.path_of(Path(folder), "model", 0)), Model(tiny_generator()))
+    weights.save(Path("a/faces.safetensors"), Model(tiny_generator()))
+    Path("portraits").mkdir()  # a folder of pictures, say
+    shelf = Shelf(["a/run", "b/run", "portraits", "a/faces.safetensors", "faces"])
+    paths = {entry.key: entry.path for entry in shelf.entries()}
+    assert paths["run-0"].parent == Path("a/run") and paths["run-2-0"].parent == Path("b/run")
+    assert paths["faces"] == Path("a/faces.safetensors") and paths["faces-2"] == weights.find("faces")
+    assert paths["portraits"].parent == weights.PRETRAINED and shelf.first == "run-0"
 
 
 def test_previews_have_the_colours_of_the_picture(explorer):

@@ -294,6 +294,10 @@ def test_without_matplotlib(monkeypatch):
     with pytest.raises(InputError, match=r"stylegan\[figures\]"):
         figures.truncation(tiny_generator())
     figures.uncurated(tiny_generator())  # has no text
+    monkeypatch.setattr(figures, "draw", None)  # nothing is drawn first
+    for name in set(figures.FIGURES) - {"uncurated", "reals", "training", "entanglement"}:
+        with pytest.raises(InputError, match=r"stylegan\[figures\]"):
+            figures.make(name, [tiny_generator()])
 
 
 @pytest.mark.parametrize("channels", [1, 4])

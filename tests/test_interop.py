@@ -472,6 +472,9 @@ def test_genforce_without_all_its_networks(tmp_path):
         ({"synthesis.lod": torch.tensor(float("nan"))}, "lod"),
         ({"truncation.w_avg": torch.zeros(48)}, "fit"),
         ({"synthesis.layer1.bias": torch.zeros(8, dtype=torch.int64)}, "neither float32"),
+        ({"truncation.w_avg": torch.tensor(0.0)}, "fit"),
+        ({"mapping.dense0.weight": torch.tensor(0.0)}, "has another shape"),
+        ({"mapping.dense1.weight": None}, "fit"),
     ],
 )
 def test_genforce_refuses(tmp_path, change, message):

@@ -8,6 +8,7 @@ from PIL import Image
 
 import stylegan
 from stylegan import cli
+from stylegan.data import look as library
 from stylegan.data.look import LookConfig
 from stylegan.data.prepare import PrepareConfig, prepare
 from stylegan.errors import InputError
@@ -92,6 +93,22 @@ def test_refusals(folder, tmp_path):
         with pytest.raises(InputError, match=message):
             look(source, tmp_path / name, LookConfig(**options), progress=False)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_near_duplicates_are_the_same_in_blocks():
+    features = np.random.RandomState(0).rand(50, 6)
+    features[[7, 49]] = features[[3, 12]] * 2
+    whole, blocks = library._alike(features, {5}), library._alike(features, {5}, block=8)
+    assert {pair[:2] for pair in blocks} == {pair[:2] for pair in whole} >= {(3, 7), (12, 49)}
+    assert [pair[2] for pair in blocks] == pytest.approx([pair[2] for pair in whole])
+
+
+def test_no_duplicates_among_pictures_that_cannot_be_read(folder, tmp_path):
+    (tmp_path / "junk").mkdir()
+    shutil.copy(folder / "broken.png", tmp_path / "junk")
+    with pytest.raises(InputError, match="holds no usable image"):
+        prepare(tmp_path / "junk", tmp_path / "store", PrepareConfig(drop_duplicates=True), progress=False)
+    assert not (tmp_path / "store").exists()
 
 
 # --- in a browser

@@ -266,7 +266,7 @@ def test_what_frames_need(tmp_path, model, capsys):
     frame = (torch.zeros(3, 16, 16, dtype=torch.uint8), "")
     for change, extra, reason in (
         ({}, [], "say which frame"),
-        ({}, ["--frame", "3"], "frames 0 to 2"),
+        ({}, ["--frame", "3"], "^stylegan: this video has frames 0 to 2"),
         ({"options": {"seconds": "much"}}, ["--frame", "0"], "damaged"),
         ({"options": {"data": "/etc"}}, ["--frame", "0"], "damaged"),
         ({"given": {"latents": "x.npy"}}, ["--frame", "0"], "damaged"),

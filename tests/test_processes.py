@@ -7,6 +7,7 @@ import textwrap
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from conftest import in_two_processes, tiny_config
 
 from stylegan import processes
 from stylegan.device import pick_device
-from stylegan.errors import InputError
+from stylegan.errors import InputError, SharedError
 
 CPU = torch.device("cpu")
 
@@ -83,6 +84,14 @@ def sums() -> None:
         assert a.tolist() == [3, 3] and b.tolist() == [[2, 2, 2]]
         assert processes.largest(15 * processes.rank(), a.device) == 15 and processes.largest(0, a.device) == 0
         assert processes.on_first(lambda: {"rank": processes.rank()}) == {"rank": 0}
+        for error in (InputError("no room for it"), OSError(28, "no room for it")):
+            with pytest.raises(SharedError, match=r"^no room for it$"):
+                processes.on_first(partial(fail, error))
+
+
+def fail(error: Exception) -> None:
+    assert processes.rank() == 0
+    raise error
 
 
 def test_only_those_who_meet_now_meet():

@@ -57,6 +57,8 @@ def _frame(
         factor = None if factor is None else min(int(factor), 64)
         _, frames = videos.make(generator, made["video"], given, config, only=[number])
         return next(frames), factor
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(name, error) from error
 
@@ -66,6 +68,8 @@ def _figure(generator: Generator, made: Mapping[str, Any], name: Path | str) -> 
     try:
         config = FigureConfig(**_options(FigureConfig, made))
         return figures.make(str(made["figure"]), [generator], given, config)
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(name, error) from error
 

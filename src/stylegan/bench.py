@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from textwrap import fill
 from typing import Annotated, Any, Literal
@@ -29,7 +30,7 @@ from stylegan.networks.discriminator import Discriminator
 from stylegan.networks.layers import Conv, compile_blocks
 from stylegan.resolutions import resolutions
 from stylegan.training import steps
-from stylegan.training.batches import Reals
+from stylegan.training.batches import Reals, micro_batches
 from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import Means, peak_memory_mb
 from stylegan.training.pace import Pace
@@ -213,6 +214,12 @@ def training(state: TrainState, now: State) -> Callable[[], object]:
     return lambda: steps.iteration(state, now, reals, means)
 
 
+def shares_of_steps(config: TrainingConfig) -> dict[int, float]:
+    """Numbers of iterations that stand for all, one with a lazy penalty and one without, and the share of each kind."""
+    interval = config.loss.penalty_interval
+    return {0: 1 / interval, 1: 1 - 1 / interval} if interval > 1 else {0: 1.0}
+
+
 def measure(
     config: TrainingConfig, work: str, resolution: int, batch: int, machine: Machine, *, seconds: float = 3.0
 ) -> Measurement:
@@ -224,12 +231,21 @@ def measure(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     job = sampling(state, resolution, batch) if work == "sample" else training(state, now)
-    with (
-        torch.compiler.set_stance("force_eager"),
-        _Operations() as counter,
-    ):  # what is compiled under a mode stays eager
+    shares = {0: 1.0} if work == "sample" else shares_of_steps(config)
+    best = flops = operations = 0.0  # of the mean iteration
+
+    def at_step(step: int) -> None:
+        state.images_seen = step * batch
         job()
-    best = best_seconds(job, device, seconds=seconds)
+
+    for step, share in shares.items():
+        with (
+            torch.compiler.set_stance("force_eager"),
+            _Operations() as counter,
+        ):  # what is compiled under a mode stays eager
+            at_step(step)
+        flops, operations = flops + share * counter.flops, operations + share * counter.operations
+        best += share * best_seconds(partial(at_step, step), device, seconds=seconds / len(shares))
     rate = 2 * GEMM**3 / machine.product
     return Measurement(
         work=work,
@@ -237,9 +253,9 @@ def measure(
         batch=batch,
         seconds=best,
         gemms=best / batch / machine.gemm,
-        utilisation=counter.flops / best / rate,
+        utilisation=flops / best / rate,
         memory_mb=peak_memory_mb(device),
-        starting=counter.operations * machine.operation / best,
+        starting=operations * machine.operation / best,
     )
 
 
@@ -355,6 +371,9 @@ def report(config: TrainingConfig, what: BenchConfig) -> Iterator[str]:
     full = config.generator.resolution
     if not set(what.resolutions) <= set(resolutions(full)):
         raise InputError(f"--resolutions must be powers of two from 4 to {full}")
+    if "train" in what.work:
+        for size in what.batch:
+            micro_batches(config, size)  # refuses what no training could have
     device = pick_device(config.device)
     config = replace(config, precision=pick_precision(config.precision, device))
     if config.threads is not None:

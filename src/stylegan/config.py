@@ -52,6 +52,10 @@ def between(low: float, high: float) -> Range:
     return Range(low, high, with_low=True, with_high=True)
 
 
+SEED = between(0, 2**63 - 1)
+"""For the annotation of a field that seeds random numbers."""
+
+
 def check(config: Any, prefix: str = "") -> None:
     """Raise InputError, which names the field, its value and its range, where a number is out of range or not finite.
 
@@ -134,9 +138,10 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if origin is dict and isinstance(value, dict):
         key_type, value_type = arguments
         try:
-            return {key_type(k): _typed(value_type, v, f"{where}.{k}") for k, v in value.items()}
+            keys = [key_type(k) for k in value]
         except (TypeError, ValueError) as error:
             raise InputError(f"option {where} has an unusable key: {error}") from error
+        return {key: _typed(value_type, v, f"{where}.{k}") for key, (k, v) in zip(keys, value.items(), strict=True)}
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_typed(arguments[0], v, where) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -1,6 +1,5 @@
 """Descriptions of files and folders, as `stylegan info` prints them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from stylegan.config import to_dict
 from stylegan.data.store import Store, open_store
 from stylegan.data.store_reader import verify
 from stylegan.files import kind_of, read_tensors, stored_checksum
+from stylegan.metrics.subject import is_store
 from stylegan.training import state_file
 from stylegan.training.config import TrainingConfig
 from stylegan.training.run_folder import options, read_run
@@ -35,7 +35,7 @@ def describe(name: Path | str, *, check_pixels: bool = False) -> dict[str, Any]:
     path = Path(name)
     if (path / "run.json").exists():
         return describe_run(path)
-    if path.is_dir():
+    if path.is_dir() and (is_store(path) or not weights.is_bundled(name)):
         return describe_store(path, check_pixels=check_pixels)
     if path.suffix == ".pt":
         return describe_state(path)
@@ -62,32 +62,17 @@ def describe_run(folder: Path) -> dict[str, Any]:
         "data": config.data,
         **({"started from": config.start_from} if config.start_from else {}),
         **({"taken over": list(config.taken_over)} if config.taken_over else {}),
+        **({"images before": config.images_before} if config.images_before else {}),
         "total kimg": config.schedule.total_kimg,
         "models": [file.name for file in run_files.own(folder, "model")],
         "states": [file.name for file in run_files.own(folder, "state")],
-        "last report": _last_report(folder / "stats.jsonl") or "none yet",
+        "last report": next(reversed(run_files.read_stats(folder)), "none yet"),
         "options": {
             name: value
             for name, value in options(config).items()
-            if value != defaults[name] and name not in ("data", "preset", "start_from", "taken_over")
+            if value != defaults[name] and name not in ("data", "preset", "start_from", "taken_over", "images_before")
         },
     }
-
-
-def _last_report(path: Path) -> dict[str, Any] | None:
-    """The last line of a stats.jsonl that is whole; None where there is none."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    for line in reversed(lines):
-        try:
-            report = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(report, dict):
-            return report
-    return None
 
 
 def describe_store(path: Path, *, check_pixels: bool = False) -> dict[str, Any]:

@@ -309,6 +309,8 @@ def strips(
     directions' own. hold: directions that are not changed, see `Directions.step`; a held one itself is shown as it is.
     noise: as for `synthesis`, the planes of each w.
     """
+    if not strengths or not all(map(math.isfinite, strengths)):
+        raise InputError("strengths are one or more numbers, such as -3 0 3")
     rows, titles = [], []
     steps = torch.tensor(strengths, dtype=torch.float32, device=w.device)[:, None, None]
     for name in names or directions.names:

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, UnidentifiedImageError
 from torch import Tensor
 
 from stylegan import sampling, videos
-from stylegan.config import above, at_least, check
+from stylegan.config import SEED, above, at_least, check
 from stylegan.encoders import on_sphere
 from stylegan.errors import InputError
 from stylegan.files import atomic_file
@@ -68,7 +68,7 @@ class DragConfig:
     """How much a change outside the mask counts (lambda of the paper, 20 there)."""
     tolerance: Annotated[float, above(0)] = 1.0
     """Distance from its target at which a point has arrived, in pixels."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the samples that W is measured with."""
 
     def __post_init__(self) -> None:

@@ -13,6 +13,13 @@ class SharedError(InputError):
     """An InputError that all processes of a group raise alike, so that the first one alone need say it."""
 
 
+def sentence_of(error: InputError | OSError) -> str:
+    """What an error says to the user: of the system's, its reason and its file, without the number."""
+    if isinstance(error, OSError) and error.strerror:
+        return ": ".join(str(part) for part in (error.strerror, error.filename) if part)
+    return str(error)
+
+
 class InputWarning(UserWarning):
     """Something the user may want to know or mend, without which the work goes on: a cache that cannot be written.
 

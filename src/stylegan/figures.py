@@ -20,6 +20,7 @@ from stylegan import marks, weights
 from stylegan.config import at_least, check
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
+from stylegan.extras import need_matplotlib
 from stylegan.files import atomic_file
 from stylegan.images import crop_padding, enlarge, from_uint8, grid, on_white, png_text, save_image, to_uint8
 from stylegan.networks.generator import Generator
@@ -363,6 +364,8 @@ FIGURES: dict[str, Callable[..., "Tensor | Figure"]] = {
     "training": training,
 }
 """The figures of `stylegan figure`, in the paper's order."""
+PICTURES = ("uncurated", "reals")
+"""Those without text."""
 
 
 def make(
@@ -394,6 +397,8 @@ def make(
     missing = [key for key, p in takes.items() if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if any(key not in options for key in missing):
         raise InputError(f"the figure {name} needs {' and '.join(f'--{key}' for key in missing)}")
+    if name not in PICTURES:
+        need_matplotlib()
     subjects = subjects or ((weights.DEFAULT_MODEL,) if "generator" in takes else ())
     if not subjects or (len(subjects) > 1 and name != "training"):
         of = {"reals": "one store", "training": "one or more runs"}.get(name, "one model")

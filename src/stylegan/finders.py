@@ -18,9 +18,10 @@ from torch import Tensor
 
 from stylegan import weights
 from stylegan.classifiers.model import AttributeClassifiers, load_classifiers
-from stylegan.config import at_least, check
+from stylegan.config import SEED, at_least, check
 from stylegan.directions import Directions, layers_of
 from stylegan.errors import InputError
+from stylegan.extras import need_scikit_learn
 from stylegan.metrics.metric import latents_and_logits
 from stylegan.metrics.separability import Separability, separability
 from stylegan.metrics.stream import Sampler, numbers_in_batches
@@ -65,7 +66,7 @@ class FindConfig:
     count: Annotated[int | None, at_least(2)] = None
     """Number of samples that are judged (svm, text), or whose components are found (pca). Default: 20,000, for text
     2,000."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the samples."""
 
     def __post_init__(self) -> None:
@@ -90,6 +91,8 @@ _OPTIONS_OF = {
     "boundaries": ("import",),
     "components": ("pca", "sefa"),
     "layers": ("sefa",),
+    "count": ("svm", "text", "pca"),
+    "seed": ("svm", "text", "pca"),
 }
 
 
@@ -101,6 +104,8 @@ def find_directions(
     model: a generator, or what `stylegan.load` takes. Raises InputError for what is missing or does not fit.
     """
     config = config or FindConfig()
+    if config.method in ("svm", "labels"):
+        need_scikit_learn()
     name = "" if isinstance(model, Generator) else Path(model).name
     generator = model if isinstance(model, Generator) else weights.load(model, device)
     if config.method == "svm":

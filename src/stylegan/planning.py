@@ -193,8 +193,7 @@ def seconds_of_iteration(
     """The mean time of an iteration, those with a penalty counted as often as they come: measured for so many
     seconds, after one of each to warm up, which counts where it alone takes them."""
     state = new_state(config, pick_device(config.device))
-    work, interval = bench.training(state, now), config.loss.penalty_interval
-    steps = {True: 0, False: 1} if interval > 1 else {True: 0}  # with a penalty, and without
+    work, shares = bench.training(state, now), bench.shares_of_steps(config)
 
     def timed(step: int) -> float:
         state.images_seen = step * now.batch_size
@@ -204,14 +203,13 @@ def seconds_of_iteration(
         bench.wait(state.device)
         return clock() - start
 
-    times = {kind: [timed(step)] for kind, step in steps.items()}
+    times = {step: [timed(step)] for step in shares}
     if sum(map(sum, times.values())) < seconds:
-        times, until = {kind: [] for kind in steps}, clock() + seconds
-        while not times[True] or clock() < until:
-            for kind, step in steps.items():
-                times[kind].append(timed(step))
-    means = {kind: sum(found) / len(found) for kind, found in times.items()}
-    return (means[True] + (interval - 1) * means.get(False, 0.0)) / interval
+        times, until = {step: [] for step in shares}, clock() + seconds
+        while not times[0] or clock() < until:
+            for step in shares:
+                times[step].append(timed(step))
+    return sum(share * sum(times[step]) / len(times[step]) for step, share in shares.items())
 
 
 # --- length

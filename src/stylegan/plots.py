@@ -3,9 +3,8 @@
 They are matplotlib's, and become PNG or PDF files.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,12 +14,14 @@ from torch import Tensor
 from stylegan.classifiers.model import AttributeClassifiers, bundled_classifiers, load_classifiers
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
+from stylegan.extras import need_matplotlib
 from stylegan.images import enlarge, from_uint8, grid, on_white, to_uint8
 from stylegan.metrics.record import read_record
 from stylegan.metrics.stream import to_channels
 from stylegan.networks import ops
 from stylegan.networks.generator import Generator
 from stylegan.recipe import Recipe, resolve
+from stylegan.run_files import read_stats
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,13 +32,10 @@ WIDTH = 7.0  # inches, that of a page's text
 @contextmanager
 def page() -> "Iterator[type[Figure]]":
     """Matplotlib's Figure, whose texts have the size of a caption. Raises InputError where it is not installed."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError(
-            "figures with text need matplotlib; install it with: pip install 'stylegan[figures]'"
-        ) from error
+    need_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
     with rc_context({"font.size": 8, "axes.titlesize": 8, "axes.linewidth": 0.6, "figure.dpi": 200}):
         yield Figure
 
@@ -211,12 +209,7 @@ def _figures_of(run: Path) -> dict[str, list[tuple[float, float]]]:
 
 def _grown_at(run: Path) -> float | None:
     """Thousand images after which a run's reports first have the full resolution; None where they do not say."""
-    if not (run / "stats.jsonl").exists():
-        return None
-    reports = []
-    for line in (run / "stats.jsonl").read_text().splitlines():
-        with suppress(ValueError):  # a line cut short
-            reports.append(json.loads(line))
-    full = max((report["resolution"] for report in reports), default=0)
-    reached = [r["images_seen"] / 1000 for r in reports if r["resolution"] == full and r["fade"] == 0]
+    reports = read_stats(run)
+    full = max((report.get("resolution", 0) for report in reports), default=0)
+    reached = [r["images_seen"] / 1000 for r in reports if r.get("resolution") == full and r.get("fade") == 0]
     return min(reached, default=None)

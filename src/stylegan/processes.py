@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from stylegan.errors import InputError, SharedError
+from stylegan.errors import InputError, SharedError, sentence_of
 
 T = TypeVar("T")
 ORPHANS_LAST = 120.0  # seconds, to save what they have
@@ -166,13 +166,24 @@ def all_reduce_sum(tensors: Iterable[Tensor]) -> None:
 
 
 def on_first(work: Callable[[], T]) -> T:
-    """Do something in the first process only, and give its result (which must be picklable) to all."""
+    """Do something in the first process only, and give its result (which must be picklable) to all.
+
+    Where it raises InputError or OSError, all raise a SharedError.
+    """
     if world_size() == 1:
         return work()
-    box: list[Any] = [work() if rank() == 0 else None]
+    box: list[Any] = [None, ""]
+    if rank() == 0:
+        try:
+            box[0] = work()
+        except (InputError, OSError) as error:
+            box[1] = sentence_of(error)
     with _group():
         dist.broadcast_object_list(box)
-    return box[0]
+    result, sentence = box
+    if sentence:
+        raise SharedError(sentence)
+    return result
 
 
 def gather(value: T) -> list[T]:
@@ -196,7 +207,7 @@ def in_all(work: Callable[[], T]) -> T:
     try:
         results.append(work())
     except (InputError, OSError) as error:
-        sentence = str(error)
+        sentence = sentence_of(error)
     sentences = gather((sentence, socket.gethostname()))
     for number, (sentence, host) in enumerate(sentences):
         if sentence:

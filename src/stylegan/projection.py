@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylegan import encoders, likeness, sampling, tuning, videos, weights
-from stylegan.config import above, at_least, check
+from stylegan.config import SEED, above, at_least, between, check
 from stylegan.data.fitting import Fit, Fitting, decode
 from stylegan.data.items import Unusable
 from stylegan.errors import InputError
@@ -29,6 +29,7 @@ from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.recipe import Recipe, record_of_sheet, records, shown
 from stylegan.weights import Provenance
 
+POOL = 10_000  # samples that say what W is like, and of which the best is chosen
 PROJECTED = {"projected": True}  # in the records of pictures
 
 
@@ -46,7 +47,7 @@ class ProjectConfig:
     start: str = "best"
     """Start: the sample nearest to the image (best), the average of W (average), or what an encoder finds, the file of
     `stylegan encoder` (encoder=FILE)."""
-    candidates: Annotated[int, at_least(1)] = 500
+    candidates: Annotated[int, between(1, POOL)] = 500
     """Number of samples that the best is chosen of."""
     steps: Annotated[int, at_least(0)] = 500
     """Number of steps of Adam; 0 takes the start as it is."""
@@ -56,7 +57,7 @@ class ProjectConfig:
     """Deviation of the noise on w at the start, in standard deviations of W; none after three quarters of the steps."""
     noise_weight: Annotated[float, at_least(0)] = 1e5
     """How much autocorrelation of the optimized planes counts."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the samples and the noise on w."""
 
     def __post_init__(self) -> None:
@@ -120,7 +121,7 @@ def projecting(
 
     # coordinates v of w = middle + spread v, and where to begin
     draws = torch.Generator().manual_seed(config.seed)
-    pool = sampling.sample_w(generator, 10_000, draws, label)
+    pool = sampling.sample_w(generator, POOL, draws, label)
     middle, spread = sampling.coordinates(pool)
     start = _start(generator, pool, targets, config)
     v = torch.linalg.solve(spread, (start - middle).flatten(0, 1).T).T.unflatten(0, start.shape[:2])

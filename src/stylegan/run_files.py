@@ -4,10 +4,12 @@ People, editors and sync tools put files of their own into such folders. What is
 the record, is none of the run's: it is neither read nor renamed nor deleted.
 """
 
+import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["state", "model", "fakes"]
 
@@ -25,6 +27,19 @@ _FIXED = {
     "report.html",
     "memorization.png",
 }
+
+
+def read_stats(run_dir: Path) -> list[dict[str, Any]]:
+    """A run's reports so far, the lines of stats.jsonl; a line that is cut short, or none of ours, is left out."""
+    try:
+        texts = (run_dir / "stats.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    lines = []
+    for text in texts:
+        with suppress(ValueError, RecursionError):
+            lines.append(json.loads(text))
+    return [line for line in lines if isinstance(line, dict) and isinstance(line.get("images_seen"), int)]
 
 
 def path_of(run_dir: Path, kind: Kind, images_seen: int) -> Path:

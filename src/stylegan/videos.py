@@ -22,6 +22,7 @@ from stylegan import marks, sampling
 from stylegan import recipe as recipes
 from stylegan.config import above, at_least, check
 from stylegan.errors import InputError
+from stylegan.extras import need_ffmpeg
 from stylegan.files import atomic_file, check_output
 from stylegan.images import enlarge, grid, on_white, to_pil
 from stylegan.networks.generator import Generator, NoiseInput
@@ -325,10 +326,11 @@ def _times(keys: int, frames: int, path: Route, only: Sequence[int] | None = Non
 
 
 def check_file(path: Path) -> None:
-    """Refuse, before the work, a file that `write` could not write. Raises InputError."""
+    """Refuse, before the work, what `write` could not write. Raises InputError."""
     check_output(path)
     if path.suffix not in FORMATS:
         raise InputError(f"{path}: videos are written as .mp4 or .gif")
+    need_ffmpeg()
 
 
 def write(
@@ -348,10 +350,9 @@ def write(
     path = Path(path)
     if path.suffix not in FORMATS:
         raise InputError(f"{path}: videos are written as .mp4 or .gif")
-    try:
-        from imageio_ffmpeg import write_frames
-    except ImportError as error:
-        raise InputError("videos need imageio-ffmpeg; install it with: pip install 'stylegan[video]'") from error
+    need_ffmpeg()
+    from imageio_ffmpeg import write_frames
+
     pictures = (picture_of(frame, factor) for frame in frames)
     first = next(pictures)  # what cannot be drawn leaves nothing behind
     with atomic_file(path) as file:

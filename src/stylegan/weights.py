@@ -34,13 +34,15 @@ class Provenance:
     preset: str = ""
     """The run configuration it began with."""
     images_seen: int = 0
-    """Real images the discriminator had seen."""
+    """Number of real images the discriminator had seen in this training."""
     licence: str = ""
     """License of the weights. The name is that in the file, which is older than this program's spelling."""
     notes: str = ""
     """Anything else a user should know."""
     fit: str = ""
     """Way in which its training images became square: `stylegan prepare --fit`."""
+    images_before: int = 0
+    """Number of real images seen in the trainings before, where this one began with the weights of a model."""
 
 
 @dataclass
@@ -184,6 +186,11 @@ def bundled() -> list[str]:
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors") if not path.stem.endswith(parts))
 
 
+def is_bundled(name: Path | str) -> bool:
+    """Whether it is the name of a model that comes with the program; a folder of that name is then ./name."""
+    return str(name) in bundled()
+
+
 def find(name: Path | str) -> Path:
     """Path of a model: a file, the newest of a run's folder, a bundled model's, or one fetched from the hub.
 
@@ -194,8 +201,6 @@ def find(name: Path | str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    if str(name) in bundled():
-        return PRETRAINED / f"{name}.safetensors"
     if path.is_dir():
         if models := run_files.own(path, "model"):
             return models[-1]
@@ -203,6 +208,9 @@ def find(name: Path | str) -> Path:
             raise InputError(
                 f"{path} is a run without a model so far; train it further: its first report writes one, and Ctrl-C too"
             )
+    if is_bundled(name):
+        return PRETRAINED / f"{name}.safetensors"
+    if path.is_dir():
         raise InputError(f"{path} is a folder without model files; give a model file or a run's folder")
     raise InputError(
         f"there is no model {name}; give a .safetensors file, a run's folder, hf://user/model or one of: "

@@ -15,11 +15,11 @@ from stylegan.data.pyramid import pyramid
 from stylegan.data.store import open_store
 from stylegan.data.store_writer import StoreWriter
 from stylegan.errors import InputError
+from stylegan.run_files import read_stats
 from stylegan.training import augment, state_file
 from stylegan.training.augment import AugmentConfig, Multipliers
 from stylegan.training.loop import train
 from stylegan.training.losses import LossConfig
-from stylegan.training.monitor import read_stats
 from stylegan.training.state import new_state
 
 CPU = torch.device("cpu")

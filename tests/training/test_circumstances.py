@@ -29,7 +29,7 @@ def test_a_state_says_them(store, tmp_path, capfd):
         for kimg in (0.05, 0.1):
             train(replace(config, schedule=replace(config.schedule, total_kimg=kimg)), tmp_path, progress=False)
         assert "going on with" not in capfd.readouterr().err
-        saved = run_folder.load_newest_state(tmp_path, warn=print)
+        saved = run_folder.load_newest_state(tmp_path)
         assert circumstances_of(saved) == circumstances(torch.device("cpu")) and saved["circumstances"]["threads"] == 1
         train(replace(config, threads=2), tmp_path, progress=False)
     finally:

@@ -15,9 +15,9 @@ from stylegan.encoders import EncoderConfig
 from stylegan.errors import InputError
 from stylegan.networks.layers import FeatureMaps
 from stylegan.projection import ProjectConfig
+from stylegan.run_files import read_stats
 from stylegan.training import encoder as training
 from stylegan.training.encoder import EncoderTrainingConfig
-from stylegan.training.monitor import read_stats
 
 NETWORK = EncoderConfig(feature_maps=FeatureMaps(64, maximum=16), hidden=16)
 CONFIG = EncoderTrainingConfig(

@@ -8,10 +8,10 @@ from conftest import same, tensors_of, tiny_config, write_store
 
 from stylegan.errors import InputError
 from stylegan.metrics.extractors import load_extractor
+from stylegan.run_files import read_stats
 from stylegan.training import state_file
 from stylegan.training.features import STAGES, FeatureCritic, FeaturesConfig, new_critic
 from stylegan.training.loop import train
-from stylegan.training.monitor import read_stats
 from stylegan.training.state import new_state
 
 CPU = torch.device("cpu")

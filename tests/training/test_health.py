@@ -121,7 +121,7 @@ def test_a_discriminator_without_gradient(few, tmp_path, monkeypatch):
     assert "D gets no gradient" in said and "state-0000000048.pt and model-0000000048.safetensors" in said
     names = sorted(path.name for path in tmp_path.glob("state-*"))
     assert names == ["state-0000000048.pt", "state-0000000080.pt"]
-    assert run_folder.load_newest_state(tmp_path, warn=print)["images_seen"] == 80
+    assert run_folder.load_newest_state(tmp_path)["images_seen"] == 80
 
 
 def test_a_constant_generator(few, tmp_path, monkeypatch):

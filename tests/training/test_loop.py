@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from safetensors.torch import load_file
 
 from stylegan import presets, recipe, weights
 from stylegan.data.store import open_store
-from stylegan.errors import InputError
+from stylegan.errors import InputError, InputWarning
 from stylegan.networks import layers
 from stylegan.training import losses, run_folder, steps
 from stylegan.training.config import TrainingConfig
@@ -47,7 +48,7 @@ def test_a_run_leaves_what_it_should(finished, store):
 
 
 @pytest.mark.parametrize("cut_short", [False, True])
-def test_resume_is_exact(finished, store, tmp_path, cut_short, capsys):
+def test_resume_is_exact(finished, store, tmp_path, cut_short):
     """Stopped within the fade, across a change of resolution; with the newest state cut short, from the one before."""
     config = tiny_config(store)
     for kimg in (0.1, 0.16, 0.25):
@@ -56,9 +57,9 @@ def test_resume_is_exact(finished, store, tmp_path, cut_short, capsys):
     newest = sorted((tmp_path / "run").glob("state-*.pt"))[-1]
     if cut_short:
         newest.write_bytes(newest.read_bytes()[:-1000])
-    outcome = train(config, tmp_path / "run", progress=False)
+    with pytest.warns(InputWarning, match=newest.name) if cut_short else nullcontext():
+        outcome = train(config, tmp_path / "run", progress=False)
     assert same(tensors_of(outcome), tensors_of(finished[0]))
-    assert (newest.name in capsys.readouterr().out) == cut_short
 
 
 def test_bfloat16_trains_and_resumes_exactly(finished, store, tmp_path):
@@ -139,7 +140,7 @@ def test_signals_save_and_stop(store, tmp_path, number, monkeypatch, capsys):
     monkeypatch.setattr(steps, "step_generator", interrupted)
     outcome = train(replace(config, schedule=replace(config.schedule, total_kimg=50)), tmp_path / "run", progress=False)
     assert outcome.stopped_by == number and 0 < outcome.images_seen < 50_000
-    saved = run_folder.load_newest_state(tmp_path / "run", warn=print)
+    saved = run_folder.load_newest_state(tmp_path / "run")
     assert saved["images_seen"] == outcome.images_seen == 64  # the group of two batches is finished
     assert "run the same command to go on" in capsys.readouterr().err
 
@@ -230,7 +231,7 @@ def test_non_finite_gradients_are_skipped_then_stop_the_run(store, tmp_path, mon
     monkeypatch.setattr(losses, "generator_loss", always_from_the_tenth)
     with pytest.raises(InputError, match="10 steps of G in a row"):
         train(config, tmp_path / "always", progress=False)
-    kept = run_folder.load_newest_state(tmp_path / "always", warn=print)
+    kept = run_folder.load_newest_state(tmp_path / "always")
     assert all(torch.isfinite(value).all() for value in kept["g"].values())
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from conftest import same, tensors_of, tiny_config, write_store
 
 from stylegan import device, presets, run_files, weights
-from stylegan.errors import InputError
+from stylegan.errors import InputError, InputWarning
 from stylegan.metrics.metric import EvaluateConfig
 from stylegan.training import run_folder, state_file
 from stylegan.training.config import TrainingConfig
@@ -21,6 +22,7 @@ from stylegan.training.schedule import ScheduleConfig
 CPU = torch.device("cpu")
 
 
+@pytest.mark.filterwarnings("ignore:.*it is not used:stylegan.errors.InputWarning")
 def test_going_on_after_damage_loses_nothing(finished, store, tmp_path):
     """Damaged states are set aside, and what only they had reached: it is neither kept for the newest nor shown."""
     run = tmp_path / "run"
@@ -51,6 +53,7 @@ def test_states_without_their_run_json(finished, store, tmp_path):
         train(tiny_config(store), tmp_path / "run", progress=False)
 
 
+@pytest.mark.filterwarnings("ignore:.*it is not used:stylegan.errors.InputWarning")
 def test_all_states_damaged(finished, store, tmp_path):
     train(tiny_config(store), tmp_path, progress=False)
     for path in tmp_path.glob("state-*.pt"):
@@ -89,12 +92,14 @@ def test_precision_and_threads_are_decided_once(store, tmp_path, monkeypatch, ca
     monkeypatch.setattr(run_folder, "bfloat16_gain", lambda: 4.5 - gain)
     torch.set_num_threads(1)
     try:
-        train(config, tmp_path, progress=False)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", InputWarning)
+            train(config, tmp_path, progress=False)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(threads)
     assert json.loads((tmp_path / "run.json").read_text())["precision"] == chosen
-    assert ("slow" in capsys.readouterr().out) == (chosen == "bf16")
+    assert any("slow" in str(warning.message) for warning in said) == (chosen == "bf16")
     with pytest.raises(InputError, match="precision"):
         train(replace(config, precision="bf16" if chosen == "float32" else "float32"), tmp_path, progress=False)
 
@@ -149,6 +154,7 @@ def test_a_refused_start_leaves_nothing(store, tmp_path, reason):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:.*it is not used:stylegan.errors.InputWarning")
 @pytest.mark.parametrize("reason", [*REFUSED, "a damaged state", "a state of other data", "another option"])
 def test_a_refused_resumption_changes_nothing(finished, store, tmp_path, reason):
     run = tmp_path / "run"
@@ -186,8 +192,10 @@ def test_a_run_goes_on_by_itself(finished, store, tmp_path):
     base.unlink()
 
     again = presets.default_config(tmp_path / "run", str(store), presets.Choice(kimg=0.4))
-    assert replace(again, precision=config.precision, threads=None, taken_over=()) == config and again.taken_over
+    as_begun = {"taken_over": again.taken_over, "images_before": finished[0].images_seen}
+    assert again.taken_over and again == replace(config, precision=again.precision, threads=again.threads, **as_begun)
     assert same(tensors_of(train(again, tmp_path / "run", progress=False)), tensors_of(whole))
+    assert weights.load_model(whole.model).provenance.images_before == finished[0].images_seen
     assert train(None, tmp_path / "run", progress=False).images_seen == whole.images_seen
     with pytest.raises(InputError, match="holds no run"):
         train(None, tmp_path / "nothing", progress=False)

@@ -9,12 +9,13 @@ from conftest import tensors_of, tiny_config, tiny_discriminator, tiny_generator
 from stylegan import presets
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
+from stylegan.run_files import read_stats
 from stylegan.training import losses, steps
 from stylegan.training.batches import batches
 from stylegan.training.config import TrainingConfig
 from stylegan.training.loop import train
 from stylegan.training.losses import LossConfig
-from stylegan.training.monitor import Means, read_stats
+from stylegan.training.monitor import Means
 from stylegan.training.schedule import ScheduleConfig, state_at
 from stylegan.training.state import new_optimizers, new_state
 

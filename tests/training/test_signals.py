@@ -45,7 +45,7 @@ def test_every_signal_saves_and_so_does_its_echo(finished, store, tmp_path, monk
     signalled(monkeypatch, 7, *numbers)
     outcome = train(tiny_config(store), tmp_path, progress=False)
     assert outcome.stopped_by == numbers[0] and outcome.images_seen == 64  # the group of two batches is finished
-    assert run_folder.load_newest_state(tmp_path, warn=print)["images_seen"] == 64
+    assert run_folder.load_newest_state(tmp_path)["images_seen"] == 64
     assert same(tensors_of(train(tiny_config(store), tmp_path, progress=False)), tensors_of(finished[0]))
 
 
@@ -86,7 +86,7 @@ def test_a_measuring_is_cut_short_and_made_up_for(store, tmp_path, monkeypatch):
     """And a stop between two ticks is neither measured nor reported."""
     measured, cut = [], []
 
-    def measure(evaluation, record, provenance):
+    def measure(evaluation, record, provenance, *, add):
         if len(measured) == 2 and not cut:
             cut.append(provenance["images_seen"])
             send(signal.SIGINT)
@@ -115,7 +115,7 @@ def test_a_measuring_is_cut_short_and_made_up_for(store, tmp_path, monkeypatch):
 def test_a_run_without_its_last_scores_is_not_finished(finished, store, tmp_path, monkeypatch, when):
     measured = []
 
-    def measure(evaluation, record, provenance):
+    def measure(evaluation, record, provenance, *, add):
         if "scores" in when and not measured:
             measured.append(0)
             send(signal.SIGTERM)

@@ -8,6 +8,7 @@ from conftest import tiny_config
 
 from stylegan import cli
 from stylegan.errors import InputError
+from stylegan.run_files import read_stats
 from stylegan.training import run_folder
 from stylegan.training.lock import RunState
 from stylegan.training.status import status
@@ -60,6 +61,11 @@ def test_without_its_store_and_with_damaged_files(finished, tmp_path, capsys):
     (tmp_path / "run" / "stats.jsonl").write_text('{"images_seen": 48, "cut sh')
     code, text = printed(capsys, tmp_path / "run")
     assert code == 0 and "pass" not in text.splitlines()[1] and "finished" in text
+    whole = (finished[1] / "stats.jsonl").read_text()
+    assert len(read_stats(finished[1])) == len(whole.splitlines()) > 1
+    for damaged in (whole + '{"images_seen": 48, "cut sh', "[1]\n" + whole + '{"tick": 2}\n', "\xff\n" + whole):
+        (tmp_path / "run" / "stats.jsonl").write_text(damaged, encoding="latin-1")
+        assert read_stats(tmp_path / "run") == read_stats(finished[1])
 
 
 def test_the_exit_code_says_what_is_to_be_done(finished, tmp_path, capsys, monkeypatch):

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylegan.classifiers.model import AttributeClassifiers, save_classifiers
-from stylegan.config import above, at_least, check
+from stylegan.config import SEED, above, at_least, check
 from stylegan.data.store import Store, open_store
 from stylegan.data.store_reader import ImageReader
 from stylegan.device import pick_device
@@ -42,7 +42,7 @@ class ClassifierConfig:
     """Learning rate of Adam."""
     held_out: Annotated[float, above(0, below=1)] = 0.1
     """Share of the store that is not trained on, for the accuracies."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the weights and of the order of the images."""
     device: str = "auto"
     """cpu, cuda, mps, xpu, or auto for the best there is."""

@@ -10,7 +10,7 @@ from importlib import import_module
 
 from stylegan import __version__
 from stylegan.allocator import keep_freed_memory
-from stylegan.errors import InputError, SharedError
+from stylegan.errors import InputError, SharedError, sentence_of
 from stylegan.terminal import is_first, well_behaved
 from stylegan.threads import leave_busy_cores, limit_spinning
 
@@ -86,10 +86,13 @@ def _main(arguments: Sequence[str] | None) -> None:
     except (InputError, OSError) as error:
         if isinstance(error, BrokenPipeError) and not error.filename:
             raise
-        named = isinstance(error, OSError) and error.strerror
-        _refuse(": ".join(str(part) for part in (error.strerror, error.filename) if part) if named else str(error))
-    except RuntimeError as error:
-        if "out of memory" not in str(error).lower() and "can't allocate memory" not in str(error):
+        _refuse(sentence_of(error))
+    except (RuntimeError, MemoryError) as error:
+        if (
+            isinstance(error, RuntimeError)
+            and "out of memory" not in str(error).lower()
+            and "can't allocate memory" not in str(error)
+        ):
             raise
         option = dict.fromkeys(("generate", "evaluate", "bench"), "lower --batch")
         option["train"] = "lower --micro-batch (4, say), and set --recompute-from 64 if that is not enough"

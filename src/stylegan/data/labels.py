@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 
@@ -145,6 +146,13 @@ def from_documents(source: Source) -> Source:
     return replace(labeled, rejected=labeled.rejected + absent)
 
 
+def _whole(file: IO[bytes], name: str) -> bytes:
+    content = file.read(MAX_DOCUMENT_BYTES + 1)
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise InputError(f"the table {name} is larger than {MAX_DOCUMENT_BYTES >> 20} MiB; leave out columns or rows")
+    return content
+
+
 def read_table(place: Path | str, source: Source, name: str) -> tuple[bytes, str]:
     """A table about the images of the source opened at `place`, in it or any other file; and its path in the source.
 
@@ -158,13 +166,13 @@ def read_table(place: Path | str, source: Source, name: str) -> tuple[bytes, str
         for file, inside in ((root / name, name), (Path(name), Path(name).name)):
             if file.is_file() and not Path(inside).is_absolute():
                 with file.open("rb") as opened:
-                    return opened.read(MAX_DOCUMENT_BYTES), PurePosixPath(inside.replace("\\", "/")).as_posix()
+                    return _whole(opened, name), PurePosixPath(inside.replace("\\", "/")).as_posix()
         if root.is_file() and zipfile.is_zipfile(root):
             with zipfile.ZipFile(root) as archive:
                 for member in archive.infolist():
                     if name in (member.filename, PurePosixPath(member.filename).name):
                         with archive.open(member) as opened:
-                            return opened.read(MAX_DOCUMENT_BYTES), name
+                            return _whole(opened, name), name
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise InputError(f"the table {name} cannot be read ({error}); mend or remove it") from error
     raise InputError(f"there is no table {name}, neither in {place} nor beside it; give the path of a CSV file")

@@ -227,6 +227,8 @@ def duplicates(pictures: Sequence[Glimpse]) -> list[Duplicate]:
 
 def _similar(thumbnails: Sequence[np.ndarray], block: int = 1024) -> Iterator[tuple[int, list]]:
     """For each thumbnail that has some, in order: those before it that are alike, (cosine, number, kind)."""
+    if not thumbnails:
+        return
     stacked = np.stack(thumbnails).astype(np.float32)
     plain, mirrored = _gradients(stacked), _gradients(stacked[:, :, ::-1])
     for start in range(0, len(plain), block):
@@ -316,16 +318,19 @@ def judge(facts: Sequence[Facts], features: np.ndarray, resolution: int) -> list
     return findings
 
 
-def _alike(features: np.ndarray, without: set[int]) -> list[tuple[int, int, float]]:
+def _alike(features: np.ndarray, without: set[int], block: int = 1024) -> list[tuple[int, int, float]]:
     """(first, second, cosine) of pictures whose features are nearly the same, the second of each listed once."""
     numbers = np.array([i for i in range(len(features)) if i not in without])
     if len(numbers) < 2:
         return []
     unit = features[numbers] / np.maximum(np.linalg.norm(features[numbers], axis=1, keepdims=True), 1e-12)
-    cosines = np.tril(unit @ unit.T, -1)
-    closest = cosines.argmax(axis=1)
-    found = [(closest[i], i, float(cosines[i, closest[i]])) for i in range(len(numbers)) if cosines[i].max() > ALIKE]
-    return sorted(((int(numbers[a]), int(numbers[b]), c) for a, b, c in found), key=lambda pair: -pair[2])
+    found = []
+    for start in range(0, len(unit), block):
+        cosines = np.tril(unit[start : start + block] @ unit[: start + block].T, start - 1)
+        closest = cosines.argmax(axis=1)
+        for i in np.flatnonzero(cosines.max(axis=1) > ALIKE):
+            found.append((int(numbers[closest[i]]), int(numbers[start + i]), float(cosines[i, closest[i]])))
+    return sorted(found, key=lambda pair: -pair[2])
 
 
 # --- Resolutions ---------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class Shelf:
         Raises InputError where one is not there, and for a first one that cannot be used.
         """
         self._models, self._options = tuple(models), {"data": data, "device": device}
-        self._directions_file = directions_file
+        self._directions_file, self._names = directions_file, _names_of(self._models)
         self._opened: OrderedDict[str, Explorer] = OrderedDict()
         self._lock, self._reading = threading.Lock(), threading.Lock()
         self.first = self._entries_of(models[0])[-1].key
@@ -75,12 +75,9 @@ class Shelf:
         return list({entry.key: entry for entry in reversed(entries)}.values())[::-1]
 
     def _entries_of(self, model: str) -> list[Entry]:
-        folder = Path(model)
-        if not folder.is_dir():
-            path = weights.find(model)
-            return [Entry(path.stem, "bundled" if str(model) in weights.bundled() else "file", path.stem, path)]
-        weights.find(model)  # says what is wrong with the folder
-        name = folder.resolve().name
+        folder, path, name = Path(model), weights.find(model), self._names[model]
+        if path.parent != folder:
+            return [Entry(name, "bundled" if path.parent == weights.PRETRAINED else "file", name, path)]
         entries = []
         for path in run_files.own(folder, "model"):
             seen = run_files.images_seen_of(path)
@@ -141,6 +138,19 @@ class Shelf:
             row = {"key": entry.key, "group": entry.group, "title": entry.title, "score": score}
             table.append(row | {"images_seen": entry.images_seen, "run": entry.run is not None})
         return table
+
+
+def _names_of(models: Sequence[str]) -> dict[str, str]:
+    """A name for each model or run: that of its file or folder, with a number where another one has it."""
+    names: dict[str, str] = {}
+    for model in models:
+        path = weights.find(model)
+        name = own = Path(model).resolve().name if path.parent == Path(model) else path.stem
+        number = 2
+        while name in names.values():
+            name, number = f"{own}-{number}", number + 1
+        names.setdefault(model, name)
+    return names
 
 
 def _scores(run: Path) -> dict[int, str]:

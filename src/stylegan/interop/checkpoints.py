@@ -55,10 +55,14 @@ def read(path: Path) -> Checkpoint:
         _check_size(path, states)
         generators = [_generator(states[name]) for name in names]
         discriminator = _discriminator(states["discriminator"]) if "discriminator" in states else None
-    except InputError as error:
-        raise InputError(f"{path} cannot be read as a checkpoint of genforce: {error}") from error
+    except MALFORMED as error:
+        raise InputError(f"{path} cannot be read as a checkpoint of genforce: {_reason(error)}") from error
     raw = generators[1] if len(generators) > 1 else None
     return Checkpoint(generators[0], raw, discriminator, "a checkpoint of genforce, taken to have its default options")
+
+
+MALFORMED = (InputError, LookupError, TypeError, ValueError, RuntimeError)
+"""What tensors that are missing, or have other shapes than they should, lead to."""
 
 
 def _of_mmgeneration(path: Path, tables: dict[str, Any]) -> Checkpoint:
@@ -66,10 +70,14 @@ def _of_mmgeneration(path: Path, tables: dict[str, Any]) -> Checkpoint:
         states = {name: _state_of(table, name) for name, table in tables.items()}
         _check_size(path, states)
         generators = [mmgeneration.generator_from(state) for state in states.values()]
-    except InputError as error:
-        raise InputError(f"{path} cannot be read as a checkpoint of mmgeneration: {error}") from error
+    except MALFORMED as error:
+        raise InputError(f"{path} cannot be read as a checkpoint of mmgeneration: {_reason(error)}") from error
     raw = generators[1] if len(generators) > 1 else None
     return Checkpoint(generators[0], raw, None, "a checkpoint of mmgeneration, without its discriminator")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else f"its tensors do not fit together ({error!r})"
 
 
 def _check_size(path: Path, states: dict[str, dict[str, Tensor]]) -> None:

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from stylegan import processes
 from stylegan.classifiers.model import AttributeClassifiers, bundled_classifiers, load_classifiers
-from stylegan.config import at_least, check
+from stylegan.config import SEED, at_least, check
 from stylegan.data.store import open_store
 from stylegan.errors import InputError
+from stylegan.extras import need_scikit_learn
 from stylegan.metrics import distances, memorization, stream
 from stylegan.metrics.extractors import Distance, Extractor, load_distance, load_extractor
 from stylegan.metrics.memorization import MOST_TRAINING, memorized
@@ -61,7 +62,7 @@ class EvaluateConfig:
     """Images of a store that are the reals: held-out, training, or auto, which is held-out where the store has some."""
     mirror: bool | None = None
     """Flip half of the reals. Default: as the model's training did, where its run.json is beside it."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the samples."""
     batch: Annotated[int, at_least(1)] = 16
     """Number of images at a time."""
@@ -380,6 +381,7 @@ def _path_settings(evaluation: Evaluation, count: int) -> dict[str, Any]:
 
 
 def _classifier_settings(evaluation: Evaluation, count: int) -> dict[str, Any]:
+    need_scikit_learn()
     tool = evaluation.classifiers
     tool.check(evaluation.sampler.generator.config)
     return {"classifiers": tool.name, "checksum": tool.checksum, "svm": evaluation.config.svm}

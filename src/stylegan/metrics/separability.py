@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import InputError
+from stylegan.extras import need_scikit_learn
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,9 @@ def separability(
     for name, values in (("latents", latents), ("logits", logits)):
         if not values.isfinite().all():
             raise InputError(f"the {name} are not all finite; check the networks they come from")
-    try:
-        from joblib import Parallel, delayed
-        from sklearn.exceptions import ConvergenceWarning
-    except ImportError as error:
-        raise InputError("separability needs scikit-learn; install it with: pip install 'stylegan[metrics]'") from error
+    need_scikit_learn()
+    from joblib import Parallel, delayed
+    from sklearn.exceptions import ConvergenceWarning
 
     points, columns = latents.detach().float().cpu().numpy(), logits.detach().cpu().unbind(dim=1)
     kept = max(1, round(keep * len(latents)))

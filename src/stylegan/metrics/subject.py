@@ -71,7 +71,8 @@ def open_subject(what: Generator | Pictures, device: torch.device | str = "cpu")
     if isinstance(what, Tensor | np.ndarray):
         return _subject_of_images(images_of_array(what))
     path = Path(what)
-    if path.suffix == ".zip" or (path.is_dir() and not _is_run(path)):
+    is_of_images = path.is_dir() and not _is_run(path) and (is_store(path) or not weights.is_bundled(what))
+    if path.suffix == ".zip" or is_of_images:
         return _subject_of_images(open_images(path))
     file = weights.find(what)
     model = weights.load_model(file)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Suppress  # keeps a field off the command line
 
-from stylegan.config import above, at_least, between, check
+from stylegan.config import SEED, above, at_least, between, check
 from stylegan.device import Precision
 from stylegan.errors import InputError
 from stylegan.metrics.metric import EvaluateConfig
@@ -31,6 +31,8 @@ class TrainingConfig:
     """The model whose weights a new run begins with; what of them fits the networks below is taken."""
     taken_over: Suppress[tuple[str, ...]] = ()
     """What was taken from that model, and what was not: sentences that the beginning of the run fills in."""
+    images_before: Suppress[int] = 0
+    """Number of real images that model, and those that it began with, had seen; filled in at the beginning."""
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -62,7 +64,7 @@ class TrainingConfig:
     use at the beginning, with their fromRGB (Mo et al., 2020). Helps where images are few; 0 in the paper."""
     freeze_mapping: bool = False
     """Keep the mapping network of the model that a run starts from; vectors of classes are trained all the same."""
-    seed: Annotated[int, between(0, 2**63 - 1)] = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of every random number of the run."""
     grid: Annotated[tuple[int, ...], at_least(1)] = (8, 8)
     """Columns and rows of the sample grids."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from stylegan import encoders, likeness, randomness, sampling, weights
-from stylegan.config import above, at_least, between, check, from_dict, to_dict
+from stylegan.config import SEED, above, at_least, between, check, from_dict, to_dict
 from stylegan.data.loader import Loader
 from stylegan.data.store import Store, open_store
 from stylegan.device import Precision, pick_device, pick_precision, set_precision
@@ -74,7 +74,7 @@ class EncoderTrainingConfig:
     """Arithmetic of the convolutions: float32, tf32, bf16, or auto for the fastest that trains as well."""
     threads: Annotated[int, at_least(0)] = 0
     """Number of threads. Default: what torch takes, or in a training that goes on what it began with."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """Seed of the weights, the samples and the order of the images."""
     device: str = "auto"
     """cpu, cuda, mps, xpu, or auto for the best there is."""

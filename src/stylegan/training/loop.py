@@ -23,7 +23,7 @@ from stylegan.training.batches import batches, micro_batches
 from stylegan.training.circumstances import circumstances, other_bits
 from stylegan.training.config import TrainingConfig
 from stylegan.training.health import Health, sizes_of_weights
-from stylegan.training.monitor import Means, Monitor, read_stats
+from stylegan.training.monitor import Means, Monitor
 from stylegan.training.pace import Pace
 from stylegan.training.report import Reporter
 from stylegan.training.saving import Saver
@@ -99,7 +99,7 @@ def _train(
             _say_what_begins(state, reals_of_grid, monitor)
             processes.in_first(partial(saver.save, state, model=False, patience=0.0))
         reporter.renew()
-        stats = [line for line in read_stats(run_dir) if isinstance(line, dict)]
+        stats = run_files.read_stats(run_dir)
         pace.recall(stats)
         before = None if stats else sizes_of_weights(state.g, state.d)
         health = Health(config.loss.kind, stats, varied=outputs.spread(reals_of_grid) > 1, weights=before)
@@ -188,7 +188,7 @@ def _prepare(
         measuring = replace(config.evaluation, mirror=config.mirror)
         evaluation = Evaluation(measuring, device, generator=state.g_ema, data=config.data, progress=False)
         check(evaluation)
-        saved = run_folder.load_newest_state(run_dir, warn=lambda message: print(f"warning: {message}", flush=True))
+        saved = run_folder.load_newest_state(run_dir)
         if saved is not None:
             state.restore(saved)
         run_folder.refuse_strangers(run_dir, state.images_seen)

@@ -210,15 +210,6 @@ def peak_memory_mb(device: torch.device) -> float:
     return peak_memory_bytes() / 2**20
 
 
-def read_stats(run_dir: Path) -> list[dict[str, Any]]:
-    """The lines of stats.jsonl so far; none where there are none, or none that can be read."""
-    try:
-        lines = (run_dir / "stats.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-    except (OSError, ValueError, RecursionError):
-        return []
-
-
 def _truncate(path: Path, images_seen: int) -> None:
     """Drop what a killed run reported or measured after the state that it is resumed from."""
     if not path.exists():

@@ -86,6 +86,8 @@ def model_of(state: TrainState, store: Store) -> weights.Model:
     config = state.config
     begun = f"begun with the weights of {Path(config.start_from).name}" if config.start_from else ""
     fit = str(store.made.get("fit", ""))
-    provenance = weights.Provenance(store.path.name, config.preset, state.images_seen, notes=begun, fit=fit)
+    provenance = weights.Provenance(
+        store.path.name, config.preset, state.images_seen, notes=begun, fit=fit, images_before=config.images_before
+    )
     names = store.label_names if config.generator.label_count else ()
     return weights.Model(state.g_ema, provenance, state.g, state.d, names)

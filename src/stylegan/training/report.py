@@ -23,7 +23,7 @@ from stylegan.metrics.metric import METRICS
 from stylegan.metrics.record import named_values, read_record
 from stylegan.training.advice import About, advise, history
 from stylegan.training.config import TrainingConfig
-from stylegan.training.monitor import passes, read_stats
+from stylegan.training.monitor import passes
 from stylegan.training.report_page import PAGE
 
 NAME = "report.html"
@@ -78,7 +78,7 @@ class Reporter:
             return
         scores = read_record(self.run_dir / "metrics.jsonl")
         if self._stats is None:
-            self._stats = read_stats(self.run_dir)
+            self._stats = run_files.read_stats(self.run_dir)
             self._said = [(each.images_seen, each.sentence) for each in history(self._stats, scores, self._about)]
             self._holds = advise(self._stats, scores, self._about)
             self._grids = _grids_of(self.run_dir / NAME) if self.config.report else {}

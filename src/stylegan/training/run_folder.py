@@ -1,7 +1,7 @@
 """A run's folder: run.json, which says what the run is, and which states, models and grids are kept."""
 
 import json
-from collections.abc import Callable
+import warnings
 from dataclasses import fields, is_dataclass, replace
 from itertools import chain, count
 from pathlib import Path
@@ -13,7 +13,7 @@ from stylegan import processes, run_files
 from stylegan.config import from_dict, to_dict
 from stylegan.data.store import Store
 from stylegan.device import bfloat16_gain, pick_precision
-from stylegan.errors import InputError
+from stylegan.errors import InputError, InputWarning
 from stylegan.files import atomic_file, remove_abandoned
 from stylegan.metrics.metric import EvaluateConfig
 from stylegan.training import state_file
@@ -65,10 +65,11 @@ def _as_begun(config: TrainingConfig, run_dir: Path, device: torch.device) -> Tr
         precision=before.precision if config.precision == "auto" else config.precision,
         threads=config.threads or before.threads,
         taken_over=before.taken_over,
+        images_before=before.images_before,
     )
     refuse_changes(run_dir, options(before), options(config))
     if config.precision == "bf16" and device.type == "cpu" and bfloat16_gain() < 1:
-        print("warning: the run computes in bf16, which this processor is slow at", flush=True)
+        warnings.warn("the run computes in bf16, which this processor is slow at", InputWarning, stacklevel=2)
     return config
 
 
@@ -137,17 +138,17 @@ def check_store(config: TrainingConfig, store: Store) -> None:
 # --- states, models, grids
 
 
-def load_newest_state(run_dir: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
+def load_newest_state(run_dir: Path) -> dict[str, Any] | None:
     """The newest of the run's states that can be read, or None where there is none at all.
 
-    Every newer one that is damaged is reported through `warn`, by name. Raises InputError if all are.
+    Warns of every newer one that is damaged, by name. Raises InputError if all are.
     """
     paths = run_files.own(run_dir, "state")
     for path in reversed(paths):
         try:
             return state_file.load(path)
         except InputError as error:
-            warn(f"{error}; it is not used")
+            warnings.warn(f"{error}; it is not used", InputWarning, stacklevel=2)
     if paths:
         raise InputError(f"no training state in {run_dir} can be read; remove state-*.pt to begin anew")
     return None

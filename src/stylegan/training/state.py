@@ -150,7 +150,8 @@ class TrainState:
         class_names: of the run's data. Raises InputError where nothing fits.
         """
         done = transfer.start(self.config, (self.g, self.d, self.g_ema), model, class_names)
-        self.config = replace(self.config, taken_over=done)
+        before = model.provenance.images_seen + model.provenance.images_before
+        self.config = replace(self.config, taken_over=done, images_before=before)
 
 
 def new_state(config: TrainingConfig, device: torch.device, data: str = "") -> TrainState:

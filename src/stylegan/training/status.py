@@ -11,7 +11,7 @@ from stylegan.metrics.record import read_record
 from stylegan.training import run_folder
 from stylegan.training.advice import About, Said, advise, history
 from stylegan.training.config import TrainingConfig
-from stylegan.training.monitor import passes, read_stats
+from stylegan.training.monitor import passes
 from stylegan.training.pace import Pace
 from stylegan.training.report import Best, best_scores
 
@@ -62,7 +62,7 @@ def status(run: Path | str) -> Status:
     """How the run in a folder stands. Nothing is loaded but small files. Raises InputError where there is no run."""
     run = Path(run)
     config = run_folder.read_run(run)
-    stats = [line for line in read_stats(run) if isinstance(line, dict) and isinstance(line.get("images_seen"), int)]
+    stats = run_files.read_stats(run)
     record = read_record(run / "metrics.jsonl")
     last = stats[-1] if stats else {}
     total = int(config.schedule.total_kimg * 1000)

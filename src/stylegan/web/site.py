@@ -119,7 +119,7 @@ def ranges_of(generator: Generator) -> dict[str, list[int]]:
     """First layer of coarse, middle and fine styles and the one after the last; nothing where they cannot be mixed."""
     config = generator.config
     try:
-        ranges = sampling.style_ranges(config.resolution) if config.use_styles else {}
+        ranges = sampling.style_ranges(generator.synthesis.grown.resolution) if config.use_styles else {}
     except InputError:  # too small
         ranges = {}
     return {name: [layers.start, layers.stop] for name, layers in ranges.items()}

@@ -389,7 +389,7 @@ function addAbout() {
   const list = make("dl", "", about);
   const facts = { ...model.provenance, fingerprint: model.fingerprint, runs: document.documentElement.dataset.device,
     program: model.program };
-  const names = { images_seen: "images seen", licence: "license", runs: "runs on" };
+  const names = { images_seen: "images seen", images_before: "images before", licence: "license", runs: "runs on" };
   for (const [name, text] of Object.entries(facts)) {
     make("dt", names[name] ?? name, list);
     make("dd", typeof text === "number" ? text.toLocaleString("en") : text, list);
