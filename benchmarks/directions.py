@@ -28,8 +28,8 @@ def heat_map(changes: np.ndarray, names: tuple[str, ...], attributes: list[str],
     axes = figure.subplots()
     axes.imshow(changes, cmap="RdBu_r", vmin=-100, vmax=100, aspect="auto")
     for (row, column), value in np.ndenumerate(changes):
-        colour = "white" if abs(value) > 60 else "black"
-        axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour)
+        color = "white" if abs(value) > 60 else "black"
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color=color)
     axes.set_xticks(range(len(attributes)), [name.replace("_", " ") for name in attributes], rotation=60, ha="right")
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.set(xlabel="attribute, as judged", ylabel="direction")

@@ -5,7 +5,7 @@
 
 Image i is that of seed i. Its point lies anywhere in the middle half of the picture, its target 1/16 to 1/8 of the
 side away in any direction; what may change is a circle around both whose radius is 7/32 of the side. Where the point
-really is in the end is judged by its feature: the nearest neighbour, of all places of the picture by half pixels, to
+really is in the end is judged by its feature: the nearest neighbor, of all places of the picture by half pixels, to
 the feature it had at first, in the block that was dragged by and in the one above it, of which the drag knew nothing.
 Steps a second are by the clock, and by this program's own processor time. The picture has a column for each of the
 first drags: before, and below after.

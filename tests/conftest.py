@@ -70,7 +70,7 @@ def tiny_discriminator(resolution: int = 16, **options) -> Discriminator:
 
 
 def write_store(path: Path, resolution: int = 16, count: int = 40, labels: int = 0, channels: int = 3) -> Path:
-    """A store of smooth random images with two colours each; with labels the class sets the brightness."""
+    """A store of smooth random images with two colors each; with labels the class sets the brightness."""
     rng = np.random.RandomState(3)
     ramp = np.linspace(0, 1, resolution)[:, None, None]
     names = [str(i) for i in range(labels)]

@@ -136,18 +136,18 @@ def test_models_of_one_name_stay_apart(tmp_path, monkeypatch):
     assert paths["portraits"].parent == weights.PRETRAINED and shelf.first == "run-0"
 
 
-def test_previews_have_the_colours_of_the_picture(explorer):
-    """The ridge regression is numpy's; and a picture near by is previewed better than by its mean colour."""
+def test_previews_have_the_colors_of_the_picture(explorer):
+    """The ridge regression is numpy's; and a picture near by is previewed better than by its mean color."""
     slow = replace(explorer, trunk=picture.trunk(explorer.generator, 8))
     recipe, near = Recipe(psi=0.7), Recipe(psi=0.72)
     small = torch.nn.functional.avg_pool2d(picture.draw(slow, recipe).double() / 127.5 - 1, 2)[0].flatten(1).T
     features = picture._features(slow, recipe).detach().double().numpy()
     ridge = np.sqrt(1e-2 * np.square(features).sum(axis=0).mean()) * np.eye(features.shape[1])
     padded = np.concatenate([features, ridge]), np.concatenate([small.numpy(), np.zeros((len(ridge), 3))])
-    colours = picture.colours_of(slow, recipe, picture.draw(slow, recipe))
-    assert np.allclose(colours, np.linalg.lstsq(*padded, rcond=None)[0], atol=1e-5)
+    colors = picture.colors_of(slow, recipe, picture.draw(slow, recipe))
+    assert np.allclose(colors, np.linalg.lstsq(*padded, rcond=None)[0], atol=1e-5)
 
-    image = np.asarray(picture.preview(slow, near, colours), float)
+    image = np.asarray(picture.preview(slow, near, colors), float)
     truth = np.asarray(picture.picture(slow, near).reduce(2), float)
     assert image.shape == (8, 8, 3)
     assert np.abs(image - truth).mean() < 0.7 * np.abs(truth - truth.mean(axis=(0, 1))).mean()

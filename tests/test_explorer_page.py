@@ -859,8 +859,8 @@ def test_a_slow_conditional_network(chromium, served):
         move = "(range, value) => { range.value = value; range.dispatchEvent(new Event('input')) }"
         psi.evaluate(move, 0.5)  # moves, and is not let go
         user.page.locator("#caption", has_text="preview").wait_for()
-        colours = picture.colours_of(slow, recipe, picture.draw(slow, recipe))
-        assert np.array_equal(user.pixels(), picture.preview(slow, replace(recipe, psi=0.5), colours))
+        colors = picture.colors_of(slow, recipe, picture.draw(slow, recipe))
+        assert np.array_equal(user.pixels(), picture.preview(slow, replace(recipe, psi=0.5), colors))
         psi.press("ArrowRight")
         moved = replace(recipe, psi=0.51)
         assert user.sees(slow, moved)

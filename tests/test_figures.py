@@ -20,7 +20,7 @@ TRADITIONAL = {"use_styles": False, "const_input": False, "use_noise": False, "m
 
 
 def cells(figure, rows: int, columns: int) -> np.ndarray:
-    """The images of a labelled table: int [rows, columns, 16, 16, 3], at their own size."""
+    """The images of a labeled table: int [rows, columns, 16, 16, 3], at their own size."""
     (picture,) = figure.axes[0].images
     pixels = np.asarray(picture.get_array()).astype(int)
     left, right, bottom, top = picture.get_extent()
@@ -272,18 +272,18 @@ def test_entanglement(tmp_path):
 
 def test_files(tmp_path):
     g = tiny_generator()
-    labelled, image = figures.truncation(g), figures.uncurated(g)
-    figures.save_figure(labelled, tmp_path / "t.png")
-    figures.save_figure(labelled, tmp_path / "t.pdf")
+    labeled, image = figures.truncation(g), figures.uncurated(g)
+    figures.save_figure(labeled, tmp_path / "t.png")
+    figures.save_figure(labeled, tmp_path / "t.pdf")
     figures.save_figure(image, tmp_path / "u.png")
     with Image.open(tmp_path / "t.png") as picture:
-        pixels = np.asarray(labelled.axes[0].images[0].get_array())
+        pixels = np.asarray(labeled.axes[0].images[0].get_array())
         shown = np.asarray(picture.convert("RGB"))
         assert_alike(shown[-pixels.shape[0] :, -pixels.shape[1] :], pixels)  # not resampled
     assert (tmp_path / "t.pdf").read_bytes().startswith(b"%PDF")
     with Image.open(tmp_path / "u.png") as picture:
         assert picture.size == (image.shape[2], image.shape[1])
-    for figure, name in ((labelled, "x.jpg"), (image, "x.pdf")):
+    for figure, name in ((labeled, "x.jpg"), (image, "x.pdf")):
         with pytest.raises(InputError, match=r"\.png"):
             figures.save_figure(figure, tmp_path / name)
     assert not list(tmp_path.glob("*x.*"))

@@ -194,7 +194,7 @@ def test_mobilenet_is_that_of_the_tool(tmp_path):
     assert distances.kid(a, b, subset_size=500, seed=0)[0] == pytest.approx(tool.kernel(a, b), rel=1e-9)
 
 
-def test_the_bundled_network_tells_sizes_and_colours_apart():
+def test_the_bundled_network_tells_sizes_and_colors_apart():
     """It needs neither the network nor files from elsewhere, and its license is beside it."""
     network = load_extractor("mobilenet-v2")
     assert (network.name, network.feature_count) == ("mobilenet-v2", 1280)

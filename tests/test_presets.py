@@ -18,8 +18,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory) -> Path:
-    return write_store(tmp_path_factory.mktemp("data") / "labelled", labels=3)
+def labeled(tmp_path_factory) -> Path:
+    return write_store(tmp_path_factory.mktemp("data") / "labeled", labels=3)
 
 
 WITH_LABELS = ("config-a", "config-b", "config-f", "traditional-8", "mapping-0")  # one of each kind
@@ -28,9 +28,9 @@ WITH_LABELS = ("config-a", "config-b", "config-f", "traditional-8", "mapping-0")
 @pytest.mark.parametrize(
     ("name", "labels"), [(name, False) for name in presets.PRESETS] + [(name, True) for name in WITH_LABELS]
 )
-def test_every_preset_trains_and_round_trips(labelled, tmp_path, name, labels):
+def test_every_preset_trains_and_round_trips(labeled, tmp_path, name, labels):
     """A few steps at 4 x 4 (a), 8 x 8 and 16 x 16, with tiny networks; then the model file, read and written again."""
-    config = presets.preset(name, str(labelled), labels=labels)
+    config = presets.preset(name, str(labeled), labels=labels)
     g = config.generator
     beside_z = 0 if g.mapping_layers or not labels else 8 if g.embed_labels else 3  # what of w stands for the label
     g = replace(g, z_dim=8, w_dim=8 + beside_z, mapping_width=8, feature_maps=TINY_MAPS)

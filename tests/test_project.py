@@ -83,7 +83,7 @@ def test_optimised_noise_fits_better_and_stays_like_noise(generator):
     assert all(parameter.grad is None for parameter in generator.parameters())
 
 
-def test_autocorrelation_is_the_mean_product_with_the_neighbours():
+def test_autocorrelation_is_the_mean_product_with_the_neighbors():
     plane = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     found = projection.autocorrelation(plane)
     for image, value in zip(plane[:, 0].double().numpy(), found.tolist(), strict=True):

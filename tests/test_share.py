@@ -169,7 +169,7 @@ def test_dry_run_sends_nothing(model, tmp_path, capsys, monkeypatch):
     assert 'license: "cc-by-4.0"' in front and 'datasets: ["user/cats-64"]' in front
     for said in ("hf://user/cats", "1,234,000", "16 x 16 RGB", "user/cats-64", "CC-BY-4.0", "a test", "![Samples]"):
         assert said in body, said
-    assert "| fid50k | fid 7.123 | 50,000 | cats\\|dogs | inception |" in body and "99" not in body.split("Figures")[1]
+    assert "| fid50k | fid 7.123 | 50,000 | cats\\|dogs | inception |" in body and "99" not in body.split("Scores")[1]
     with Image.open(folder / "samples.png") as picture:
         assert picture.size == (8 * 96, 2 * 96) and picture.mode == "RGB"
     assert (folder / "model.safetensors").stat().st_size < 0.3 * (

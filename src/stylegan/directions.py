@@ -17,7 +17,7 @@ from stylegan import weights
 from stylegan.classifiers.model import AttributeClassifiers
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
-from stylegan.images import contact_sheet, labelled_table, save_image
+from stylegan.images import contact_sheet, labeled_table, save_image
 from stylegan.metrics.stream import to_channels
 from stylegan.networks.generator import Generator, NoiseInput
 from stylegan.recipe import Recipe, resolve, seeds_of
@@ -320,7 +320,7 @@ def strips(
             moved = shift(one.expand(len(steps), -1, -1), step, steps, chosen_layers(directions, layers))
             rows.append(draw(generator, moved, planes))
             titles.append(name.replace("_", " "))
-    return labelled_table(torch.stack(rows), titles, [f"{strength:+g}" if strength else "0" for strength in strengths])
+    return labeled_table(torch.stack(rows), titles, [f"{strength:+g}" if strength else "0" for strength in strengths])
 
 
 def chosen_layers(directions: Directions, layers: Sequence[int] | None) -> Sequence[int] | None:

@@ -121,7 +121,7 @@ def style_mixing(
         start += count
     column = (table.shape[2] + _gap(generator)) / (len(top) + 1)
     above = [(column / 2, "Source A"), ((1 + len(top) / 2) * column, "Source B")]
-    return _labelled(table, above=above, left=beside)
+    return _labeled(table, above=above, left=beside)
 
 
 @torch.no_grad()
@@ -142,7 +142,7 @@ def truncation(
     scaled = torch.stack([generator.truncate(w, psi, w.shape[1]) for psi in psis], dim=1)  # [N, psis, layers, w_dim]
     planes = noise if isinstance(noise, str) else [plane.repeat_interleave(len(psis), dim=0) for plane in noise]
     table = grid(draw(generator, scaled.flatten(0, 1), planes), columns=len(psis), gap=_gap(generator))
-    return _labelled(table, above=_over_columns(table, [f"$\\psi = {psi:g}$" for psi in psis]))
+    return _labeled(table, above=_over_columns(table, [f"$\\psi = {psi:g}$" for psi in psis]))
 
 
 # --- figures 4 and 5: noise
@@ -179,7 +179,7 @@ def noise_detail(
     table = grid(torch.stack(cells), columns=3, gap=gap)
     titles = ["(a) Generated image", "(b) Details with other noise"]
     titles += [f"(c) Deviation, white: {deviation.max():.1f} of 255"]
-    figure = _labelled(table, above=_over_columns(table, titles))
+    figure = _labeled(table, above=_over_columns(table, titles))
     from matplotlib.patches import Rectangle
 
     for i, (x, y) in enumerate(corners):
@@ -240,7 +240,7 @@ def noise_layers(generator: Generator, recipe: Recipe = USUAL) -> "Figure":
     table = grid(rows.flatten(0, 2), columns=4, gap=_gap(generator))
     middles = [(i + 0.5) * table.shape[1] / (2 * len(w)) for i in range(2 * len(w))]
     left = [(y, f"Difference × {gain}") for y in middles[1::2]]
-    return _labelled(table, above=_over_columns(table, list(chosen)), left=left)
+    return _labeled(table, above=_over_columns(table, list(chosen)), left=left)
 
 
 def _need_noise(generator: Generator) -> None:
@@ -285,7 +285,7 @@ def _over_columns(table: Tensor, texts: Sequence[str]) -> list[tuple[float, str]
     return [((i + 0.5) * table.shape[2] / len(texts), text) for i, text in enumerate(texts)]
 
 
-def _labelled(
+def _labeled(
     picture: Tensor, *, above: Sequence[tuple[float, str]] = (), left: Sequence[tuple[float, str]] = ()
 ) -> "Figure":
     """A picture uint8 [C, H, W] with texts above it and, upright, to its left; their middles in its pixels.

@@ -117,7 +117,7 @@ def find_directions(
             raise InputError(f"{error}; or find directions without any: --method pca") from None
         found = by_svm(generator, judge, count=config.count or 20_000, seed=config.seed)
     elif config.method == "labels":
-        found = by_labels(generator, *_labelled_w(generator, config))
+        found = by_labels(generator, *_labeled_w(generator, config))
     elif config.method == "pca":
         found = by_pca(generator, config.components, count=config.count or 20_000, seed=config.seed)
     elif config.method == "text":
@@ -130,7 +130,7 @@ def find_directions(
     return replace(found, model=name)
 
 
-def _labelled_w(generator: Generator, config: FindConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def _labeled_w(generator: Generator, config: FindConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """w [N, num_layers, w_dim], not truncated, and the values of each attribute, as a CSV file says."""
     kind, numbers, values = read_labels(config.labels)
     if (kind == "row") != (config.latents is not None):

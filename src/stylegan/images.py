@@ -141,7 +141,7 @@ def columns_for(count: int) -> int:
     return next((columns for columns in range(square, 2 * square) if count % columns == 0), square)
 
 
-def labelled_table(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
+def labeled_table(images: Tensor, rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
     """A table of images uint8 [R, K, C, H, W] with a title for each row, on the left, and for each column, above.
 
     A title that is the same as that of the row before is left out. Small images are enlarged.

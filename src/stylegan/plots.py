@@ -58,7 +58,7 @@ def entanglement(
     Two classifiers score every image: the score is the share of training images of which the classifier is less sure.
     Z and W are seen along the directions in which the two scores rise (fitted by least squares, the second made
     orthogonal to the first); where they have two dimensions, that is all there is of them. A point has the color of
-    its image's scores, so that bent bands of colour are bent factors of variation. R2 is how much of the scores'
+    its image's scores, so that bent bands of color are bent factors of variation. R2 is how much of the scores'
     variance the straight directions explain. Below, for each place, the image whose point is nearest.
 
     data: the store the generator was trained on. attributes: two names that the classifiers know. classifiers: a file,
@@ -173,7 +173,7 @@ def training(runs: Sequence[Path | str]) -> "Figure":
     runs: folders with a metrics.jsonl. The dashed line is where the first of them has reached full resolution. Raises
     InputError where nothing was measured.
     """
-    records = [(Path(run).name, _figures_of(Path(run))) for run in runs]
+    records = [(Path(run).name, _scores_of(Path(run))) for run in runs]
     measured = {name for _, record in records for name in record}
     panels: list[Sequence[str]] = [[name for name in ("fid", "kid") if name in measured][:1]]
     panels += [[name for name in ("ppl_zfull", "ppl_zend", "ppl_wfull", "ppl_wend") if name in measured]]
@@ -197,14 +197,14 @@ def training(runs: Sequence[Path | str]) -> "Figure":
     return figure
 
 
-def _figures_of(run: Path) -> dict[str, list[tuple[float, float]]]:
+def _scores_of(run: Path) -> dict[str, list[tuple[float, float]]]:
     """From a run's record: by name, (thousand images seen, value), each with one latent to an image."""
-    figures: dict[str, dict[float, float]] = {}
+    scores: dict[str, dict[float, float]] = {}
     for line in read_record(run / "metrics.jsonl"):
         if line.get("latents", 1) == 1 and "images_seen" in line:
             for name, value in line["values"].items():
-                figures.setdefault(name, {})[line["images_seen"] / 1000] = value
-    return {name: sorted(values.items()) for name, values in figures.items()}
+                scores.setdefault(name, {})[line["images_seen"] / 1000] = value
+    return {name: sorted(values.items()) for name, values in scores.items()}
 
 
 def _grown_at(run: Path) -> float | None:

@@ -159,9 +159,9 @@ def projecting(
 
 
 def autocorrelation(plane: Tensor) -> Tensor:
-    """How much neighbours in a noise plane [N, 1, R, R] have in common, at all scales down to 8 x 8: [N], 0 for none.
+    """How much neighbors in a noise plane [N, 1, R, R] have in common, at all scales down to 8 x 8: [N], 0 for none.
 
-    At each scale the squares of the mean products with the neighbour, across and down, are added; a scale is the mean
+    At each scale the squares of the mean products with the neighbor, across and down, are added; a scale is the mean
     of 2 x 2 of the one before, times 2 so that independent noise keeps its variance. 0 for planes below 8 x 8.
     """
     total = plane.new_zeros(len(plane))

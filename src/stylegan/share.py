@@ -33,7 +33,7 @@ LICENSES = (
 def write_folder(folder: Path, model: weights.Model, name: str, record: Path | None, *, half: bool = False) -> None:
     """Write what the hub gets of a model into an empty folder: model.safetensors, config.json, samples.png, README.md.
 
-    name: the repository, user/model. record: a metrics.jsonl, whose figures of this very generator go into the card.
+    name: the repository, user/model. record: a metrics.jsonl, whose scores of this very generator go into the card.
     half: store float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,8 +41,8 @@ def write_folder(folder: Path, model: weights.Model, name: str, record: Path | N
     (folder / CONFIG_FILE).write_text(json.dumps(weights.header_of(model), indent=2) + "\n", encoding="utf-8")
     save_image(samples(model), folder / SAMPLES_FILE, sheet=True)
     own = checksum(model.generator)
-    figures = [line for line in (read_record(record) if record else []) if line.get("model_checksum") == own]
-    (folder / CARD_FILE).write_text(card(model, name, figures), encoding="utf-8", errors="backslashreplace")
+    scores = [line for line in (read_record(record) if record else []) if line.get("model_checksum") == own]
+    (folder / CARD_FILE).write_text(card(model, name, scores), encoding="utf-8", errors="backslashreplace")
 
 
 def publish(model: weights.Model, name: str, record: Path | None, *, half: bool = False, private: bool = False) -> str:
@@ -63,7 +63,7 @@ def samples(model: weights.Model) -> Tensor:
     return enlarge(grid(images, columns=8), max(1, SMALLEST_SAMPLE // images.shape[3]))
 
 
-def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
+def card(model: weights.Model, name: str, scores: list[dict[str, Any]]) -> str:
     """The model card: front matter for the hub's search, then what a user wants to know, in Markdown."""
     config, provenance, repo = model.generator.config, model.provenance, repo_of(name).id
     resolution, fade = model.generator.synthesis.grown
@@ -91,9 +91,9 @@ def card(model: weights.Model, name: str, figures: list[dict[str, Any]]) -> str:
         "## Training",
         _table([("", ""), *((key, value) for key, value in training.items() if value)]),
     ]
-    if figures:
+    if scores:
         header = ("metric", "value", "samples", "compared with", "looked at with")
-        parts += ["## Figures", _table([header, *map(_figure, figures)])]
+        parts += ["## Scores", _table([header, *map(_row_of_score, scores)])]
     license = f"The weights: {provenance.licence}." if provenance.licence else "Whoever published this states none."
     parts += ["## License", license]
     if provenance.notes:
@@ -137,7 +137,7 @@ def _front_matter(provenance: weights.Provenance) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def _figure(line: dict[str, Any]) -> tuple[str, ...]:
+def _row_of_score(line: dict[str, Any]) -> tuple[str, ...]:
     """One line of a metrics.jsonl as a row."""
     values = ", ".join(f"{name} {value:.4g}" for name, value in line["values"].items())
     tool = next((str(line[key]) for key in ("extractor", "distance", "classifiers") if key in line), "")

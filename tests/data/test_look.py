@@ -247,7 +247,7 @@ def test_paddings(channels):
 
 
 @pytest.fixture
-def labelled(tmp_path):
+def labeled(tmp_path):
     save(tmp_path / "set", {f"{i}.png": picture(i, 16, 16) for i in range(4)})
     (tmp_path / "set/attributes.csv").write_text(
         "file,age,kind\n0.png,7.5,cat\n1.png,3,dog\n2.png,9,cat\n3.png,4,dog\n"
@@ -262,17 +262,17 @@ def classes(source, tmp_path, **options):
     return found, report
 
 
-def test_labels_from_a_column(tmp_path, labelled):
-    found, report = classes(labelled, tmp_path, label_column="Kind")
+def test_labels_from_a_column(tmp_path, labeled):
+    found, report = classes(labeled, tmp_path, label_column="Kind")
     assert found == {"0.png": "cat", "1.png": "dog", "2.png": "cat", "3.png": "dog"}
     assert report.labels == "2 classes from kind in attributes.csv" and report.has_labels
     assert "Classes: cat (2), dog (2)." in report.remarks
 
 
-def test_labels_from_a_file_elsewhere(tmp_path, labelled):
+def test_labels_from_a_file_elsewhere(tmp_path, labeled):
     (tmp_path / "table.csv").write_text("image;label\nx/0;1\nx/1;2\nx/3;2\n")  # by stem
-    (labelled / "attributes.csv").unlink()
-    found, report = classes(labelled, tmp_path, labels_from=str(tmp_path / "table.csv"))
+    (labeled / "attributes.csv").unlink()
+    found, report = classes(labeled, tmp_path, labels_from=str(tmp_path / "table.csv"))
     assert found == {"0.png": "1", "1.png": "2", "3.png": "2"}
     assert report.skipped == [("2.png", "no label in table.csv")]
 
@@ -286,10 +286,10 @@ def test_labels_from_a_file_elsewhere(tmp_path, labelled):
         ({"label_column": "kind", "classes": "folders"}, "leave --classes or --labels-from out"),
     ],
 )
-def test_tables_that_give_no_classes(tmp_path, labelled, options, message):
+def test_tables_that_give_no_classes(tmp_path, labeled, options, message):
     with pytest.raises(InputError, match=message):
-        classes(labelled, tmp_path, **options)
+        classes(labeled, tmp_path, **options)
     with pytest.raises(InputError, match="names none of the images"):
         (tmp_path / "t.csv").write_text("file,label\nnowhere.png,1\n")
-        classes(labelled, tmp_path, labels_from=str(tmp_path / "t.csv"))
+        classes(labeled, tmp_path, labels_from=str(tmp_path / "t.csv"))
     assert not (tmp_path / "store").exists()

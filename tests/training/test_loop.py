@@ -236,7 +236,7 @@ def test_non_finite_gradients_are_skipped_then_stop_the_run(store, tmp_path, mon
 
 
 def test_overfit_sixteen_images(tmp_path):
-    """A tiny network comes to show 16 images of two colours each: distances to the nearest real fall."""
+    """A tiny network comes to show 16 images of two colors each: distances to the nearest real fall."""
     data = write_store(tmp_path / "store", resolution=8, count=16)
     config = tiny_config(data)
     config = replace(

@@ -169,10 +169,10 @@ def test_what_is_said(tmp_path, capsys):
 
 def test_data_decide_the_shape_and_the_model_the_rest(tmp_path):
     model = write_model(tmp_path / "x.safetensors", 32, ("0", "1"), mapping_layers=3, use_noise=False)
-    plain, labelled = (write_store(tmp_path / str(labels), 16, 8, labels=labels, channels=1) for labels in (0, 4))
+    plain, labeled = (write_store(tmp_path / str(labels), 16, 8, labels=labels, channels=1) for labels in (0, 4))
     g = presets.preset("config-f", str(plain), start_from=model).generator
     assert (g.resolution, g.channels, g.label_count, g.mapping_layers, g.use_noise) == (16, 1, 0, 3, False)
-    config = presets.preset("small", str(labelled), start_from=model, resolution=8)
+    config = presets.preset("small", str(labeled), start_from=model, resolution=8)
     assert config.generator.label_count == config.discriminator.label_count == 4
     assert config.generator.resolution == config.schedule.initial_resolution == 8
     assert presets.preset("small", "", start_from=model).generator == weights.load(model).config

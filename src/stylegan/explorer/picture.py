@@ -332,7 +332,7 @@ def trunk(generator: Generator, resolution: int) -> Generator:
 
 
 @torch.no_grad()
-def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
+def colors_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
     """How the trunk's features make up a picture: [features + 1, channels], fitted by ridge regression.
 
     image: what `draw` has drawn from the recipe. The network's own toRGB of the trunk's resolution will not do: it was
@@ -347,10 +347,10 @@ def colours_of(explorer: Explorer, recipe: Recipe, image: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def preview(explorer: Explorer, recipe: Recipe, colours: Tensor) -> Image.Image:
-    """A small picture in a fraction of the time, with the colours of the last whole one."""
+def preview(explorer: Explorer, recipe: Recipe, colors: Tensor) -> Image.Image:
+    """A small picture in a fraction of the time, with the colors of the last whole one."""
     side = explorer.trunk.synthesis.grown.resolution
-    image = (_features(explorer, recipe) @ colours).T.view(1, -1, side, side)
+    image = (_features(explorer, recipe) @ colors).T.view(1, -1, side, side)
     return seen(explorer, to_uint8(image))
 
 

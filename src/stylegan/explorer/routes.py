@@ -35,7 +35,7 @@ WEB = Path(__file__).parent / "web"
 FPS = 30
 MOST_SMALL = 64  # small pictures in one answer
 PAUSE = 0.07  # seconds from one picture of a drag to the next, at least
-COLOURS = 64  # whole pictures whose colors are kept for previews
+COLORS = 64  # whole pictures whose colors are kept for previews
 REPORT_POLICY = "sandbox allow-scripts; default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
 REPORT_POLICY += "script-src 'unsafe-inline'; frame-ancestors 'self'"
 
@@ -47,7 +47,7 @@ class Service:
         """folder: of temporary files, which are gone before an answer is, and when the program ends."""
         self.shelf, self.kept, self.folder = shelf, favorites, folder
         self.found, self.drags, self.turn = address.Found(), drags.Drags(), Turns()
-        self._colours: OrderedDict[str, tuple[ref[Explorer], Tensor]] = OrderedDict()
+        self._colors: OrderedDict[str, tuple[ref[Explorer], Tensor]] = OrderedDict()
 
     def mounted(self) -> Mount:
         """All routes. Sentences about what a user can mend are answers with status 400."""
@@ -123,26 +123,26 @@ class Service:
     def picture(self, request: Request) -> Response:
         """The picture; with `draft`, the name of a whole picture's colors, a preview where the network is slow."""
         explorer, wanted = self.asked(request)
-        owner, colours = self._colours.get(request.query_params.get("draft", ""), (lambda: None, None))
+        owner, colors = self._colors.get(request.query_params.get("draft", ""), (lambda: None, None))
         caption, headers = picture.describe(explorer, wanted), dict(NOT_KEPT)
         with self.turn(urgent=True):
             if explorer.trunk is not None and owner() is explorer:
-                image, caption = picture.preview(explorer, wanted, colours), f"{caption} · preview"
+                image, caption = picture.preview(explorer, wanted, colors), f"{caption} · preview"
             else:
                 drawn = picture.draw(explorer, wanted)
                 image = picture.seen(explorer, drawn)
                 if explorer.trunk is not None:
-                    headers["X-Colors"] = self._keep(explorer, picture.colours_of(explorer, wanted, drawn))
+                    headers["X-Colors"] = self._keep(explorer, picture.colors_of(explorer, wanted, drawn))
         if side := answers.whole(request, "side", 0, 0, 1024):
             image = sheets.small(image, side)
         return answers.png(image, headers | {"X-Caption": quote(caption)})
 
-    def _keep(self, explorer: Explorer, colours: Tensor) -> str:
+    def _keep(self, explorer: Explorer, colors: Tensor) -> str:
         """The name of colors, which are those of this model's features alone."""
         name = secrets.token_urlsafe(12)
-        self._colours[name] = ref(explorer), colours
-        while len(self._colours) > COLOURS:
-            self._colours.popitem(last=False)
+        self._colors[name] = ref(explorer), colors
+        while len(self._colors) > COLORS:
+            self._colors.popitem(last=False)
         return name
 
     def wall(self, request: Request) -> Response:

@@ -18,7 +18,7 @@ from stylegan.explorer.picture import Explorer, Recipe, draw, noise_of, picture,
 from stylegan.images import to_pil
 from stylegan.networks.generator import NoiseInput
 
-COMPARED_AT = 16  # pixels; what the nearest images have in common is composition and colour
+COMPARED_AT = 16  # pixels; what the nearest images have in common is composition and color
 STRENGTHS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # of a direction's strip
 SMALL = 128  # pixels of small pictures, at most
 
@@ -133,7 +133,7 @@ def _signed(x: Tensor) -> Tensor:
 def nearest(explorer: Explorer, recipe: Recipe, count: int = 8) -> list[tuple[Image.Image, str]]:
     """The training images nearest to the picture, each with a line about it; mirrored ones count as well.
 
-    The distance is the root mean square over the pixels at 16 x 16, in levels of 255: composition and colour. Raises
+    The distance is the root mean square over the pixels at 16 x 16, in levels of 255: composition and color. Raises
     InputError without a store.
     """
     if explorer.store is None:

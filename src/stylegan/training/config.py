@@ -71,7 +71,7 @@ class TrainingConfig:
     evaluation: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(metrics=()))
     """What is measured along the way, with the run's own mirroring; nothing unless metrics are named."""
     evaluation_ticks: Annotated[int, at_least(1)] = 10
-    """Measure every so many ticks, and at the end. The model with the best first figure is kept as best.safetensors."""
+    """Measure every so many ticks, and at the end. The model with the best first score is kept as best.safetensors."""
     model_ticks: Annotated[int, at_least(1)] = 10
     """Save the model every so many ticks (the state: every tick)."""
     report: bool = True

@@ -1,4 +1,4 @@
-"""The losses of the paper, per sample: functions of scores, and of gradients where they penalise them."""
+"""The losses of the paper, per sample: functions of scores, and of gradients where they penalize them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,9 +49,9 @@ class LossConfig:
     """Weight of the squared scores of the reals (wgan-gp)."""
     penalty_at: Literal["full", "current"] = "full"
     """While growing, take gradients with respect to the image at its full size, as the paper's code does, or at
-    the current one, which penalises low resolutions more."""
+    the current one, which penalizes low resolutions more."""
     penalty_interval: Annotated[int, at_least(1)] = 1
-    """Penalise gradients only in every so many steps, with as many times the weight: saves time, at some loss of
+    """Penalize gradients only in every so many steps, with as many times the weight: saves time, at some loss of
     stability (lazy regularization; Karras et al., 2020, appendix B). 1 in the paper."""
     penalty_corrects_adam: bool = False
     """With a penalty_interval n above 1, D's Adam has n / (n + 1) times its rate, and its betas to that power, so that

@@ -95,7 +95,7 @@ class State:
 
     @property
     def stage(self) -> tuple[int, bool]:
-        """Resolution, and whether it is being faded in. The optimisers start anew when it changes."""
+        """Resolution, and whether it is being faded in. The optimizers start anew when it changes."""
         return self.resolution, self.fade > 0
 
 
