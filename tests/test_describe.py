@@ -30,11 +30,12 @@ def run_folder(tmp_path):
     ("stats", "last"),
     [
         (b"", "none yet"),
-        (b'{"tick": 1}\n{"tick": 2}\n', {"tick": 2}),
-        (b'{"tick": 1}\n{"tick": 2}\n{"tick": 3, "loss', {"tick": 2}),
-        (b'{"tick": 1}\n\xff\xfe\x00\n', {"tick": 1}),
-        (b'{"tick": 1}\n5\n\n', {"tick": 1}),
-        (b'{"ti', "none yet"),
+        (b'{"images_seen": 1}\n{"images_seen": 2}\n', {"images_seen": 2}),
+        (b'{"images_seen": 1}\n{"images_seen": 2}\n{"images_seen": 3, "loss', {"images_seen": 2}),
+        (b'{"images_seen": 1}\n\xff\xfe\x00\n', {"images_seen": 1}),
+        (b'{"images_seen": 1}\n5\n\n', {"images_seen": 1}),
+        (b'{"tick": 1}\n', "none yet"),
+        (b'{"im', "none yet"),
     ],
 )
 def test_a_report_that_was_cut_short_is_passed_over(run_folder, stats, last, capsys):

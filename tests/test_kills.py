@@ -32,6 +32,7 @@ def test_killed_runs_are_the_undisturbed_one_to_the_bit(tmp_path, processes, kin
     assert {run["kind"] for run in found["runs"]} <= set(kinds)
 
 
+@pytest.mark.filterwarnings("ignore:.*it is not used:stylegan.errors.InputWarning")
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_power_cut_may_leave_is_made_anew(finished, store, tmp_path, seed):
     run, truth = tmp_path / "run", finished[1]

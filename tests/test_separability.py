@@ -206,6 +206,6 @@ def test_refusals(monkeypatch):
             separability(latents.index_fill(0, torch.tensor([4]), value), logits)
         with pytest.raises(InputError, match="logits are not all finite"):
             separability(latents, logits.index_fill(0, torch.tensor([4]), value))
-    monkeypatch.setitem(sys.modules, "sklearn.exceptions", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(InputError, match=r"pip install 'stylegan\[metrics\]'"):
         separability(latents, logits)
