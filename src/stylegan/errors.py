@@ -17,7 +17,7 @@ def sentence_of(error: InputError | OSError) -> str:
     """What an error says to the user: of the system's, its reason and its file, without the number."""
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(str(part) for part in (error.strerror, error.filename) if part)
-    return str(error)
+    return str(error) or type(error).__name__
 
 
 class InputWarning(UserWarning):

@@ -210,15 +210,9 @@ def _write_store(
         **chosen.record,
         "stylegan_version": __version__,
     }
-    order = np.random.RandomState(config.seed).permutation(len(listing.items)).tolist()
-    held_out = _held_out(config.hold_out, [item.name for item in listing.items], source)
-    if config.own_split:
-        if not listing.validation:
-            raise InputError(f"{source} appoints no images for validation; leave out own_split, or use hold_out")
-        held_out = {i for i, item in enumerate(listing.items) if item.name in listing.validation}
+    order, held_out = _order(listing, source, config)
     if held_out:
         made["hold_out"] = "own split" if config.own_split else config.hold_out
-        order = sorted(order, key=lambda i: i not in held_out)  # first, as a limit ends the rest
     items = [listing.items[i] for i in order]
     workers = worker_count(config.workers, len(items))
     image_bytes = resolution**2 * config.channels
@@ -271,6 +265,19 @@ def _write_store(
             writer.add_file("CREDITS.txt", ffhq.credits_of(listing, written.names))
     written.count, written.held_out_count = writer.count, writer.held_out_count
     return written
+
+
+def _order(listing: Source, source: Path | str, config: PrepareConfig) -> tuple[list[int], set[int]]:
+    """The numbers of the images as they are stored, and which of them are held out: these first, as a limit ends the
+    rest."""
+    order = np.random.RandomState(config.seed).permutation(len(listing.items)).tolist()
+    if not config.own_split:
+        held_out = _held_out(config.hold_out, [item.name for item in listing.items], source)
+    elif listing.validation:
+        held_out = {i for i, item in enumerate(listing.items) if item.name in listing.validation}
+    else:
+        raise InputError(f"{source} appoints no images for validation; leave out own_split, or use hold_out")
+    return sorted(order, key=lambda i: i not in held_out), held_out
 
 
 def _held_out(hold_out: int | float, names: Sequence[str], source: Path | str) -> set[int]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from stylegan.errors import InputError
 from stylegan.interop import mmgeneration, torch_files
+from stylegan.interop.tables import check_blur, count_of, shape_of
 from stylegan.networks.discriminator import Discriminator, DiscriminatorConfig
 from stylegan.networks.generator import Generator, GeneratorConfig, Growth
 from stylegan.networks.layers import FeatureMaps, build
@@ -115,14 +116,14 @@ def _state_of(state: Any, network: str) -> dict[str, Tensor]:
 
 
 def _generator(state: dict[str, Tensor]) -> Generator:
-    layers = _numbers(state, r"synthesis\.layer(\d+)\.bias")
+    layers = count_of(state, r"synthesis\.layer(\d+)\.bias", "genforce")
     if "synthesis.layer0.const" not in state or "truncation.w_avg" not in state or layers % 2:
         raise InputError("its generator is not a style-based one with a constant input")
     top = 2 << layers // 2
     w_dim = len(state["truncation.w_avg"])
-    depth = _numbers(state, r"mapping\.dense(\d+)\.bias")
+    depth = count_of(state, r"mapping\.dense(\d+)\.bias", "genforce")
     labels = len(state["mapping.label_weight"]) if "mapping.label_weight" in state else 0
-    first = _shape(state, "mapping.dense0.weight", 2) if depth else (w_dim, w_dim)
+    first = shape_of(state, "mapping.dense0.weight", 2) if depth else (w_dim, w_dim)
     config = GeneratorConfig(
         resolution=top,
         channels=len(state["synthesis.output0.bias"]) if "synthesis.output0.bias" in state else 3,
@@ -137,7 +138,7 @@ def _generator(state: dict[str, Tensor]) -> Generator:
     tensors = {}
     for name, tensor in state.items():
         if name.endswith(".blur.kernel"):
-            _check_blur(tensor)
+            check_blur(tensor)
         else:
             ours, value = _generator_tensor(name, tensor)
             tensors[ours] = value
@@ -173,14 +174,14 @@ def _generator_tensor(name: str, tensor: Tensor) -> tuple[str, Tensor]:
 
 
 def _discriminator(state: dict[str, Tensor]) -> Discriminator:
-    inputs = _numbers(state, r"input(\d+)\.bias")
+    inputs = count_of(state, r"input(\d+)\.bias", "genforce")
     top = 2 << inputs
     maps = FeatureMaps.of(len(state[f"input{i}.bias"]) for i in reversed(range(inputs)))
-    last = _shape(state, f"layer{2 * inputs - 2}.weight", 4)
-    outputs = _shape(state, f"layer{2 * inputs}.weight", 2)[0]
+    last = shape_of(state, f"layer{2 * inputs - 2}.weight", 4)
+    outputs = shape_of(state, f"layer{2 * inputs}.weight", 2)[0]
     config = DiscriminatorConfig(
         resolution=top,
-        channels=_shape(state, "input0.weight", 4)[1],
+        channels=shape_of(state, "input0.weight", 4)[1],
         label_count=outputs if outputs > 1 else 0,
         feature_maps=maps,
         group_size=4 if last[1] > last[0] else 1,
@@ -190,7 +191,7 @@ def _discriminator(state: dict[str, Tensor]) -> Discriminator:
     tensors = {}
     for name, tensor in state.items():
         if name.endswith(".blur.kernel"):
-            _check_blur(tensor)
+            check_blur(tensor)
         elif match := re.fullmatch(r"input(\d)\.(weight|bias)", name):
             tensors[f"blocks.{top >> int(match[1])}.from_rgb.{match[2]}"] = tensor
         elif match := re.fullmatch(r"layer(\d\d?)\.(weight|bias)", name):
@@ -203,29 +204,9 @@ def _discriminator(state: dict[str, Tensor]) -> Discriminator:
     return build(Discriminator, config, tensors)
 
 
-def _numbers(state: dict[str, Tensor], pattern: str) -> int:
-    """Number of names that fit the pattern, which has a number in it. They must count from 0, and be at most 20."""
-    found = sorted(int(m[1]) for m in (re.fullmatch(pattern, name) for name in state) if m and len(m[1]) < 3)
-    if found != list(range(len(found))) or len(found) > 20:
-        raise InputError("its layers are not numbered as those of genforce")
-    return len(found)
-
-
-def _shape(state: dict[str, Tensor], name: str, dimensions: int) -> tuple[int, ...]:
-    if name not in state or state[name].ndim != dimensions:
-        raise InputError(f"its tensor {name} is missing, or has another shape")
-    return tuple(state[name].shape)
-
-
 def _lod(value: Tensor | None, top: int) -> float:
     """Distance to the full resolution, in octaves."""
     lod = float(value) if value is not None and value.numel() == 1 else float("nan")
     if not 0 <= lod <= log2(top) - 2:
         raise InputError(f"it has grown to lod {lod}, which no network of {top} x {top} has")
     return lod
-
-
-def _check_blur(kernel: Tensor) -> None:
-    binomial = torch.tensor([1.0, 2.0, 1.0]) / 4
-    if kernel.shape[1:] != (1, 3, 3) or not torch.allclose(kernel, torch.outer(binomial, binomial).expand_as(kernel)):
-        raise InputError("it blurs with another filter than [1, 2, 1]")

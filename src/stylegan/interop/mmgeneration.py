@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stylegan.errors import InputError
+from stylegan.interop.tables import check_blur, count_of, shape_of
 from stylegan.networks.generator import Generator, GeneratorConfig
 from stylegan.networks.layers import FeatureMaps, build
 from stylegan.resolutions import resolutions
@@ -56,15 +57,16 @@ def states_of(content: dict[Any, Any]) -> dict[str, dict[str, Any]]:
 
 def generator_from(state: dict[str, Tensor]) -> Generator:
     """The generator of a table of float32 tensors. Raises InputError where one is missing, or does not belong to it."""
-    blocks, depth = _count(state, r"to_rgbs\.(\d+)\.conv\.bias"), _count(state, r"style_mapping\.(\d+)\.bias", first=1)
+    blocks = count_of(state, r"to_rgbs\.(\d+)\.conv\.bias", "mmgeneration")
+    depth = count_of(state, r"style_mapping\.(\d+)\.bias", "mmgeneration", first=1)
     if not blocks or not depth or f"convs.{blocks - 1}.conv2.conv.weight_orig" not in state:
         raise InputError("its generator lacks convolutions, toRGB layers or a mapping network")
-    first, last = _matrix(state, "style_mapping.1.linear.weight_orig"), f"style_mapping.{depth}.linear.weight_orig"
+    first, last = (shape_of(state, f"style_mapping.{i}.linear.weight_orig", 2) for i in (1, depth))
     config = GeneratorConfig(
         resolution=2 << blocks,
         channels=len(state["to_rgbs.0.conv.bias"]),
         z_dim=first[1],
-        w_dim=_matrix(state, last)[0],
+        w_dim=last[0],
         mapping_layers=depth,
         mapping_width=first[0],
         feature_maps=FeatureMaps.of([state[f"convs.{i}.conv2.conv.weight_orig"].shape[0] for i in range(blocks)]),
@@ -76,7 +78,7 @@ def generator_from(state: dict[str, Tensor]) -> Generator:
         tensors[f"synthesis.blocks.{r}.layer0.bias"] = torch.zeros(config.feature_maps(r))
     for name, tensor in state.items():
         if re.fullmatch(r"convs\.\d+\.conv1\.1\.kernel", name):
-            _check_blur(tensor)
+            check_blur(tensor)
             continue
         ours, value = _tensor(name, tensor)
         if ours.endswith("noise.strength"):
@@ -109,26 +111,6 @@ def _tensor(name: str, tensor: Tensor) -> tuple[str, Tensor]:
         scale, bias = tensor.chunk(2)
         tensor = torch.cat([scale - 1, bias])
     return f"synthesis.blocks.{4 << int(match[1])}.{ours}", tensor
-
-
-def _count(state: dict[str, Tensor], pattern: str, first: int = 0) -> int:
-    """Number of names that fit the pattern, which has a number in it. They must count from `first`, to 20 at most."""
-    found = sorted(int(m[1]) for m in (re.fullmatch(pattern, name) for name in state) if m and len(m[1]) < 3)
-    if found != list(range(first, first + len(found))) or len(found) > 20:
-        raise InputError("its layers are not numbered as those of mmgeneration")
-    return len(found)
-
-
-def _matrix(state: dict[str, Tensor], name: str) -> tuple[int, ...]:
-    if name not in state or state[name].ndim != 2:
-        raise InputError(f"its tensor {name} is missing, or has another shape")
-    return tuple(state[name].shape)
-
-
-def _check_blur(kernel: Tensor) -> None:
-    binomial = torch.tensor([1.0, 2.0, 1.0]) / 4
-    if kernel.shape != (3, 3) or not torch.allclose(kernel, torch.outer(binomial, binomial)):
-        raise InputError("it blurs with another filter than [1, 2, 1]")
 
 
 @torch.no_grad()
