@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """From a slider to the changed picture, in a headless Chromium: stylegan's explorer, end to end.
 
     python benchmarks/explorer.py MODEL

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Time of the Frechet distance at 2,048 dimensions, beside the matrix root of scipy.
 
     OMP_NUM_THREADS=2 python benchmarks/frechet.py [--dimensions 2048]

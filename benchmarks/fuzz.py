@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """What happens to damaged files: truncations at every 1 % of the length, and random changes of single bytes.
 
     python benchmarks/fuzz.py FILE... [--cuts 100] [--flips 10000] [--seed 0]
