@@ -330,6 +330,20 @@ def test_what_is_missing_is_said_before_the_work(monkeypatch, method, tmp_path):
         )
 
 
+def test_a_folder_of_the_name_of_a_bundled_model_hides_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "portraits").mkdir()  # of pictures, say
+    assert (
+        directions.load("portraits").names
+        == directions.load(weights.PRETRAINED / "portraits-directions.safetensors").names
+    )
+    assert run("info", "portraits") == 0 and "kind             model" in capsys.readouterr().out
+    assert run("evaluate", "portraits", "--metrics", "ppl_wend", "--count", "2", "--distance", "mobilenet-v2") == 0
+    assert (tmp_path / "metrics.jsonl").exists() and not (weights.PRETRAINED / "metrics.jsonl").exists()
+    (tmp_path / "portraits" / "run.json").touch()
+    assert "is a run without a model so far" in refused(capsys, "generate", "portraits")
+
+
 def test_a_bundled_model_brings_its_directions():
     """By its name, for the program and the explorer alike; a smaller one's classifiers judge its samples."""
     generator = weights.load("portraits")

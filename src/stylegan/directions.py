@@ -219,7 +219,7 @@ def load(path: Path | str, generator: Generator | None = None) -> Directions:
 
     Raises InputError where it is none, and where it does not fit the generator (if given) or was found for another.
     """
-    if not Path(path).exists() and str(path) in bundled_directions():
+    if not Path(path).is_file() and str(path) in bundled_directions():
         path = PRETRAINED / f"{path}-directions.safetensors"
     header, tensors = read_tensors(
         path,

@@ -82,7 +82,7 @@ def open_subject(what: Generator | Pictures, device: torch.device | str = "cpu")
         model.generator.to(device),
         None,
         {"images_seen": model.provenance.images_seen, "model": file.name},
-        home=file.parent if path.exists() else Path(),  # not into the program, nor into the hub's cache
+        home=file.parent if path in (file, file.parent) else Path(),  # not into the program, nor into the hub's cache
         run_file=run_file if run_file.exists() else None,
     )
 
