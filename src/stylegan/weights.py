@@ -187,7 +187,8 @@ def bundled() -> list[str]:
 
 
 def is_bundled(name: Path | str) -> bool:
-    """Whether it is the name of a model that comes with the program; a folder of that name is then ./name."""
+    """Whether it is the name of a model that comes with the program. Of folders of that name only runs and stores go
+    before it; any other is ./name."""
     return str(name) in bundled()
 
 

@@ -88,11 +88,8 @@ def _main(arguments: Sequence[str] | None) -> None:
             raise
         _refuse(sentence_of(error))
     except (RuntimeError, MemoryError) as error:
-        if (
-            isinstance(error, RuntimeError)
-            and "out of memory" not in str(error).lower()
-            and "can't allocate memory" not in str(error)
-        ):
+        said = isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+        if not said and "can't allocate memory" not in str(error):
             raise
         option = dict.fromkeys(("generate", "evaluate", "bench"), "lower --batch")
         option["train"] = "lower --micro-batch (4, say), and set --recompute-from 64 if that is not enough"
