@@ -1,9 +1,9 @@
 """Runs the commands of docs/photograph.md, tells the time of each, and draws the page's picture.
 
-python docs/draw_photograph.py PHOTOGRAPH OUT [--encoder FILE]
+python docs/draw_photograph.py PHOTOGRAPH OUT
 
-OUT is where the commands run, beside a copy of the photograph. --encoder: one that is there, with which the page's last
-section runs too, but for its first two commands, which take hours.
+OUT is where the commands run, beside a copy of the photograph. Those of the page's last section, which train an encoder,
+are left out.
 """
 
 import argparse
@@ -22,18 +22,16 @@ from stylegan import likeness, load, sampling
 
 DOCS = Path(__file__).parent
 PAGE, PICTURE = DOCS / "photograph.md", DOCS / "images/photograph.png"
+LAST_SECTION = "## Without an encoder"
 SIDE, CAPTION = 192, 24  # pixels
 
 
-def run(out: Path, encoder: bool) -> None:
-    """Carry out the page's blocks of code in a folder; with an encoder that is there, those about it too."""
-    page = PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
+def run(out: Path) -> None:
+    """Carry out the page's blocks of code in a folder."""
+    page = PAGE.read_text(encoding="utf-8").partition(LAST_SECTION)[0].replace("\\\n", " ")
     for language, text in re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL):
         lines = [["-c", text]] if language == "python" else [["-m", *shlex.split(line)] for line in text.splitlines()]
         for words in lines:
-            about_it = language == "sh" and any(word.startswith("encoder") for word in words)
-            if language == "sh" and (words[2] in ("prepare", "encoder") or (about_it and not encoder)):
-                continue
             before = os.times()
             subprocess.run([sys.executable, *words], cwd=out, check=True)
             after = os.times()
@@ -51,7 +49,7 @@ def draw(out: Path) -> None:
         photograph = picture.convert("RGB")
     drawn = {}
     for name, model, station in (
-        ("found", "faces", "photograph"),
+        ("encoded", "faces", "photograph"),
         ("tuned", "photograph/tuned.safetensors", "photograph"),
         ("dragged", "photograph/tuned.safetensors", "dragged"),
         ("edited", "photograph/tuned.safetensors", "edited"),
@@ -64,7 +62,7 @@ def draw(out: Path) -> None:
     parts = {"photograph": target}
     for name, image in drawn.items():
         near = float(likeness.psnr(image[None], target[None]))
-        parts[f"{name}, {near:.1f} dB" if name in ("found", "tuned") else name] = image
+        parts[f"{name}, {near:.1f} dB" if name in ("encoded", "tuned") else name] = image
     sheet = Image.new("RGB", (SIDE * len(parts), SIDE + CAPTION), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for i, (caption, image) in enumerate(parts.items()):
@@ -78,14 +76,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photograph", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--encoder", type=Path)
     options = parser.parse_args()
 
     options.out.mkdir(parents=True, exist_ok=True)
     shutil.copy(options.photograph, options.out / "photograph.png")
-    if options.encoder is not None:
-        shutil.copy(options.encoder, options.out / "faces-encoder.safetensors")
-    run(options.out, options.encoder is not None)
+    run(options.out)
     draw(options.out)
 
 

@@ -10,7 +10,7 @@ from conftest import tiny_generator, write_store
 from PIL import Image
 from test_cli import run
 
-from stylegan import directions, weights
+from stylegan import directions, encoders, weights
 from stylegan.finders import FindConfig, find_directions
 
 PAGE = (Path(__file__).parents[1] / "docs" / "photograph.md").read_text(encoding="utf-8")
@@ -38,7 +38,9 @@ def shortened(words: list[str]) -> list[str]:
 def test_the_page_as_it_is_written(tmp_path, monkeypatch, capsys):
     pytest.importorskip("imageio_ffmpeg")
     monkeypatch.chdir(tmp_path)
-    weights.save("faces.safetensors", weights.Model(tiny_generator(64)))
+    generator = tiny_generator(64)
+    weights.save("faces.safetensors", weights.Model(generator))
+    encoders.save("tiny.safetensors", encoders.new_encoder(generator), generator)
     found = find_directions("faces.safetensors", FindConfig("pca", components=3))
     directions.save("named.safetensors", directions.renamed(found, directions.load("faces").names))
     write_store(tmp_path / "store", 64, count=12)
@@ -55,7 +57,8 @@ def test_the_page_as_it_is_written(tmp_path, monkeypatch, capsys):
             commands.append(words[0])
             if words[0] != "prepare":  # the store is there already
                 faces = "named.safetensors" if words[0] in ("directions", "edit") else "faces.safetensors"
-                assert run(*shortened([word if word != "faces" else faces for word in words])) == 0, line
+                tiny = {"faces": faces, "encoder=faces": "encoder=tiny.safetensors"}
+                assert run(*shortened([tiny.get(word, word) for word in words])) == 0, line
     assert " ".join(commands) == "project drag directions edit video prepare encoder project"
     for name in (
         "photograph/tuned.safetensors",

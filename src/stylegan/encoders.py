@@ -1,20 +1,24 @@
-"""The encoder: a network that finds the w+ of an image in one pass, after encoder4editing (Tov et al., 2021).
+"""The encoder: a network that finds the w+ of an image, after encoder4editing (Tov et al., 2021).
 
 It predicts one w, the average over the layers, and for each layer an offset from it; training keeps the offsets small,
-so that what it finds can be edited as a sample can. The network is ours: residual blocks from the image down to 4 x 4,
-in the coordinates of W in which samples have unit variance. `training.encoder` trains it.
+so that what it finds can be edited as a sample can. It looks several times, each time beside what has been drawn of the
+image so far, and corrects itself, after ReStyle (Alaluf, Patashnik and Cohen-Or, 2021). At each look it is also told
+the slope: in which direction of w+ the picture would come nearer. What it makes of that is learned, too, after
+"Learning to learn by gradient descent by gradient descent" (Andrychowicz et al., 2016). The network is ours: residual
+blocks from the image down to 4 x 4, in the coordinates of W in which samples have unit variance. `training.encoder`
+trains it.
 """
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tyro.conf import Suppress
 
-from stylegan import sampling
+from stylegan import likeness, sampling
 from stylegan.config import at_least, check, from_dict, to_dict
 from stylegan.errors import InputError
 from stylegan.files import read_tensors, write_tensors
@@ -22,10 +26,11 @@ from stylegan.networks import ops
 from stylegan.networks.generator import Generator
 from stylegan.networks.layers import SQRT2, Conv, Dense, FeatureMaps, activate, build, check_image_shape
 from stylegan.resolutions import resolutions
-from stylegan.weights import check_fingerprint, fingerprint
+from stylegan.weights import PRETRAINED, check_fingerprint, fingerprint
 
 KIND = "stylegan-encoder"  # of the file
 FORMAT_VERSION = 1
+FIRST_STEP = 0.05  # of the first look along the slope, before it has learned, in deviations of W
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,11 @@ class EncoderConfig:
     """Number of layers that get a w."""
     w_dim: Suppress[Annotated[int, at_least(1)]] = 512
     """Size of w."""
-    feature_maps: FeatureMaps = field(default_factory=lambda: FeatureMaps(512, maximum=256))
+    looks: Annotated[int, at_least(1)] = 3
+    """Number of times that it looks at an image, and at what has been drawn of it so far."""
+    feature_maps: FeatureMaps = field(default_factory=lambda: FeatureMaps(512, maximum=128))
     """Width of the network."""
-    hidden: Annotated[int, at_least(1)] = 512
+    hidden: Annotated[int, at_least(1)] = 256
     """Width of the dense layer behind the convolutions."""
 
     def __post_init__(self) -> None:
@@ -53,11 +60,12 @@ class EncoderConfig:
     def size(self) -> int:
         """Number of values in an encoder."""
         maps = self.feature_maps
-        total = (9 * self.channels + 1) * maps(self.resolution)
+        total = (9 * 2 * self.channels + 1) * maps(self.resolution)
         for r in resolutions(self.resolution, 8):
             total += (9 * maps(r) + 1) * maps(r) + (9 * maps(r) + 1) * maps(r // 2) + maps(r) * maps(r // 2)
         total += (9 * maps(4) + 1) * maps(4) + (16 * maps(4) + 1) * self.hidden
-        return total + (self.hidden + 1) * self.w_dim * (1 + self.num_layers) + self.w_dim * (1 + self.w_dim)
+        total += (self.hidden + 1) * (self.w_dim * (1 + self.num_layers) + self.num_layers)
+        return total + self.w_dim * (1 + self.w_dim * (1 + self.num_layers))
 
 
 def config_for(generator: Generator, config: EncoderConfig | None = None) -> EncoderConfig:
@@ -82,8 +90,21 @@ class ResidualBlock(nn.Module):
         return (y + self.shortcut(ops.downsample(x))) / SQRT2
 
 
+class Found(NamedTuple):
+    """What is found of N images, in the coordinates v of W."""
+
+    average: Tensor
+    """[N, w_dim]"""
+    offsets: Tensor
+    """Of each layer from the average, [N, num_layers, w_dim]."""
+
+    def v(self) -> Tensor:
+        """The sum of both, [N, num_layers, w_dim]."""
+        return self.average[:, None] + self.offsets
+
+
 class Encoder(nn.Module):
-    """Images to w+ of one generator."""
+    """Images to w+ of one generator, look by look; `encode` makes them all."""
 
     middle: Tensor
     spread: Tensor
@@ -93,7 +114,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         maps = config.feature_maps
-        self.from_rgb = Conv(config.channels, maps(config.resolution))
+        self.from_rgb = Conv(2 * config.channels, maps(config.resolution))
         self.blocks = nn.ModuleList(
             ResidualBlock(maps(r), maps(r // 2)) for r in reversed(resolutions(config.resolution, 8))
         )
@@ -101,26 +122,38 @@ class Encoder(nn.Module):
         self.dense = Dense(maps(4) * 16, config.hidden)
         self.to_average = Dense(config.hidden, config.w_dim, gain=1.0)
         self.to_offsets = Dense(config.hidden, config.w_dim * config.num_layers, gain=1.0)
-        for head in (self.to_average, self.to_offsets):  # it begins with the average image, in all layers
+        self.to_gates = Dense(config.hidden, config.num_layers, gain=1.0)
+        for head in (self.to_average, self.to_offsets, self.to_gates):  # it begins with steps along the slope alone
             nn.init.zeros_(head.weight)
+        self.scale = config.w_dim**-0.5  # of the weights below when they are used, as in the other layers
+        first = -FIRST_STEP / self.scale * torch.eye(config.w_dim)
+        self.steps = nn.Parameter(first.repeat(config.num_layers, 1, 1))
         self.register_buffer("middle", torch.zeros(config.w_dim))
         self.register_buffer("spread", torch.eye(config.w_dim))
 
-    def forward(self, images: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
-        """[N, C, R, R] in [-1, 1] -> the average v [N, w_dim], and each layer's offset from it [N, num_layers, w_dim].
+    def forward(
+        self, found: Found, images: Tensor, drawn: Tensor, slope: Tensor, dtype: torch.dtype | None = None
+    ) -> Found:
+        """One look: images [N, C, R, R] in [-1, 1], what is drawn of what was found, and the slope there -> found.
 
-        dtype: of the convolutions; that of the images unless given.
+        slope: [N, num_layers, w_dim], as `slope_of` gives it. dtype: of the convolutions; that of the images unless
+        given.
         """
-        x = activate(self.from_rgb(images.to(dtype or images.dtype, memory_format=torch.channels_last)), "lrelu")
+        seen = torch.cat([images, drawn], dim=1).to(dtype or images.dtype, memory_format=torch.channels_last)
+        x = activate(self.from_rgb(seen), "lrelu")
         for block in self.blocks:
             x = block(x)
         x = activate(self.conv(x), "lrelu").to(images.dtype)
         x = activate(self.dense(x.flatten(1)), "lrelu")
-        return self.to_average(x), self.to_offsets(x).unflatten(1, (self.config.num_layers, self.config.w_dim))
+        steps = (slope.transpose(0, 1) @ (self.steps * self.scale)).transpose(0, 1) * (1 + self.to_gates(x))[:, :, None]
+        offsets = self.to_offsets(x).unflatten(1, (self.config.num_layers, self.config.w_dim))
+        common = steps.mean(dim=1)  # to all layers
+        return Found(found.average + self.to_average(x) + common, found.offsets + offsets + (steps - common[:, None]))
 
-    def w_of(self, average: Tensor, offsets: Tensor) -> Tensor:
-        """w [N, num_layers, w_dim] of what `forward` gives."""
-        return self.middle + (average[:, None] + offsets) @ self.spread.T
+    def nothing_found(self, count: int) -> Found:
+        """Before the first look: the average of samples."""
+        of_layers = (count, self.config.num_layers, self.config.w_dim)
+        return Found(self.middle.new_zeros(count, self.config.w_dim), self.middle.new_zeros(of_layers))
 
 
 def new_encoder(generator: Generator, config: EncoderConfig | None = None, seed: int = 0) -> Encoder:
@@ -134,9 +167,24 @@ def new_encoder(generator: Generator, config: EncoderConfig | None = None, seed:
     return encoder.to(generator.w_avg.device)
 
 
+def w_of(encoder: Encoder, generator: Generator, v: Tensor) -> Tensor:
+    """w [N, num_layers, w_dim] of its coordinates."""
+    return on_sphere(generator, encoder.middle + v @ encoder.spread.T)
+
+
+def draw(encoder: Encoder, generator: Generator, v: Tensor) -> Tensor:
+    """The images [N, C, R, R] of coordinates v [N, num_layers, w_dim]."""
+    return generator.synthesis(w_of(encoder, generator, v), noise="const").float()
+
+
+def slope_of(gradient: Tensor) -> Tensor:
+    """A gradient of the pixel loss by v [N, num_layers, w_dim], brought to a mean square of 1 for each image."""
+    return gradient / gradient.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(torch.finfo().tiny)
+
+
 @torch.no_grad()
 def encode(encoder: Encoder, generator: Generator, images: Tensor) -> Tensor:
-    """w [N, num_layers, w_dim] of images [N, C, R, R] in [-1, 1], in one pass.
+    """w [N, num_layers, w_dim] of images [N, C, R, R] in [-1, 1].
 
     Raises InputError for images of another size than the encoder reads.
     """
@@ -146,7 +194,14 @@ def encode(encoder: Encoder, generator: Generator, images: Tensor) -> Tensor:
             f"images of shape {list(images.shape)} cannot be encoded; this encoder reads "
             f"[N, {config.channels}, {config.resolution}, {config.resolution}]"
         )
-    return on_sphere(generator, encoder.w_of(*encoder(images.to(encoder.middle))))
+    images, found = images.to(encoder.middle), encoder.nothing_found(len(images))
+    for _ in range(config.looks):
+        with torch.enable_grad():
+            v = found.v().requires_grad_()
+            drawn = draw(encoder, generator, v)
+            (gradient,) = torch.autograd.grad(likeness.pixel_loss(drawn, images).sum(), v)
+        found = encoder(found, images, drawn, slope_of(gradient))
+    return w_of(encoder, generator, found.v())
 
 
 def on_sphere(generator: Generator, w: Tensor) -> Tensor:
@@ -158,7 +213,7 @@ def on_sphere(generator: Generator, w: Tensor) -> Tensor:
 
 
 def save(path: Path | str, encoder: Encoder, generator: Generator, *, notes: str = "", images_seen: int = 0) -> None:
-    """Write an encoder file: safetensors, see docs/file-formats.md."""
+    """Write an encoder file: safetensors in half precision, see docs/file-formats.md."""
     header = {
         "kind": KIND,
         "format_version": FORMAT_VERSION,
@@ -167,14 +222,31 @@ def save(path: Path | str, encoder: Encoder, generator: Generator, *, notes: str
         "images_seen": images_seen,
         "notes": notes,
     }
-    write_tensors(path, encoder.state_dict(), header)
+    write_tensors(path, encoder.state_dict(), header, half=True)
+
+
+def bundled_encoders() -> list[str]:
+    """Names of the models whose encoders come with the program."""
+    return sorted(path.stem.removesuffix("-encoder") for path in PRETRAINED.glob("*-encoder.safetensors"))
+
+
+def bundled_for(generator: Generator) -> str | None:
+    """The name of the bundled encoder that finds images of this generator, which may be tuned; None without one."""
+    for name in bundled_encoders():
+        header, _ = read_tensors(PRETRAINED / f"{name}-encoder.safetensors", "an encoder", kind=KIND)
+        if header["fingerprint"] in (generator.tuned_from, fingerprint(generator)):
+            return name
+    return None
 
 
 def load(path: Path | str, generator: Generator | None = None) -> Encoder:
-    """Read an encoder file; it tracks no gradients, and comes to the generator's device, if that is given.
+    """Read an encoder file, or the bundled model's of that name; it tracks no gradients, and comes to the generator's
+    device, if that is given.
 
     Raises InputError where it is none, and where it was trained for another generator.
     """
+    if not Path(path).is_file() and str(path) in bundled_encoders():
+        path = PRETRAINED / f"{path}-encoder.safetensors"
     header, tensors = read_tensors(
         path,
         "a file of an encoder",

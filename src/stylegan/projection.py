@@ -30,6 +30,7 @@ from stylegan.recipe import Recipe, record_of_sheet, records, shown
 from stylegan.weights import Provenance
 
 POOL = 10_000  # samples that say what W is like, and of which the best is chosen
+RATE, RATE_FROM_ENCODER = 0.2, 0.05
 PROJECTED = {"projected": True}  # in the records of pictures
 
 
@@ -45,14 +46,15 @@ class ProjectConfig:
     """Perceptual distance beside the pixels: lpips, mobilenet-v2, none, or auto, which is lpips where it has been
     fetched."""
     start: str = "best"
-    """Start: the sample nearest to the image (best), the average of W (average), or what an encoder finds, the file of
-    `stylegan encoder` (encoder=FILE)."""
+    """Start: the sample nearest to the image (best), the average of W (average), or what an encoder finds, a file of
+    `stylegan encoder` or the bundled one (encoder=faces)."""
     candidates: Annotated[int, between(1, POOL)] = 500
     """Number of samples that the best is chosen of."""
     steps: Annotated[int, at_least(0)] = 500
     """Number of steps of Adam; 0 takes the start as it is."""
-    learning_rate: Annotated[float, above(0)] = 0.2
-    """Highest learning rate, in standard deviations of W; it rises over the first 5 % and falls over the last half."""
+    learning_rate: Annotated[float, above(0)] | None = None
+    """Highest learning rate, in standard deviations of W; it rises over the first 5 % and falls over the last half.
+    Default: 0.2, and from an encoder 0.05, which stays where edits do what they do to samples."""
     perturbation: Annotated[float, at_least(0)] = 0.05
     """Deviation of the noise on w at the start, in standard deviations of W; none after three quarters of the steps."""
     noise_weight: Annotated[float, at_least(0)] = 1e5
@@ -66,8 +68,13 @@ class ProjectConfig:
             raise InputError(f"the start {self.start!r} is unknown; use best, average or encoder=FILE")
 
     @property
+    def rate(self) -> float:
+        """The highest learning rate, given or not."""
+        return self.learning_rate or (RATE_FROM_ENCODER if self.encoder else RATE)
+
+    @property
     def encoder(self) -> str:
-        """File of the encoder to start from; "" where there is none."""
+        """The encoder to start from, a file or a bundled one's name; "" where there is none."""
         name, _, file = self.start.partition("=")
         return file if name == "encoder" else ""
 
@@ -148,7 +155,7 @@ def projecting(
 
         # a step of Adam; the planes stay of mean 0 and variance 1
         total = loss.sum() + config.noise_weight * sum(autocorrelation(plane).sum() for plane in planes)
-        adam.param_groups[0]["lr"] = config.learning_rate * _rate((step + 0.5) / config.steps)
+        adam.param_groups[0]["lr"] = config.rate * _rate((step + 0.5) / config.steps)
         adam.zero_grad()
         total.backward(inputs=optimized)
         adam.step()

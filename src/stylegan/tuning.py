@@ -1,7 +1,8 @@
 """Tuning: the generator bent a little around the w of some images, so that it draws them (Roich et al., 2021).
 
-Pivotal tuning: the w that projection has found stay, and the synthesis network learns to draw the images from them. A
-locality term holds what it draws elsewhere to what it drew before. The mapping network stays, and so does W:
+Pivotal tuning: the w that projection has found stay, and the synthesis network learns to draw the images from them, by
+the squared error of the pixels at full size, as there; the pixels at all resolutions, which projection descends, leave
+the details for last. A locality term holds what it draws elsewhere to what it drew before. The mapping network stays, and so does W:
 directions, encoders and latents of the original are good for the tuned generator, too.
 """
 
@@ -28,9 +29,9 @@ class TuneConfig:
     tune: Annotated[int, at_least(0)] = 0
     """Number of steps in which the generator is then bent around the w that was found (pivotal tuning): 300, say; the
     generator becomes a model file of its own."""
-    tune_rate: Annotated[float, above(0)] = 0.002
+    tune_rate: Annotated[float, above(0)] = 0.004
     """Learning rate of the tuning."""
-    locality: Annotated[float, at_least(0)] = 0.3
+    locality: Annotated[float, at_least(0)] = 0.1
     """How much it counts that the tuned generator draws other w as before."""
     locality_reach: Annotated[float, above(0)] = 1.0
     """Distance of these other w from the images', in the mean distance of samples from the average of W."""
@@ -81,13 +82,13 @@ def tuning(
     bent = copy.deepcopy(generator)
     bent.tuned_from = generator.tuned_from or fingerprint(generator)
     parameters = list(bent.synthesis.requires_grad_().parameters())
-    adam = torch.optim.Adam(parameters, lr=config.tune_rate)
+    adam = torch.optim.Adam(parameters, lr=config.tune_rate, betas=(0.9, 0.99))
     draws = torch.Generator().manual_seed(config.tune_seed)
     pool = sampling.sample_w(generator, 1000, draws)
     reach = config.locality_reach * float((pool - pool.mean(dim=0)).norm(dim=1).mean())
 
     for step in range(1, config.tune + 1):
-        loss = likeness.loss(bent.synthesis(w, noise=noise), targets, distance).mean()
+        loss = _loss(bent.synthesis(w, noise=noise), targets, distance)
         if config.locality:
             # a w between an image's and a sample's, and what the original draws of it
             i = int(torch.randint(len(w), (), generator=draws))
@@ -95,7 +96,7 @@ def tuning(
             near = _towards(w[[i]], sampling.sample_w(generator, 1, draws)[:, None], reach)
             with torch.no_grad():
                 before = generator.synthesis(near, noise=planes)
-            loss = loss + config.locality * likeness.loss(bent.synthesis(near, noise=planes), before, distance).mean()
+            loss = loss + config.locality * _loss(bent.synthesis(near, noise=planes), before, distance)
         adam.param_groups[0]["lr"] = config.tune_rate * min(1.0, 2 * (1 - (step - 0.5) / config.tune))
         adam.zero_grad()
         loss.backward(inputs=parameters)
@@ -103,6 +104,11 @@ def tuning(
         if step == config.tune:
             bent.requires_grad_(False)
         yield Tuned(step, bent, float(loss.detach()))
+
+
+def _loss(images: Tensor, targets: Tensor, distance: Distance | None) -> Tensor:
+    squares = (images - targets).square().mean()
+    return squares if distance is None else squares + likeness.perceptual_loss(images, targets, distance).mean()
 
 
 def _towards(w: Tensor, other: Tensor, reach: float) -> Tensor:

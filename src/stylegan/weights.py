@@ -182,7 +182,7 @@ def _read(path: Path) -> Model:
 
 def bundled() -> list[str]:
     """Names of the models that come with the program."""
-    parts = ("-classifiers", "-directions")
+    parts = ("-classifiers", "-directions", "-encoder")
     return sorted(path.stem for path in PRETRAINED.glob("*.safetensors") if not path.stem.endswith(parts))
 
 

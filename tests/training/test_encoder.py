@@ -9,15 +9,17 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_cli import refused, run
 
-from stylegan import encoders, likeness, projection, sampling, weights
+from stylegan import encoders, likeness, projection, sampling, tuning, weights
 from stylegan.data.store import open_store
 from stylegan.encoders import EncoderConfig
 from stylegan.errors import InputError
+from stylegan.images import to_uint8
 from stylegan.networks.layers import FeatureMaps
 from stylegan.projection import ProjectConfig
 from stylegan.run_files import read_stats
 from stylegan.training import encoder as training
 from stylegan.training.encoder import EncoderTrainingConfig
+from stylegan.tuning import TuneConfig
 
 NETWORK = EncoderConfig(feature_maps=FeatureMaps(64, maximum=16), hidden=16)
 CONFIG = EncoderTrainingConfig(
@@ -37,15 +39,32 @@ def model(generator, tmp_path_factory):
     return path
 
 
-def test_it_begins_with_the_average_and_the_number_of_its_values_is_known(generator):
-    encoder = encoders.new_encoder(generator, NETWORK)
+def test_it_begins_with_a_step_down_the_slope_and_the_number_of_its_values_is_known(generator):
+    encoder = encoders.new_encoder(generator, replace(NETWORK, looks=1))
     assert sum(tensor.numel() for tensor in encoder.state_dict().values()) == encoder.config.size
     images = torch.rand(2, 3, 16, 16) * 2 - 1
+    middle, spread = sampling.coordinates(sampling.sample_w(generator))
+    v = torch.zeros(2, 6, 8, requires_grad=True)
+    drawn = generator.synthesis(middle + v @ spread.T, noise="const")
+    likeness.pixel_loss(drawn, images).sum().backward()
+    slope = v.grad / v.grad.square().mean(dim=(1, 2), keepdim=True).sqrt()
     w = encoders.encode(encoder, generator, images)
     assert w.shape == (2, 6, 8)
-    assert torch.allclose(w, sampling.sample_w(generator).mean(dim=0).expand_as(w), atol=1e-6)
+    assert torch.allclose(w, middle - encoders.FIRST_STEP * slope @ spread.T, atol=1e-5)
+    nearer = generator.synthesis(w, noise="const")
+    assert (likeness.pixel_loss(nearer, images) < likeness.pixel_loss(drawn, images)).all()
     with pytest.raises(InputError, match=r"reads \[N, 3, 16, 16\]"):
         encoders.encode(encoder, generator, images[:, :, :8])
+
+
+def test_an_image_is_found_alone_as_among_others(generator):
+    encoder = encoders.new_encoder(generator, NETWORK)
+    for head in (encoder.to_average, encoder.to_offsets, encoder.to_gates):
+        torch.nn.init.normal_(head.weight, std=0.1)
+    images = torch.rand(3, 3, 16, 16) * 2 - 1
+    together = encoders.encode(encoder, generator, images)
+    assert torch.allclose(encoders.encode(encoder, generator, images[1:2]), together[1:2], rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(together[0], together[1], atol=1e-3)
 
 
 def test_a_traditional_generator_gets_a_z():
@@ -108,6 +127,23 @@ def test_refusals(model, store, tmp_path):
     state.write_bytes(state.read_bytes()[:-100])
     with pytest.raises(InputError, match="damaged"):
         training.train_encoder(model, store, path, CONFIG, progress=False)
+
+
+def test_a_bundled_model_brings_its_encoder(generator):
+    faces = weights.load("faces")
+    assert encoders.bundled_for(faces) == "faces" and encoders.bundled_for(generator) is None
+    assert "faces-encoder" not in weights.bundled()
+    w = faces.truncate(sampling.w_of_seeds(faces, range(4)), 0.7)
+    images = faces.synthesis(w, noise="const")
+    found = encoders.encode(encoders.load("faces", faces), faces, images)
+    again = likeness.psnr(to_uint8(faces.synthesis(found, noise="const")), to_uint8(images))
+    assert (again > 20).all()
+    config = ProjectConfig(start="encoder=faces", steps=0, perturbation=0, distance="none")
+    assert torch.allclose(projection.project(faces, images, config).w, found, rtol=1e-3, atol=1e-3)
+    bent = tuning.tune(faces, images[:1], w[:1], TuneConfig(tune=1))
+    assert encoders.bundled_for(bent) == "faces"
+    with pytest.raises(InputError, match="of another model"):
+        encoders.load("faces", weights.load("portraits"))
 
 
 def test_projection_starts_from_it(generator, model, store, tmp_path):

@@ -26,7 +26,7 @@ COMMANDS = {
     "edit": ("edit", "Move images along directions: smiling=2 hat=-1."),
     "project": ("edit", "Find the w, or w+, of an image: to edit it, to mix it, to walk from it."),
     "drag": ("edit", "Drag points of an image to where they should be."),
-    "encoder": ("edit", "Train an encoder: from an image to its w+ in one pass, for project."),
+    "encoder": ("edit", "Train an encoder: from an image to its w+ in three looks, for project."),
     "explore": ("edit", "Steer a model in the browser: sample, mix, edit, walk, project, compare."),
     "evaluate": ("measure", "Measure a generator, or images, against a store: FID, KID, path lengths, separability."),
     "classifiers": ("measure", "Train attribute classifiers, for linear separability, on a store with attributes."),

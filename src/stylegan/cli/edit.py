@@ -215,7 +215,7 @@ def encoder(
     file: Annotated[Path, Positional, arg(metavar="FILE")],
     config: Annotated[training.EncoderTrainingConfig, Flat],
 ) -> None:
-    """Train an encoder: from an image to its w+ in one pass, for `stylegan project --start encoder=FILE`.
+    """Train an encoder: from an image to its w+ in three looks, for `stylegan project --start encoder=FILE`.
 
     It is trained on samples of the model's, whose w is known, and on the images of a store. FILE is renewed at every
     report; the folder beside it, FILE-training, holds the state. Ctrl-C saves; the same command goes on.

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from stylegan import projection, sampling
+from stylegan import encoders, projection, sampling
 from stylegan import recipe as recipes
 from stylegan.data import align
 from stylegan.errors import InputError
@@ -49,8 +49,11 @@ def read_photograph(explorer: Explorer, file: Path | str, face: bool = False) ->
 def find(
     explorer: Explorer, photograph: Tensor, label: int | None, space: Literal["w", "w+"], steps: int
 ) -> Iterator[tuple[int, Tensor, float]]:
-    """Project a photograph. After each step: its number, w [1, num_layers, w_dim], and the PSNR in dB."""
-    config = projection.ProjectConfig(space=space, steps=steps)
+    """Project a photograph, into w+ from the model's bundled encoder where there is one. After each step: its number, w
+    [1, num_layers, w_dim], and the PSNR in dB."""
+    encoder = encoders.bundled_for(explorer.generator) if space == "w+" else None
+    start = f"encoder={encoder}" if encoder else "best"
+    config = projection.ProjectConfig(space=space, steps=steps, start=start)
     for at in projection.projecting(explorer.generator, from_uint8(photograph), config, label=label):
         yield at.step, at.w, float(projection.psnr(to_uint8(at.images).cpu(), photograph))
 
