@@ -2,8 +2,8 @@
 
 python docs/draw_photograph.py PHOTOGRAPH OUT
 
-OUT is where the commands run, beside a copy of the photograph. Those of the page's last section, which train an encoder,
-are left out.
+OUT is where the commands run, beside a copy of the photograph. Those of the page's last section, which train
+an encoder, are left out.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
 Pivotal tuning: the w that projection has found stay, and the synthesis network learns to draw the images from them, by
 the squared error of the pixels at full size, as there; the pixels at all resolutions, which projection descends, leave
-the details for last. A locality term holds what it draws elsewhere to what it drew before. The mapping network stays, and so does W:
-directions, encoders and latents of the original are good for the tuned generator, too.
+the details for last. A locality term holds what it draws elsewhere to what it drew before. The mapping network stays,
+and so does W: directions, encoders and latents of the original are good for the tuned generator, too.
 """
 
 import copy
@@ -27,7 +27,7 @@ class TuneConfig:
     """How a generator is tuned."""
 
     tune: Annotated[int, at_least(0)] = 0
-    """Number of steps in which the generator is then bent around the w that was found (pivotal tuning): 300, say; the
+    """Number of steps in which the generator is then bent around the w that was found (pivotal tuning): 500, say; the
     generator becomes a model file of its own."""
     tune_rate: Annotated[float, above(0)] = 0.004
     """Learning rate of the tuning."""
