@@ -9,5 +9,5 @@
 set -euo pipefail
 source=${1:?SOURCE} out=${2:?OUT}
 [ -d "$out/store" ] || stylegan prepare "$source" "$out/store" --resolution 64 --classes none --hold-out 2000
-stylegan encoder faces "$out/store" "$out/faces-encoder.safetensors"
+stylegan encoder faces "$out/store" "$out/faces-encoder.safetensors" --kimg 44
 python "$(dirname "$0")/../benchmarks/photographs.py" faces "$out/store" --encoder "$out/faces-encoder.safetensors"

@@ -14,11 +14,11 @@ from stylegan import directions, encoders, weights
 from stylegan.finders import FindConfig, find_directions
 
 PAGE = (Path(__file__).parents[1] / "docs" / "photograph.md").read_text(encoding="utf-8")
-SHORTER = {"--steps": "2", "--tune": "2", "--seconds": "0.2"}  # of what a command says
+SHORTER = {"--steps": "2", "--tune": "2", "--kimg": "0.016", "--seconds": "0.2"}  # of what a command says
 ALSO = {  # what it does not say
     "project": "--distance none --candidates 4",
     "drag": "--steps 2",
-    "encoder": "--kimg 0.016 --network.hidden 8 --distance none",
+    "encoder": "--network.hidden 8 --distance none",
 }
 
 
