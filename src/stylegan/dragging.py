@@ -64,7 +64,7 @@ class DragConfig:
     """Radius around a point within which features are moved, in pixels (r1 of the paper)."""
     search: Annotated[float, above(0)] = 3.0
     """How far from where it was a point is looked for, in pixels (r2 of the paper)."""
-    mask_weight: Annotated[float, at_least(0)] = 8.0
+    mask_weight: Annotated[float, at_least(0)] = 9.0
     """How much a change outside the mask counts (lambda of the paper, 20 there)."""
     tolerance: Annotated[float, above(0)] = 1.0
     """Distance from its target at which a point has arrived, in pixels."""
