@@ -86,7 +86,7 @@ def pictures(browser: Browser, address: str) -> dict[str, Image.Image]:
     def take(size: tuple[int, int], scheme: str, hash: str, does: Callable[[Page], None] | None = None):
         return shot(browser, f"{address}#{hash}", size, scheme, does)
 
-    edited = f"{SEED}&edit.pca1=1.2&tab=edit&A={quote(SEED)}&split=0.5"
+    edited = f"{SEED}&edit.masculine=2.5&tab=edit&A={quote(SEED)}&split=0.5"
     phones = [
         take(PHONE, "light", SEED),
         take(PHONE, "light", f"{SEED}&tab=drag", drag),

@@ -39,7 +39,7 @@ export function drag(app) {
   const progress = h("progress", { max: 1, value: 0, "aria-label": "steps made" })
   const says = h("p", { id: "dragged", class: "hint" })
   const list = h("ol", { class: "pairs", "aria-label": "points" })
-  const wanted = { steps: 200, firmness: 8, rate: 0.1 }
+  const wanted = { steps: 200, firmness: 9, rate: 0.1 }
   const option = (name, label, min, max, step) => slider({ id: `drag-${name}`, label, min, max, step, value: wanted[name], center: wanted[name],
     moved: (value) => (wanted[name] = value), settled: (value) => (wanted[name] = value) })
   const film = newFilm({ id: "drag-film", name: "drag.mp4" })
