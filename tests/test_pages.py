@@ -28,7 +28,7 @@ from PIL import Image
 from tyro.extras import subcommand_cli_from_dict
 
 import stylegan
-from stylegan import cli, planning, presets
+from stylegan import cli, encoders, planning, presets
 from stylegan.cli import arguments
 from stylegan.cli import edit as edit_command
 from stylegan.cli import measure as measure_command
@@ -222,6 +222,8 @@ def belongings(house, tmp_path_factory) -> Path:
     for name in ("faces", "cartoons"):
         model = stylegan.weights.Model(tiny_generator(32), discriminator=tiny_discriminator(32))
         stylegan.weights.save(folder / f"{name}.safetensors", model)
+        encoder = encoders.new_encoder(model.generator)
+        encoders.save(folder / f"{name}-encoder.safetensors", encoder, model.generator)
     for name in ("karras2019stylegan-ffhq-1024x1024.pkl", "network-snapshot-011125.pkl"):
         write_official(folder / name)
     config = tiny_config(folder / "store")
@@ -241,7 +243,8 @@ def in_small(words: list[str]) -> list[str]:
         short += ["--width", "thin", "--kimg", "0.016"]
     with contextlib.suppress(ValueError):
         words[words.index("--frame") + 1] = "1"
-    return [{"faces": "faces.safetensors"}.get(word, word) for word in words] + short
+    small = {"faces": "faces.safetensors", "encoder=faces": "encoder=faces-encoder.safetensors"}
+    return [small.get(word, word) for word in words] + short
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if blocks(name, "sh") and name not in OWN])
