@@ -213,7 +213,7 @@ def test_a_photograph_is_looked_for_from_the_models_encoder():
     explorer = picture.open_explorer(weights.find("faces"))
     w = explorer.generator.truncate(sampling.w_of_seeds(explorer.generator, [3]), 0.7)
     photograph = sampling.draw(explorer.generator, w, "const")
-    (_, _, first), *_, (step, found, last) = uploads.find(explorer, photograph, None, "w+", 2)
+    (_, _, first), *_, (step, found, _) = uploads.find(explorer, photograph, None, "w+", 2)
     assert first > 20 and step == 2 and found.shape == w.shape
     (_, _, best), *_ = uploads.find(explorer, photograph, None, "w", 2)  # of 500 samples
     assert first > best
