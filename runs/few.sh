@@ -4,7 +4,7 @@
 #
 #     runs/few.sh photographs/ OUT
 #
-# RESOLUTION (32), KIMG (160: 1,600 passes over a hundred, an hour of a core; up to 1,000 augmentation gains nothing),
+# RESOLUTION (32), KIMG (160: 1,600 passes over a hundred, an hour of a core; before 200 D hardly overfits),
 # SEEDS ("0 1 2"; of 1,000 images the first alone), FROM (a model with its discriminator that has not seen the photographs:
 # portraits), COUNT (samples of a measurement: 2000), EXTRA (further options of `stylegan train`). Repeat the command to go
 # on.
