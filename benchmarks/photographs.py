@@ -117,7 +117,8 @@ def main() -> None:
         pivot = tell("encoder, 50 steps", project(f"encoder={options.encoder}", 50))
     tell("best sample, 50 steps", project("best", 50))
     w = tell(f"best sample, {options.steps} steps", project("best", options.steps))
-    pivot = pivot if options.encoder else w
+    if not options.encoder:
+        pivot = w
 
     def tune() -> list[Generator]:
         config = TuneConfig(options.tune, locality=options.locality)

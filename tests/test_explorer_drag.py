@@ -4,9 +4,11 @@ import base64
 import http.client
 import io
 import json
+import re
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +81,17 @@ class Open:
 
 
 # --- what is asked for
+
+
+def test_the_page_begins_with_the_defaults():
+    """The tab sets the sliders before it has asked for anything."""
+    script = (Path(drags.__file__).parent / "web" / "tab-drag.js").read_text(encoding="utf-8")
+    said = re.search(r"wanted = \{ steps: (\S+), firmness: (\S+), rate: (\S+) \}", script)
+    assert [float(value) for value in said.groups()] == [
+        DragConfig.steps,
+        DragConfig.mask_weight,
+        DragConfig.learning_rate,
+    ]
 
 
 def test_what_the_page_says_is_a_drag(explorer):

@@ -232,9 +232,10 @@ def bundled_encoders() -> list[str]:
 
 def bundled_for(generator: Generator) -> str | None:
     """The name of the bundled encoder that finds images of this generator, which may be tuned; None without one."""
+    good_for = (generator.tuned_from, fingerprint(generator))
     for name in bundled_encoders():
         header, _ = read_tensors(PRETRAINED / f"{name}-encoder.safetensors", "an encoder", kind=KIND)
-        if header["fingerprint"] in (generator.tuned_from, fingerprint(generator)):
+        if header["fingerprint"] in good_for:
             return name
     return None
 
