@@ -155,9 +155,16 @@ def work(config: TrainingConfig, run: Path, notes: Notes) -> None:
         sys.exit(128 + outcome.stopped_by)
 
 
-def work_under_torchrun(config: TrainingConfig, run: Path, notes: Notes) -> None:
-    """The same; a process that has done its work does not wait for ever until a torchrun that is dead hears of it."""
+def work_under_torchrun(config: TrainingConfig, run: Path, notes: Notes, processes: int) -> None:
+    """The same; a process that has done its work does not wait for ever until a torchrun that is dead hears of it.
+
+    None speaks to torchrun before all have been forked: its thread that answers may hold a lock of the C library (that
+    of the resolver of names) while it forks, and the next one would wait for it for ever.
+    """
     parent = os.getppid()
+    notes.join(int(os.environ["RANK"]))
+    while sum(map(is_running, notes.ranks)) < processes and os.getppid() == parent:
+        time.sleep(0.005)
     work(config, run, notes)
 
     def leave() -> None:
@@ -175,7 +182,7 @@ def under_torchrun(config: TrainingConfig, run: Path, notes: Notes, processes: i
     meeting = {"run_id": "kills", "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
     launch = LaunchConfig(1, 1, processes, **meeting, max_restarts=restarts)
     launch.start_method = "fork"
-    elastic_launch(launch, work_under_torchrun)(config, run, notes)
+    elastic_launch(launch, work_under_torchrun)(config, run, notes, processes)
 
 
 def begin(processes: int, config: TrainingConfig, run: Path, notes: Notes, log: Path, restarts: int = 0) -> int:

@@ -108,6 +108,7 @@ def test_only_those_who_meet_now_meet():
 
         threads = [threading.Thread(target=come, args=(number,)) for number in order]
         for thread in threads:
+            assert not any(met), "one has left before all have come"
             thread.start()
             time.sleep(0.05)
         for thread in threads:

@@ -71,7 +71,8 @@ def meeting(store: dist.Store, number: int, world: int, patience: timedelta = ME
 
     torchrun keeps its store when it starts processes again, and there the addresses of the dead are taken for those of
     the living. How often they were started again is no such name: a machine that has come back counts anew. So the
-    first process gives the name to those who ask for it, and knows by their thanks that they are of now.
+    first process gives the name to those who ask for it, and knows by their thanks that they are of now. Nobody leaves
+    before all have come.
     """
     ours = uuid.uuid4().hex
     if number > 0:
@@ -79,6 +80,7 @@ def meeting(store: dist.Store, number: int, world: int, patience: timedelta = ME
         store.wait([f"answer to {ours}"], patience)
         name = store.get(f"answer to {ours}").decode()
         store.set(f"thanks of {number} for {name}", "")
+        store.wait([f"all are there, {name}"], patience)
         return name
     missing, deadline = set(range(1, world)), time.monotonic() + patience.total_seconds()
     while missing:
@@ -89,6 +91,7 @@ def meeting(store: dist.Store, number: int, world: int, patience: timedelta = ME
         if time.monotonic() > deadline:
             raise InputError(f"of {world} processes {len(missing)} did not come; start them all")
         time.sleep(0.02)
+    store.set(f"all are there, {ours}", "")
     return ours
 
 
