@@ -5,13 +5,14 @@
 #     runs/hundred-256.sh photographs/ OUT
 #
 # Smaller images are enlarged (those of 128 x 128 are then soft at 256, and the network learns that). HOURS (2), COUNT
-# (100), EXTRA (further options of `stylegan train`). Repeat the command to go on.
+# (100), HOLD_OUT (20 more, by which augmentation is steered), EXTRA (further options of `stylegan train`). Repeat the
+# command to go on.
 set -euo pipefail
 source=${1:?SOURCE} out=${2:?OUT}
 read -ra extra <<<"${EXTRA:-}"
 mkdir -p "$out"
 [ -d "$out/store" ] || stylegan prepare "$source" "$out/store" --resolution 256 --allow-upscale --classes none \
-    --limit "${COUNT:-100}"
+    --limit "${COUNT:-100}" --hold-out "${HOLD_OUT:-20}"
 stylegan train "$out/store" "$out/run" --hours "${HOURS:-2}" "${extra[@]}"
 stylegan generate "$out/run" --seeds 0-15 --psi 0.7 --columns 4 --out "$out/pictures"
 python "$(dirname "$0")/passes.py" "$out/run"

@@ -317,6 +317,11 @@ def _about_few(config: TrainingConfig) -> list[str]:
     augmented = "what D sees is augmented (--augment.kind none undoes it)"
     helps = "--augment.kind ada helps against learning them by heart"
     lines = [f"fewer than {FEW:,} images: {augmented if config.augment.kind != 'none' else helps}"]
+    if config.augment.adapts and config.augment.judges_of(open_store(config.data)) is None:
+        lines.append(
+            "no images are held out, which would steer the augmentation better: `stylegan prepare --hold-out 10` keeps "
+            "ten apart"
+        )
     if config.start_from == MODEL:
         lines.append(
             f"fewer than {FEW:,} images: it begins with the bundled model {MODEL}, which is quicker than from nothing "

@@ -31,7 +31,7 @@ from stylegan.training.graphs import Keys
 LOWEST = 16  # resolution
 TARGET = 0.6  # the paper's, of the mean sign
 TARGET_OF_HELD_OUT = 0.35  # where trainings stand whose mean sign is held at 0.6 (docs/log.md, 2026-11-28)
-FEWEST_JUDGES = 20  # held-out images; the mean score of fewer says more of them than of D
+FEWEST_JUDGES = 8  # held-out images; what fewer say of D's overfitting is off by 0.2 (docs/log.md, 2026-11-28)
 
 Group = Literal["blit", "geometry", "color", "filter", "noise", "translation", "cutout"]
 GROUPS: dict[str, tuple[Group, ...]] = {
@@ -97,7 +97,7 @@ class AugmentConfig:
     default 0.35."""
     judge: Literal["auto", "reals", "held-out"] = "auto"
     """Images that tell how much D overfits: the reals of the training, those that `stylegan prepare --hold-out` has
-    kept apart, or auto, which is these where there are 20 or more (ada)."""
+    kept apart, or auto, which is these where there are 8 or more (ada)."""
     kimg: Annotated[float, above(0)] = 20.0
     """Thousands of images over which the strength would go from 0 to 1 (ada). 500 in the paper, whose runs are of
     25,000; the default suits some hundreds."""
