@@ -229,7 +229,7 @@ PAPER: dict[str, Callable[[Shape], TrainingConfig]] = {
 PRESETS: dict[str, Callable[[Shape], TrainingConfig]] = {**PAPER, "small": small, "growing": growing, "demo": demo}
 
 MEASURED = {
-    "small": "1,055 after 4 minutes, 535 after 8, 179 after 15 (faces, 64 x 64, one core; before stddev_features)",
+    "small": "1,206 after 2 minutes, 653 after 4, 244 after 8, 168 after 10 (faces, 64 x 64, one core)",
     "demo": "186 after its 22,000 images, 108 after 44,000 (portraits, 32 x 32)",
 }
 """The kernel distance x 1000 of samples to held-out images after a time, in features of MobileNetV2 (docs/log.md)."""

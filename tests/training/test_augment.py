@@ -234,6 +234,7 @@ def test_the_strength_follows_the_signs_of_the_reals_scores():
     assert adjusted(config, 0.1, (-1.0,) * 5) == 0 and adjusted(config, 0.75, (1.0,) * 5) == 0.8
     assert adjusted(config, 0.5, (float("nan"), float("inf"), 1.0, 1.0, 1.0)) == 0.5
     assert adjusted(replace(config, target=0.7), 0.5, (1.0, 2.0, 3.0, 0.1, -9.0)) == pytest.approx(0.3)
+    assert adjusted(AugmentConfig(kind="ada"), 0.5, (1.0,) * 5) == pytest.approx(0.5 + 20 / 100_000)
 
 
 def test_the_strength_follows_the_scores_of_held_out_images():
@@ -244,6 +245,8 @@ def test_the_strength_follows_the_scores_of_held_out_images():
     assert adjusted(replace(config, target=0.6), 0.5, reals, fakes, (1.5, 0.6)) == pytest.approx(0.3)
     assert adjusted(config, 0.5, reals, fakes, (2.0, 1.0)) == pytest.approx(0.3)
     assert adjusted(config, 0.5, fakes, reals, (9.0,)) == pytest.approx(0.3)  # D does not tell training from fakes
+    quick = adjusted(replace(config, kimg=None), 0.5, reals, fakes, (1.5, 0.6))
+    assert quick == pytest.approx(0.5 + 20 / 20_000)
 
 
 def store_of_noise(path, count: int, held_out: int) -> None:

@@ -31,6 +31,7 @@ from stylegan.training.graphs import Keys
 LOWEST = 16  # resolution
 TARGET = 0.6  # the paper's, of the mean sign
 TARGET_OF_HELD_OUT = 0.35  # where trainings stand whose mean sign is held at 0.6 (docs/log.md, 2026-11-28)
+KIMG, KIMG_OF_HELD_OUT = 100.0, 20.0  # with reals and with held-out images as judges (docs/log.md, 2026-11-28)
 FEWEST_JUDGES = 8  # held-out images; what fewer say of D's overfitting is off by 0.2 (docs/log.md, 2026-11-28)
 
 Group = Literal["blit", "geometry", "color", "filter", "noise", "translation", "cutout"]
@@ -98,9 +99,10 @@ class AugmentConfig:
     judge: Literal["auto", "reals", "held-out"] = "auto"
     """Images that tell how much D overfits: the reals of the training, those that `stylegan prepare --hold-out` has
     kept apart, or auto, which is these where there are 8 or more (ada)."""
-    kimg: Annotated[float, above(0)] = 20.0
+    kimg: Annotated[float | None, above(0)] = None
     """Thousands of images over which the strength would go from 0 to 1 (ada). 500 in the paper, whose runs are of
-    25,000; the default suits some hundreds."""
+    25,000. Default, for runs of some hundreds: 20 with held-out images as judges, 100 with reals, which are sure too
+    soon."""
     interval: Annotated[int, at_least(1)] = 4
     """Steps between two adjustments of the strength (ada)."""
     limit: Annotated[float, between(0, 1)] = 0.8
@@ -335,13 +337,12 @@ class Augmentation:
             return
         sums = self.sums.tolist()
         self.sums.zero_()
-        step = sums[3] / (1000 * self.config.kimg)
-        overfitting = _overfitting(sums)
-        target = self.config.target
-        if target is None:
-            target = TARGET_OF_HELD_OUT if sums[5] else TARGET
+        config, overfitting = self.config, _overfitting(sums)
+        kimg, target = (KIMG_OF_HELD_OUT, TARGET_OF_HELD_OUT) if sums[5] else (KIMG, TARGET)
+        step = sums[3] / (1000 * (kimg if config.kimg is None else config.kimg))
+        target = target if config.target is None else config.target
         change = step if overfitting > target else -step if overfitting < target else 0.0
-        self.strength = min(max(self.strength + change, 0.0), self.config.limit)
+        self.strength = min(max(self.strength + change, 0.0), config.limit)
 
     def to_dict(self) -> dict[str, Any]:
         """What a state file holds of it."""
