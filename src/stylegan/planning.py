@@ -21,7 +21,7 @@ from stylegan.networks.generator import Generator
 from stylegan.presets import Choice, Width
 from stylegan.resolutions import resolutions
 from stylegan.training import run_folder
-from stylegan.training.augment import AugmentConfig
+from stylegan.training.augment import FEWEST_JUDGES, AugmentConfig
 from stylegan.training.config import TrainingConfig
 from stylegan.training.monitor import passes
 from stylegan.training.pace import OVERHEAD, Pace
@@ -317,10 +317,11 @@ def _about_few(config: TrainingConfig) -> list[str]:
     augmented = "what D sees is augmented (--augment.kind none undoes it)"
     helps = "--augment.kind ada helps against learning them by heart"
     lines = [f"fewer than {FEW:,} images: {augmented if config.augment.kind != 'none' else helps}"]
-    if config.augment.adapts and config.augment.judges_of(open_store(config.data)) is None:
+    by_itself = config.augment.adapts and config.augment.judge == "auto"
+    if by_itself and config.augment.judges_of(open_store(config.data)) is None:
         lines.append(
-            "no images are held out, which would steer the augmentation better: `stylegan prepare --hold-out 10` keeps "
-            "ten apart"
+            f"fewer than {FEWEST_JUDGES} images are held out, which would steer the augmentation better: `stylegan "
+            "prepare --hold-out 10` keeps ten apart"
         )
     if config.start_from == MODEL:
         lines.append(

@@ -101,8 +101,8 @@ class AugmentConfig:
     kept apart, or auto, which is these where there are 8 or more (ada)."""
     kimg: Annotated[float | None, above(0)] = None
     """Thousands of images over which the strength would go from 0 to 1 (ada). 500 in the paper, whose runs are of
-    25,000. Default, for runs of some hundreds: 20 with held-out images as judges, 100 with reals, which are sure too
-    soon."""
+    25,000. Default, for runs of some hundreds: 20 with held-out images as judges, 100 with reals, whose signs
+    rise before D overfits."""
     interval: Annotated[int, at_least(1)] = 4
     """Steps between two adjustments of the strength (ada)."""
     limit: Annotated[float, between(0, 1)] = 0.8
