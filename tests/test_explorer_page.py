@@ -8,6 +8,7 @@ import re
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,15 +141,26 @@ class User:
                 self.page.wait_for_timeout(20)
         raise AssertionError(f"{css} shows no picture")
 
-    def sees(self, explorer: Explorer, recipe: Recipe, seconds: float = 90) -> bool:
-        """Wait until the picture is that of a recipe; False where it does not come to that."""
-        expected = np.asarray(picture.picture(explorer, recipe))
+    def becomes(self, said: Callable[[], bool], seconds: float = 90) -> bool:
+        """Wait until something is so, for the page does much a moment after it is asked; False where it never is."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if np.array_equal(self.pixels(), expected):
+            if said():
                 return True
             self.page.wait_for_timeout(40)
         return False
+
+    def shows(self, css: str, expected: np.ndarray, seconds: float = 90) -> bool:
+        """Wait until an image is the expected one; what it showed before may stay for a while."""
+        return self.becomes(lambda: np.array_equal(self.pixels(css), expected), seconds)
+
+    def sees(self, explorer: Explorer, recipe: Recipe, seconds: float = 90) -> bool:
+        """Wait until the picture is that of a recipe; False where it does not come to that."""
+        return self.shows("#picture img.now", np.asarray(picture.picture(explorer, recipe)), seconds)
+
+    def caption(self, text: str) -> bool:
+        """Wait until the picture's caption has a text in it."""
+        return self.becomes(lambda: text in self.page.locator("#caption").inner_text())
 
     def hash(self) -> str:
         return self.page.evaluate("location.hash.slice(1)")
@@ -179,7 +191,7 @@ def test_sliders_keys_undo_and_the_address(chromium, address, explorer):
         assert user.sees(explorer, Recipe(seed=12, psi=0.2))
         press("ArrowRight"), press("ArrowUp"), press("["), press("ArrowLeft")
         assert user.sees(explorer, Recipe(seed=22, psi=0.15))
-        assert user.page.locator("#caption").inner_text() == "16 × 16 · seed 22 · ψ 0.15"
+        assert user.caption("16 × 16 · seed 22 · ψ 0.15")
         press("Control+z"), press("Control+z")
         assert user.sees(explorer, Recipe(seed=23, psi=0.2))
         user.page.locator("#redo").click()
@@ -232,8 +244,7 @@ def test_mixing_noise_and_layers(chromium, address, explorer):
         user.slide("fine", 0.5)
         assert user.sees(explorer, Recipe(other_seed=7, mixed=(1.0, 0, 0.5)))
         b = np.asarray(picture.picture(explorer, Recipe(seed=7)))
-        user.page.locator(".pair figure >> nth=1 >> img[src]").wait_for()
-        assert np.array_equal(user.pixels(".pair figure >> nth=1 >> img"), b)
+        assert user.shows(".pair figure >> nth=1 >> img", b)
         user.tab("Layers")
         user.page.locator("#maps-0 img[src]").wait_for()
         maps = user.pixels("#maps-0 img")
@@ -518,9 +529,8 @@ def test_a_and_b_have_a_divider(chromium, address, explorer):
         user.page.keyboard.press("a")
         user.page.keyboard.press("ArrowRight")
         assert user.sees(explorer, Recipe(seed=4))
-        user.page.locator("#picture img.held[src]").wait_for()
         a = np.asarray(picture.picture(explorer, Recipe(seed=3)))
-        assert np.array_equal(user.pixels("#picture img.held"), a)
+        assert user.shows("#picture img.held", a)
         box = user.page.locator("#picture").bounding_box()
         user.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 90)
         user.page.mouse.down()
@@ -530,7 +540,7 @@ def test_a_and_b_have_a_divider(chromium, address, explorer):
         assert abs(edge["x"] + edge["width"] / 2 - box["x"] - 0.25 * box["width"]) < 4
         user.page.reload()
         user.page.locator("#picture.compares img.held[src]").wait_for()
-        assert np.array_equal(user.pixels("#picture img.held"), a) and user.sees(explorer, Recipe(seed=4))
+        assert user.shows("#picture img.held", a) and user.sees(explorer, Recipe(seed=4))
         assert abs(user.page.locator("#picture .edge").bounding_box()["x"] - edge["x"]) < 2
 
 
@@ -659,10 +669,10 @@ def test_models_history_and_report(chromium, address, shelf):
         user.page.locator(".model[data-model='kittens-1000'] img[src]").wait_for()
         user.page.locator(".model[data-model='kittens-1000']").click()
         assert user.sees(older, Recipe(seed=3, psi=0.5))
-        assert user.page.locator(".model[data-model='kittens-1000']").get_attribute("aria-pressed") == "true"
+        user.page.locator(".model[data-model='kittens-1000'][aria-pressed=true]").wait_for()
         user.page.locator("#model").select_option("portraits-32")
         assert user.sees(shelf.open("portraits-32"), Recipe(seed=3, psi=0.5))
-        assert user.page.locator("#caption").inner_text().startswith("32 × 32")
+        assert user.caption("32 × 32")
 
 
 def test_a_large_picture(chromium, address):
@@ -731,7 +741,7 @@ def test_a_face_is_found_first(chromium, served, explorer, tmp_path, monkeypatch
             user.page.locator("#project").click()
             user.page.get_by_text("step 20 of 20").wait_for()
             user.page.locator("#stop[disabled]").wait_for()
-            assert np.array_equal(user.pixels("#photograph"), picture.seen(explorer, wanted))
+            assert user.shows("#photograph", picture.seen(explorer, wanted))
             user.page.get_by_label("Find the face in it").check()
 
 
@@ -751,7 +761,7 @@ def test_two_users_at_once(chromium, address, explorer, tmp_path):
         photograph = uploads.read_photograph(explorer, tmp_path / "target.png")
         *_, (_, w, psnr) = uploads.find(explorer, photograph, None, "w+", 20)
         assert one.sees(explorer, Recipe(found=w, noise="const"))
-        assert f"PSNR {psnr:.1f} dB" in one.page.locator("#progress").inner_text()
+        one.page.locator("#progress", has_text=f"PSNR {psnr:.1f} dB").wait_for()
         own = torch.randn(1, 6, 8)
         sampling.save_latents(tmp_path / "own.safetensors", w=own)
         two.tab("Photo")
@@ -854,19 +864,19 @@ def test_a_slow_conditional_network(chromium, served):
     slow = replace(named, trunk=picture.trunk(named.generator, 8))
     with User(chromium, served(slow)) as user:
         recipe = Recipe(label=0)
-        assert user.sees(slow, recipe) and "of class cat" in user.page.locator("#caption").inner_text()
+        assert user.sees(slow, recipe) and user.caption("of class cat")
         psi = user.page.locator("#psi input[type=range]")
         move = "(range, value) => { range.value = value; range.dispatchEvent(new Event('input')) }"
         psi.evaluate(move, 0.5)  # moves, and is not let go
         user.page.locator("#caption", has_text="preview").wait_for()
         colors = picture.colors_of(slow, recipe, picture.draw(slow, recipe))
-        assert np.array_equal(user.pixels(), picture.preview(slow, replace(recipe, psi=0.5), colors))
+        assert user.shows("#picture img.now", picture.preview(slow, replace(recipe, psi=0.5), colors))
         psi.press("ArrowRight")
         moved = replace(recipe, psi=0.51)
         assert user.sees(slow, moved)
         user.page.locator("#class").select_option("<b>cow</b>")
         assert user.sees(slow, replace(moved, label=2))
-        assert "of class <b>cow</b>" in user.page.locator("#caption").inner_text()
+        assert user.caption("of class <b>cow</b>")
 
 
 def test_a_traditional_network(chromium, served):
