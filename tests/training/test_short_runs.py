@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import tensors_of, tiny_config, tiny_discriminator, tiny_generator, write_store
+from conftest import same, tensors_of, tiny_config, tiny_discriminator, tiny_generator, write_store
 
 from stylegan import presets
 from stylegan.data.store import open_store
@@ -89,6 +89,15 @@ def test_a_training_with_decay_reports_its_rate(store, tmp_path):
     train(config, tmp_path / "run", progress=False)
     rates = [line["learning_rate"] for line in read_stats(tmp_path / "run")]
     assert rates[0] == 0.003 and rates == sorted(rates, reverse=True) and 0 < rates[-1] < 0.0005
+
+
+def test_a_run_that_goes_on_may_end_with_a_falling_rate(store, tmp_path):
+    """It is the same as a run that was meant to end so from the beginning."""
+    config = tiny_config(store)
+    falling = replace(config, schedule=replace(config.schedule, decay_kimg=0.2))
+    whole = train(falling, tmp_path / "whole", progress=False)
+    train(replace(config, schedule=replace(config.schedule, total_kimg=0.2)), tmp_path / "run", progress=False)
+    assert same(tensors_of(train(falling, tmp_path / "run", progress=False)), tensors_of(whole))
 
 
 def test_nothing_grows_where_the_first_resolution_is_the_last():

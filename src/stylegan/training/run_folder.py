@@ -21,7 +21,7 @@ from stylegan.training.config import TrainingConfig
 
 # options that may change when a run is resumed
 _MAY_CHANGE = {"data", "device", "keep", "micro_batch", "model_ticks", "evaluation_ticks", "schedule.total_kimg"}
-_MAY_CHANGE |= {"recompute_from", "threads", "graphs", "report"}
+_MAY_CHANGE |= {"schedule.decay_kimg", "recompute_from", "threads", "graphs", "report"}
 _MAY_CHANGE |= {f"evaluation.{field.name}" for field in fields(EvaluateConfig)}
 
 

@@ -66,7 +66,8 @@ class ScheduleConfig:
     learning_rate: Annotated[Numbers, above(0)] = field(default_factory=lambda: dict(LEARNING_RATES))
     """Learning rate of both networks, by resolution."""
     decay_kimg: Annotated[float, at_least(0)] = 0.0
-    """Thousands of images at the end over which the learning rate falls to 0, in a straight line; 0 in the paper."""
+    """Thousands of images at the end over which the learning rate falls to 0, in a straight line; 0 in the paper. A run
+    that goes on may begin with it."""
     tick_kimg: Annotated[Numbers, above(0)] = field(default_factory=lambda: dict(TICK_KIMG))
     """Thousands of images between reports, by resolution."""
     repeats: Annotated[int, at_least(1)] = 4
