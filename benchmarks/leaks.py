@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whether samples inherit what D's images undergo: a training on portraits under a strong, fixed augmentation.
+"""Whether samples inherit what D's images undergo: trainings on portraits under a strong, fixed augmentation, and none.
 
     benchmarks/leaks.py STORE RUN [--kind ada] [--strength 0.5] [--transforms blit geometry color cutout] [--kimg 56]
                         [--count 1000]
@@ -8,9 +8,10 @@ STORE: of `stylegan prepare portraits STORE --resolution 32 --count 8000 --hold-
 skin of a few hues, and no gray squares. Three shares of images tell when that is not so: of images that look like
 portraits turned by 90, 180 or 270 degrees; of those whose colors in the middle of the face are farther from the
 training's than 99 % of it; and of those with a flat gray window of a quarter of the side. They are printed for held-out
-portraits, for the same under the augmentation, and for samples. Samples have inherited a transform where their share
-has come a fifth of the way from the first to the second; the exit code is then 1. Train long enough for faces: what is
-none yet looks turned and discolored.
+portraits, for the same under the augmentation, for samples of the training, and for those of a second one in RUN-plain,
+which differs by having no augmentation: what is no whole portrait yet looks turned and discolored by itself. Samples
+have inherited a transform where their share has come a fifth of the way from that of the training without it to that
+of augmented portraits. The exit code is 1 where they have, or where the trainings are too short to tell.
 """
 
 import argparse
@@ -87,6 +88,15 @@ def cut(known: Tensor) -> Callable[[Tensor], Tensor]:
 STATISTICS = {"turned": turned, "discolored": discolored, "cut": cut}
 
 
+def verdict(held_out: float, augmented: float, samples: float, without: float) -> str:
+    """Whether samples have inherited it, by the shares; unknown where those without it are half the way there."""
+    if augmented < held_out + 0.02:  # the augmentation does not do it
+        return "no"
+    if without > (held_out + augmented) / 2:
+        return "unknown, train longer"
+    return "yes" if samples > without + INHERITED * (augmented - without) else "no"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store")
@@ -101,8 +111,9 @@ def main() -> None:
 
     transforms = tuple(options.transforms) if options.kind == "ada" else ()
     augment = AugmentConfig(kind=options.kind, strength=options.strength, transforms=transforms)
-    config = replace(presets.preset(options.preset, options.store, kimg=options.kimg), augment=augment)
-    outcome = train(config, options.run)
+    plain = presets.preset(options.preset, options.store, kimg=options.kimg)
+    config = replace(plain, augment=augment)
+    models = [train(config, options.run).model, train(plain, f"{options.run}-plain").model]
 
     store, resolution = open_store(options.store), config.generator.resolution
     known, others = first(store, 4 * options.count, resolution), store.held_out()
@@ -111,18 +122,16 @@ def main() -> None:
     held_out = first(others, options.count, resolution)
     keys, index = partial(randomness.key, 0, 0), torch.arange(len(held_out))
     shown = augmented(augment, held_out, torch.tensor(options.strength), keys, "held-out images", index)
-    samples = from_uint8(draw(outcome.model, Recipe(range(options.count), psi=1.0)))
+    samples, without = (from_uint8(draw(model, Recipe(range(options.count), psi=1.0))) for model in models)
 
-    inherited = False
-    print(f"{'share of images':<16} {'held out':>9} {'augmented':>9} {'samples':>9}  inherited")
+    verdicts = []
+    print(f"{'share of images':<16} {'held out':>9} {'augmented':>9} {'samples':>9} {'without':>9}  inherited")
     for name, statistic in STATISTICS.items():
         judge = statistic(known)
-        shares = [judge(images).double().mean().item() for images in (held_out, shown, samples)]
-        possible = shares[1] > shares[0] + 0.02  # the augmentation does it
-        leak = possible and shares[2] > shares[0] + INHERITED * (shares[1] - shares[0])
-        inherited |= leak
-        print(f"{name:<16} " + " ".join(f"{share:9.3f}" for share in shares) + f"  {'yes' if leak else 'no'}")
-    sys.exit(int(inherited))
+        shares = [judge(images).double().mean().item() for images in (held_out, shown, samples, without)]
+        verdicts.append(verdict(*shares))
+        print(f"{name:<16} " + " ".join(f"{share:9.3f}" for share in shares) + f"  {verdicts[-1]}")
+    sys.exit(int(any(each != "no" for each in verdicts)))
 
 
 if __name__ == "__main__":
